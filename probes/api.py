@@ -1,0 +1,104 @@
+"""What a probe is.
+
+A probe is one module: a ``DOC`` (data first), then, where it judges by itself, one short function
+``run(ctx) -> Iterator[Finding]``. It asks the context for shared measurements, which are taken once, and only judges.
+
+Outcomes: findings were yielded -> ``fail`` (``pass`` if all of them are notes); nothing was yielded -> ``pass``;
+``raise Skip(reason)`` -> ``skipped``; ``raise Inconclusive(reason)`` -> ``inconclusive``. A failure of the user's own
+code inside a measurement reaches the runner as ``crashed``; any other exception is the tool's fault: ``internal``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from probes.results import Evidence, Finding, Severity, Where
+
+if TYPE_CHECKING:
+    from probes.measurements import Context
+
+
+class Stage(StrEnum):
+    """The stages of a run, in the order in which they run."""
+
+    DATA = "data"
+    SMOKE = "smoke"
+    MNIST = "mnist"
+    OVERFIT = "overfit"
+    SUBSET = "subset"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+
+
+class Skip(Exception):
+    """The probe does not apply here; the argument is the reason, in the user's terms."""
+
+
+class Inconclusive(Exception):
+    """The probe applies but could not decide; the argument is the reason."""
+
+
+@dataclass(frozen=True)
+class ProbeDoc:
+    """Everything the tool says about a defect outside a finding; the source of ``explain``, report and docs.
+
+    ``symptom``: the name describes what is seen, not why. ``judged_by``: who decides where the module has no ``run``
+    ("experiment", "worker"). ``requires``: names whose failure makes this probe meaningless; it is skipped then.
+    ``consequences``: names that this defect brings about, folded under it in the diagnosis.
+    ``takeaways`` and ``ladder`` feed the report: principles to remember, and what to try next if the fix does not do.
+    """
+
+    code: str
+    name: str
+    stage: Stage
+    summary: str
+    why: str
+    fix: str
+    severity: Severity = Severity.ERROR
+    symptom: bool = False
+    judged_by: str = ""
+    requires: Sequence[str] = ()
+    consequences: Sequence[str] = ()
+    before: str = ""
+    after: str = ""
+    takeaways: Sequence[str] = ()
+    ladder: Sequence[str] = ()
+    references: Sequence[str] = ()
+
+    def finding(
+        self,
+        message: str,
+        *,
+        where: Sequence[Where] = (),
+        evidence: Sequence[Evidence] = (),
+        severity: Severity | None = None,
+        **values: Any,
+    ) -> Finding:
+        """A finding whose message is ``message.format(**values)``, so that it holds no figure outside ``values``."""
+        return Finding(
+            name=self.name,
+            severity=self.severity if severity is None else severity,
+            message=message.format(**values),
+            values={key: _plain(value) for key, value in values.items()},
+            where=tuple(where),
+            evidence=tuple(evidence),
+        )
+
+
+def _plain(value: Any) -> Any:
+    """A figure that JSON cannot hold is kept as the text that ``float()`` reads back."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+class Probe(Protocol):
+    """The shape of a probe module that judges by itself."""
+
+    DOC: ProbeDoc
+
+    def run(self, ctx: Context) -> Iterator[Finding]: ...
