@@ -3,7 +3,8 @@
 A probe is one module: a ``DOC`` (data first), then, where it judges by itself, one short function
 ``run(ctx) -> Iterator[Finding]``. It asks the context for shared measurements, which are taken once, and only judges.
 
-Outcomes: findings were yielded -> ``fail`` (``pass`` if all of them are notes); nothing was yielded -> ``pass``;
+A fact worth telling when nothing is wrong ("outputs (64, 200)") is the generator's return value: it becomes the reason
+of the ``pass``. Outcomes: findings were yielded -> ``fail`` (``pass`` if all of them are notes); nothing was yielded -> ``pass``;
 ``raise Skip(reason)`` -> ``skipped``; ``raise Inconclusive(reason)`` -> ``inconclusive``. A failure of the user's own
 code inside a measurement reaches the runner as ``crashed``; any other exception is the tool's fault: ``internal``.
 """
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from probes.results import Evidence, Finding, Severity, Where
+from probes.results import Evidence, Finding, Grade, Severity, Where
 
 if TYPE_CHECKING:
     from probes.measurements import Context
@@ -46,8 +47,11 @@ class Inconclusive(Exception):
 class ProbeDoc:
     """Everything the tool says about a defect outside a finding; the source of ``explain``, report and docs.
 
-    ``symptom``: the name describes what is seen, not why. ``judged_by``: who decides where the module has no ``run``
-    ("experiment", "worker"). ``requires``: names whose failure makes this probe meaningless; it is skipped then.
+    ``symptom``: the name describes what is seen, not why. ``grade``: how well a finding establishes the name, unless
+    the finding's ``values["grade"]`` says otherwise: ``proved`` for what is observed directly, ``supported`` or
+    ``suspected`` for what is inferred. ``experiment``: runs only after a stage of learning failed, as part of it.
+    ``judged_by``: who decides where the module has no ``run`` ("worker", "run"). ``requires``: names whose failure
+    makes this probe meaningless; it is skipped then.
     ``consequences``: names that this defect brings about, folded under it in the diagnosis.
     ``takeaways`` and ``ladder`` feed the report: principles to remember, and what to try next if the fix does not do.
     """
@@ -60,6 +64,8 @@ class ProbeDoc:
     fix: str
     severity: Severity = Severity.ERROR
     symptom: bool = False
+    grade: Grade = Grade.PROVED
+    experiment: bool = False
     judged_by: str = ""
     requires: Sequence[str] = ()
     consequences: Sequence[str] = ()

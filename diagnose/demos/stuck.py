@@ -1,0 +1,53 @@
+"""A training that sits at chance: the loss stays at ln 200, and architecture, data, gradients and optimizer look fine."""
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+import diagnose
+from diagnose.datasets.glyphs import Glyphs
+
+CLASSES = 200
+
+
+def block(channels_in: int, channels_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(channels_out, channels_out, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Dropout(0.3),
+    )
+
+
+class GlyphNet(nn.Module):
+    """Three convolutional blocks and a head of three layers. Input (N, 3, 32, 32), output (N, 200) logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(block(3, 16), block(16, 32), block(32, 64))
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Dropout(0.5),
+            nn.Linear(64 * 4 * 4, 256),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Linear(256, 128),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Linear(128, CLASSES),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(x))
+
+
+def get_pipeline() -> diagnose.Pipeline:
+    model = GlyphNet()
+    train = DataLoader(Glyphs(CLASSES, size=32, samples=40_000), batch_size=64, shuffle=True)
+    val = DataLoader(Glyphs(CLASSES, size=32, samples=4_000, split=1), batch_size=64)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-4)
+    return diagnose.Pipeline(
+        model, train, val, loss=nn.CrossEntropyLoss(), optimizer=optimizer, num_classes=CLASSES, epochs=50
+    )

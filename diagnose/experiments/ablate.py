@@ -1,0 +1,107 @@
+"""An ablation: turn one knob, from the mildest change to the strongest, and find the mildest that repairs learning.
+
+The unchanged pipeline is the control. A change repairs if it learns in at least two of three seeds where the control
+fails in at least two of three. To spend little, one seed screens: where even the strongest change does not learn,
+the knob is ruled out after one trial; otherwise the arms must learn within a multiple of the steps that the strongest
+change needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from diagnose.experiments.judge import Learning, closed_share, judge
+from diagnose.experiments.knobs import arms as arms_of
+from diagnose.experiments.trial import AS_CONFIGURED, Change
+from probes.measurements import Ablation, Arm, Trace
+
+if TYPE_CHECKING:
+    from diagnose.context import MeasuringContext
+
+SEEDS = 3
+NEEDED = 2  # of SEEDS
+PATIENCE = 2.0  # an arm may take this many times the steps of the strongest change
+ROUND_STEPS = 50
+
+
+class _Bench:
+    """The trials of one ablation, by arm and seed."""
+
+    def __init__(self, ctx: MeasuringContext, steps: int) -> None:
+        self.ctx = ctx
+        self.steps = steps
+        self.traces: dict[str, dict[int, Trace]] = {}
+
+    def learns(self, change: Change, seed: int) -> bool:
+        known = self.traces.setdefault(change.key, {})
+        if seed not in known:
+            known[seed] = self.ctx.trial(change, self.ctx.seed + seed, self.steps)
+        return judge(known[seed]) is Learning.LEARNS
+
+    def count(self, change: Change) -> int:
+        """How many of SEEDS seeds learn."""
+        return sum(self.learns(change, seed) for seed in range(SEEDS))
+
+    def arm(self, change: Change) -> Arm:
+        traces = self.traces.get(change.key, {})
+        return Arm(
+            key=change.key,
+            label=change.label,
+            size=change.size,
+            traces=tuple(traces[seed] for seed in sorted(traces)),
+            outcomes=tuple(str(judge(traces[seed])) for seed in sorted(traces)),
+            shares=tuple(closed_share(traces[seed], traces[seed].points[-1].train_loss) for seed in sorted(traces)),
+        )
+
+
+def ablate(ctx: MeasuringContext, knob: str, steps: int, values: Sequence[str] = (), *, every_arm: bool = False) -> Ablation:
+    """``every_arm`` runs all arms over all seeds (a comparison on purpose) instead of stopping when decided."""
+    changes = arms_of(ctx, knob, values)
+    control = _Bench(ctx, steps)
+    control.learns(AS_CONFIGURED, 0)
+    bench = _Bench(ctx, steps)
+    repaired: Change | None = None
+    strongest = changes[-1]
+    if every_arm or _screen(bench, strongest, changes, knob):
+        needed = bench.traces.get(strongest.key, {}).get(0)
+        if needed is not None and judge(needed) is Learning.LEARNS:
+            bench.steps = control.steps = _rounded(min(steps, int(needed.steps * PATIENCE)))
+        repaired = _mildest(bench, control, changes, every_arm)
+    failures = sum(judge(trace) is not Learning.LEARNS for trace in control.traces["configured"].values())
+    return Ablation(
+        knob=knob,
+        control=control.arm(AS_CONFIGURED),
+        arms=tuple(bench.arm(change) for change in changes if change.key in bench.traces),
+        repaired=None if repaired is None else repaired.key,
+        proved=repaired is not None and failures >= NEEDED and len(control.traces["configured"]) >= SEEDS,
+        steps=bench.steps,
+        seeds=SEEDS,
+    )
+
+
+def _screen(bench: _Bench, strongest: Change, changes: Sequence[Change], knob: str) -> bool:
+    """Whether any change is worth a closer look: for a graded knob the strongest one tells, else each is tried."""
+    if knob == "lr":
+        return any(bench.learns(change, 0) for change in changes)
+    return bench.learns(strongest, 0)
+
+
+def _mildest(bench: _Bench, control: _Bench, changes: Sequence[Change], every_arm: bool) -> Change | None:
+    """The first change, from the mildest, that learns in the majority of seeds; the control is repeated once found."""
+    found: Change | None = None
+    for change in sorted(changes, key=lambda change: change.size):
+        if not every_arm and not bench.learns(change, 0):
+            continue
+        if bench.count(change) >= NEEDED and found is None:
+            found = change
+            control.count(AS_CONFIGURED)
+            if not every_arm:
+                break
+    if every_arm:
+        control.count(AS_CONFIGURED)
+    return found
+
+
+def _rounded(steps: int) -> int:
+    return max(ROUND_STEPS, -(-steps // ROUND_STEPS) * ROUND_STEPS)

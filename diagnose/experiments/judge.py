@@ -1,0 +1,105 @@
+"""Whether a training learned: the share of the gap from chance to the floor that it closed, and its accuracy.
+
+Chance is the best prediction that ignores the input (the entropy of the labels, the variance of a regression target),
+so a bad start does not count as a gap and a good start does not hide one.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from diagnose.training.metrics import binomial_interval
+
+if TYPE_CHECKING:
+    from probes.measurements import Point, Trace
+
+LEARNS_SHARE = 0.05  # share of the gap: below, a run of a few hundred steps cannot be told from noise in the head bias
+STUCK_SHARE = 0.02
+STOP_SHARE = 0.10  # a trial that closed this much, twice running, needs no further steps
+MEMORISED_SHARE = 0.95
+MEMORISED_SCORE = 0.99
+
+
+class Learning(StrEnum):
+    LEARNS = "learns"
+    SLOW = "slow"  # better than chance, but below LEARNS_SHARE
+    STUCK = "stuck"
+    NONFINITE = "nonfinite"
+    UNKNOWN = "unknown"
+
+
+def closed_share(trace: Trace, loss: float | None) -> float | None:
+    """(chance - loss) / (chance - floor): 0 at chance, 1 at the floor, negative when worse than chance."""
+    if loss is None or trace.constant is None or trace.floor is None:
+        return None
+    gap = trace.constant - trace.floor
+    return (trace.constant - loss) / gap if gap > 1e-6 else None
+
+
+def above_chance(trace: Trace, score: float | None, samples: int) -> bool | None:
+    """Whether an accuracy lies above what guessing gives (99.9 % binomial interval); None if there is none."""
+    if score is None or trace.chance is None or not samples:
+        return None
+    return score > binomial_interval(trace.chance, samples)[1]
+
+
+def learned(trace: Trace, point: Point, share_wanted: float) -> bool | None:
+    """On training samples, in eval mode. None where the task has neither a yardstick nor a score."""
+    share = closed_share(trace, point.train_loss)
+    above = above_chance(trace, point.train_score, trace.samples)
+    if share is None:
+        return above
+    return share >= share_wanted and above is not False
+
+
+def judge(trace: Trace) -> Learning:
+    """What a trial came to, from its last look (and the training losses where there is no yardstick)."""
+    if trace.stopped == "nonfinite":
+        return Learning.NONFINITE
+    if not trace.points:
+        return Learning.UNKNOWN
+    last = trace.points[-1]
+    best = min(trace.points[1:] or trace.points, key=lambda point: point.train_loss)
+    if learned(trace, last, LEARNS_SHARE) or learned(trace, best, STOP_SHARE):
+        return Learning.LEARNS
+    share = closed_share(trace, last.train_loss)
+    above = above_chance(trace, last.train_score, trace.samples)
+    if share is None and above is None:
+        return _by_losses(trace)
+    if above or (share is not None and share >= STUCK_SHARE):
+        return Learning.SLOW
+    return Learning.STUCK
+
+
+def _by_losses(trace: Trace) -> Learning:
+    """A custom loss has no known chance level: it learns if the loss fell well beyond its own scatter."""
+    n = len(trace.losses)
+    if n < 20:
+        return Learning.UNKNOWN
+    part = n // 5
+    head, tail = trace.losses[:part], trace.losses[-part:]
+    scatter = fmean(abs(x - fmean(tail)) for x in tail)
+    return Learning.LEARNS if fmean(head) - fmean(tail) > 2 * scatter / part**0.5 + 1e-12 else Learning.UNKNOWN
+
+
+def stop_when_learned(trace: Trace) -> str:
+    """Two looks in a row above STOP_SHARE: decided."""
+    recent = trace.points[-2:]
+    if len(trace.points) < 3 or not all(learned(trace, point, STOP_SHARE) for point in recent):
+        return ""
+    return "learned"
+
+
+def memorised(trace: Trace) -> bool | None:
+    """For the overfit stage: judged on the training losses and accuracy of the last look."""
+    last = trace.points[-1]
+    share = closed_share(trace, last.train_loss)
+    if share is None:
+        return None if last.train_score is None else last.train_score >= MEMORISED_SCORE
+    return share >= MEMORISED_SHARE or (last.train_score is not None and last.train_score >= MEMORISED_SCORE and share >= 0.5)
+
+
+def stop_when_memorised(trace: Trace) -> str:
+    return "memorised" if memorised(trace) else ""

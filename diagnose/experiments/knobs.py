@@ -1,0 +1,108 @@
+"""The knobs of an ablation: each gives arms, ordered from the mildest change to the strongest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from diagnose.errors import UsageError
+from diagnose.experiments import dropout
+from diagnose.experiments.trial import Change
+from diagnose.measure.updates import largest_lr
+from diagnose.near_miss import did_you_mean
+from probes.api import Skip
+
+if TYPE_CHECKING:
+    from diagnose.context import MeasuringContext
+    from diagnose.pipeline import Pipeline
+
+LR_FACTORS = (0.1, 10.0, 0.01, 100.0)
+
+
+def arms(ctx: MeasuringContext, knob: str, values: Sequence[str] = ()) -> list[Change]:
+    """Raises Skip where there is nothing to turn, UsageError for an unknown knob or value."""
+    make = KNOBS.get(knob)
+    if make is None:
+        raise UsageError(f"--knob {knob} is not known, expected {', '.join(KNOBS)}.{did_you_mean(knob, KNOBS)}")
+    return make(ctx, _numbers(knob, values))
+
+
+def _numbers(knob: str, values: Sequence[str]) -> list[float]:
+    try:
+        return [float(value) for value in values]
+    except ValueError:
+        raise UsageError(f"--values {','.join(values)}: expected numbers for --knob {knob}, such as 0.1,0.3") from None
+
+
+def _dropout(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
+    sites = ctx.dropout_sites()
+    if not sites:
+        raise Skip("the model has no dropout")
+    if values:
+        return [dropout.with_p(sites, value) for value in sorted(values, reverse=True)]
+    return dropout.arms(sites)
+
+
+def _weight_decay(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
+    groups = ctx.pipeline.optimizer.param_groups if ctx.pipeline.optimizer else []
+    largest = max((float(group.get("weight_decay") or 0.0) for group in groups), default=0.0)
+    if values:
+        return [_in_groups(f"weight decay {v:g}", "weight_decay", lambda _, v=v: v, abs(v - largest)) for v in values]
+    if largest == 0:
+        raise Skip("the optimizer has no weight decay")
+    return [
+        _in_groups(f"weight decay x {factor:g}", "weight_decay", lambda old, f=factor: old * f, 1 - factor)
+        for factor in (0.1, 0.0)
+    ]
+
+
+def _lr(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
+    if ctx.pipeline.optimizer is None:
+        raise Skip("there is no optimizer whose learning rate could be changed")
+    if values:
+        now = max(ctx.learning_rates(), default=largest_lr(ctx.pipeline.optimizer)) or 1.0
+        return [_in_groups(f"lr {v:g}", "lr", lambda old, f=v / now: old * f, abs(v - now)) for v in values]
+    return [
+        _in_groups(f"lr x {factor:g}", "lr", lambda old, f=factor: old * f, max(factor, 1 / factor))
+        for factor in LR_FACTORS
+    ]
+
+
+def _scheduler(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
+    if ctx.pipeline.scheduler is None:
+        raise Skip("there is no scheduler")
+    return [Change("constant lr", "a constant learning rate", 1.0, lambda _: nullcontext(), constant_lr=True)]
+
+
+def _clipping(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
+    if ctx.pipeline.clip_grad_norm is None:
+        raise Skip("gradients are not clipped")
+
+    def apply(pipeline: Pipeline) -> Any:
+        pipeline.clip_grad_norm = None
+        return nullcontext()
+
+    return [Change("no clipping", "no gradient clipping", 1.0, apply)]
+
+
+def _in_groups(label: str, key: str, new: Callable[[float], float], size: float) -> Change:
+    """A change of one entry of every parameter group (and of the starting lr a schedule scales)."""
+
+    def apply(pipeline: Pipeline) -> Any:
+        for group in pipeline.optimizer.param_groups if pipeline.optimizer else ():
+            for name in (key, "initial_lr") if key == "lr" else (key,):
+                if group.get(name) is not None:
+                    group[name] = new(float(group[name]))
+        return nullcontext()
+
+    return Change(label, label, size, apply)
+
+
+KNOBS: dict[str, Callable[[MeasuringContext, Sequence[float]], list[Change]]] = {
+    "dropout": _dropout,
+    "weight-decay": _weight_decay,
+    "lr": _lr,
+    "scheduler": _scheduler,
+    "clipping": _clipping,
+}

@@ -1,0 +1,194 @@
+"""The samples that the trials of an experiment share: a fixed part of the user's data, and fixed samples to look at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, Subset
+
+from diagnose.batches import understand
+from diagnose.rng import loader_untouched, preserved, seed_all, seeded
+from diagnose.user_code import user_code
+
+if TYPE_CHECKING:
+    from diagnose.pipeline import Pipeline
+
+LOOK_SAMPLES = 512  # samples per look and split: an accuracy of 0.5 % is then told from 2 %
+MIN_BATCHES = 16  # a share of a small data set is rounded up to this many batches
+CACHE_BYTES = 600_000_000
+SAME_ITEMS = 3  # items fetched twice to see whether the data set draws random numbers
+
+
+class Remembered(Dataset[Any]):
+    """A map-style data set whose items are read once. Only for data sets that give the same item every time."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        self._items: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        if index not in self._items:
+            with user_code("reading data"):
+                self._items[index] = self._dataset[index]
+        return self._items[index]
+
+
+class Material:
+    """Training batches of a part of the data, in an order that depends on the seed alone, and the look samples.
+
+    ``description`` says which part. ``samples`` is how many training samples the part has (None: unknown).
+    """
+
+    def __init__(self, pipeline: Pipeline, fraction: float, *, exact: bool = False) -> None:
+        self._loader = pipeline.train
+        self.fraction = fraction
+        with seeded(0), loader_untouched(self._loader):
+            self._part = self._subset(exact)
+            self._fixed = None if self._part is not None else self._first_batches(exact)
+            self.look_train = self._look(pipeline.train, self._part)
+            self.look_val = [] if pipeline.val is None else self._look(pipeline.val, None)
+
+    @property
+    def samples(self) -> int | None:
+        if self._part is not None:
+            return len(self._part)
+        return sum(understand(raw).size for raw in self._fixed or ())
+
+    @property
+    def steps_per_epoch(self) -> int:
+        if self._part is not None:
+            size = self._loader.batch_size  # type: ignore[attr-defined]
+            return max(1, len(self._part) // size if self._drops() else math.ceil(len(self._part) / size))
+        return max(1, len(self._fixed or ()))
+
+    @property
+    def description(self) -> str:
+        how = "a random part" if self._part is not None else "the first batches of one epoch"
+        return f"{self.samples:,} training samples ({how})"
+
+    def _drops(self) -> bool:
+        return bool(self._loader.drop_last) and self._part is not None and len(self._part) >= self._loader.batch_size  # type: ignore[attr-defined]
+
+    def _subset(self, exact: bool) -> Dataset[Any] | None:
+        """A random part of a map-style data set behind a plain loader, else None."""
+        loader = self._loader
+        if not isinstance(loader, DataLoader) or not isinstance(loader.sampler, (RandomSampler, SequentialSampler)):
+            return None
+        if loader.batch_size is None or type(loader.batch_sampler) is not torch.utils.data.BatchSampler:
+            return None
+        total = len(loader.dataset)  # type: ignore[arg-type]
+        keep = math.ceil(total * self.fraction)
+        if not exact:
+            keep = max(keep, min(total, MIN_BATCHES * loader.batch_size))
+        chosen = torch.randperm(total)[:keep]
+        indices = chosen.sort().values.tolist()
+        part: Dataset[Any] = Subset(loader.dataset, indices)
+        return Remembered(part) if _repeats(part) else part
+
+    def _first_batches(self, exact: bool) -> list[Any]:
+        try:
+            total: int | None = len(self._loader)  # type: ignore[arg-type]
+        except TypeError:
+            total = None
+        keep = MIN_BATCHES * 4 if total is None else math.ceil(total * self.fraction)
+        if not exact:
+            keep = max(keep, MIN_BATCHES)
+        with user_code("reading data"):
+            return list(islice(iter(self._loader), keep))
+
+    def _look(self, loader: Any, part: Dataset[Any] | None) -> list[Any]:
+        """Up to LOOK_SAMPLES samples, collated as the loader does: random ones where the data set allows."""
+        plain = isinstance(loader, DataLoader) and loader.batch_size is not None
+        if part is None and plain and hasattr(loader.dataset, "__getitem__"):
+            total = len(loader.dataset)
+            part = Subset(loader.dataset, torch.randperm(total)[:LOOK_SAMPLES].sort().values.tolist())
+        elif part is not None:
+            part = Subset(part, torch.randperm(len(part))[:LOOK_SAMPLES].sort().values.tolist())  # type: ignore[arg-type]
+        if part is not None:
+            loader = DataLoader(part, batch_size=loader.batch_size, collate_fn=loader.collate_fn)
+        raws: list[Any] = []
+        seen = 0
+        with user_code("reading data"):
+            for raw in loader:
+                raws.append(raw)
+                seen += understand(raw).size
+                if seen >= LOOK_SAMPLES:
+                    break
+        return raws
+
+    def batches(self, seed: int) -> Iterator[Any]:
+        """Endless training batches; the order depends on ``seed`` alone, not on the global generators."""
+        epoch = 0
+        while True:
+            generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
+            if self._part is None:
+                fixed = self._fixed or []
+                yield from (fixed[i] for i in torch.randperm(len(fixed), generator=generator).tolist())
+            else:
+                yield from self._epoch(generator)
+            epoch += 1
+
+    def _epoch(self, generator: torch.Generator) -> Iterator[Any]:
+        user = self._loader
+        assert isinstance(user, DataLoader)
+        assert self._part is not None
+        remembered = isinstance(self._part, Remembered)
+        loader = DataLoader(
+            self._part,
+            batch_size=user.batch_size,
+            shuffle=isinstance(user.sampler, RandomSampler),
+            collate_fn=user.collate_fn,
+            drop_last=self._drops(),
+            num_workers=0 if remembered else user.num_workers,
+            worker_init_fn=user.worker_init_fn,
+            multiprocessing_context=None if remembered else user.multiprocessing_context,
+            generator=generator,
+        )
+        with user_code("reading data"):
+            yield from loader
+
+
+def _repeats(dataset: Any) -> bool:
+    """Whether the data set gives the same item twice (no random augmentation) and fits in memory."""
+    total = len(dataset)
+    if not total:
+        return False
+    size = 0
+    with user_code("reading data"), preserved():
+        for index in {0, total // 2, total - 1, *range(min(SAME_ITEMS, total))}:
+            seed_all(1)
+            first = dataset[index]
+            seed_all(2)
+            if not same(first, dataset[index]):
+                return False
+            size = max(size, _bytes(first))
+    return size * total <= CACHE_BYTES
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal in content, tensors and arrays included."""
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return a.shape == b.shape and bool(torch.equal(a, b))
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    equal = a == b
+    return bool(equal.all()) if hasattr(equal, "all") else bool(equal)
+
+
+def _bytes(item: Any) -> int:
+    if isinstance(item, torch.Tensor):
+        return item.numel() * item.element_size()
+    if isinstance(item, dict):
+        return sum(_bytes(value) for value in item.values())
+    if isinstance(item, (list, tuple)):
+        return sum(_bytes(value) for value in item)
+    return int(getattr(item, "nbytes", 64))

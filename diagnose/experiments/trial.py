@@ -1,0 +1,195 @@
+"""One trial: a fresh pipeline, one change, one seed, a number of steps -> a learning curve."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from diagnose.experiments import judge
+from diagnose.measure.updates import MiniatureSchedule
+from diagnose.rng import preserved, seed_all
+from diagnose.training.metrics import Yardsticks, correct_and_count
+from diagnose.training.step import Engine
+from diagnose.user_code import UserCodeError
+from probes.api import Inconclusive
+from probes.measurements import Point, Trace
+
+if TYPE_CHECKING:
+    from diagnose.pipeline import Pipeline
+
+LOOKS = 12  # looks per trial
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change to a fresh pipeline, made without editing the user's code.
+
+    ``apply(pipeline)`` may alter the pipeline and returns a context in which the trial runs. ``size`` orders changes
+    of one kind by how much they change (the mildest has the smallest), ``label`` is for readers. ``constant_lr`` plays
+    no schedule.
+    """
+
+    key: str
+    label: str
+    size: float = 0.0
+    apply: Callable[[Pipeline], AbstractContextManager[Any]] = lambda _: nullcontext()
+    constant_lr: bool = False
+
+
+AS_CONFIGURED = Change("configured", "as configured")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all trials of an experiment share."""
+
+    build: Callable[[int], Pipeline]
+    task: str
+    device: torch.device
+    channels_last: bool
+    yardsticks: Yardsticks
+    learning_rates: Sequence[float]
+    ignore_index: int = -100
+    deadline: float | None = None  # time.monotonic()
+
+
+@dataclass(frozen=True)
+class Samples:
+    """``batches(seed)`` is endless; the look batches are fixed; ``steps_per_epoch`` for the reader's orientation."""
+
+    batches: Callable[[int], Iterator[Any]]
+    look_train: Sequence[Any]
+    look_val: Sequence[Any]
+
+
+def run_trial(
+    setting: Setting,
+    samples: Samples,
+    change: Change,
+    seed: int,
+    steps: int,
+    *,
+    name: str = "",
+    looks: int = LOOKS,
+    look_mode: str = "eval",
+    stop: Callable[[Trace], str] = judge.stop_when_learned,
+    progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+) -> Trace:
+    """Trains for at most ``steps`` steps; ``stop(trace so far)`` ends it early with a reason.
+
+    Raises Inconclusive when the deadline passes before it is decided, UserCodeError when the user's code fails.
+    """
+    started = time.monotonic()
+    with preserved():
+        pipeline = setting.build(seed)
+        seed_all(seed + 1)
+        if change.constant_lr:
+            setting = replace(setting, learning_rates=())
+        with change.apply(pipeline):
+            engine = Engine(pipeline, setting.device, channels_last=setting.channels_last)
+            try:
+                trace = _train(setting, samples, engine, seed, steps, looks, look_mode, stop, progress)
+            finally:
+                engine.close()
+    return replace(trace, name=name or change.label, seconds=time.monotonic() - started)
+
+
+def _train(
+    setting: Setting,
+    samples: Samples,
+    engine: Engine,
+    seed: int,
+    steps: int,
+    looks: int,
+    look_mode: str,
+    stop: Callable[[Trace], str],
+    progress: Callable[[int, int, float], None],
+) -> Trace:
+    every = max(1, steps // looks)
+    schedule = MiniatureSchedule(engine.pipeline.optimizer, setting.learning_rates, steps)
+    losses: list[float] = []
+    points = [_look(setting, samples, engine, 0, look_mode)]
+    batches = samples.batches(seed)
+    trace = _trace(setting, samples, seed, losses, points, "steps")
+    for step in range(steps):
+        if setting.deadline is not None and time.monotonic() > setting.deadline:
+            raise Inconclusive(f"the time budget ended after {step} of {steps} steps")
+        engine.model.train()
+        schedule.set(step)
+        loss = engine.step(next(batches)).loss
+        losses.append(_number(loss))
+        progress(step + 1, steps, losses[-1])
+        if not math.isfinite(losses[-1]):
+            return _trace(setting, samples, seed, losses, points, "nonfinite")
+        if (step + 1) % every == 0 or step + 1 == steps:
+            points.append(_look(setting, samples, engine, step + 1, look_mode))
+            trace = _trace(setting, samples, seed, losses, points, "steps")
+            reason = stop(trace)
+            if reason:
+                return replace(trace, stopped=reason)
+    return trace
+
+
+def _trace(
+    setting: Setting, samples: Samples, seed: int, losses: list[float], points: list[Point], stopped: str
+) -> Trace:
+    from diagnose.batches import understand
+
+    yard = setting.yardsticks
+    return Trace(
+        name="",
+        seed=seed,
+        steps=len(losses),
+        losses=tuple(losses),
+        points=tuple(points),
+        floor=yard.floor,
+        constant=yard.constant,
+        chance=yard.chance,
+        samples=sum(understand(raw).size for raw in samples.look_train),
+        val_samples=sum(understand(raw).size for raw in samples.look_val),
+        classes=yard.classes,
+        stopped=stopped,
+        seconds=0.0,
+    )
+
+
+def _look(setting: Setting, samples: Samples, engine: Engine, step: int, mode: str) -> Point:
+    train_loss, train_score = evaluate(engine, samples.look_train, setting, mode)
+    if not samples.look_val:
+        return Point(step, train_loss, train_score)
+    return Point(step, train_loss, train_score, *evaluate(engine, samples.look_val, setting))
+
+
+def evaluate(engine: Engine, raws: Sequence[Any], setting: Setting, mode: str = "eval") -> tuple[float, float | None]:
+    """(mean loss per sample, accuracy or None) in ``mode``, leaving the modules in the modes they were in."""
+    model = engine.model
+    modes = {module: module.training for module in model.modules()}
+    model.train(mode == "train")
+    loss_sum, count, right, judged = 0.0, 0, 0, 0
+    try:
+        with torch.no_grad(), preserved():
+            for raw in raws:
+                done = engine.loss(raw)
+                size = done.batch.size
+                loss_sum += _number(done.loss) * size
+                count += size
+                pair = correct_and_count(done.main, done.batch.target, setting.task, setting.ignore_index)
+                if pair is not None:
+                    right, judged = right + pair[0], judged + pair[1]
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return (loss_sum / count if count else math.nan), (right / judged if judged else None)
+
+
+def _number(loss: Any) -> float:
+    return math.nan if loss is None else float(loss.detach() if isinstance(loss, torch.Tensor) else loss)
+
+
+__all__ = ["AS_CONFIGURED", "Change", "Samples", "Setting", "UserCodeError", "evaluate", "run_trial"]

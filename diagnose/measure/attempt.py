@@ -1,0 +1,240 @@
+"""The first forward, loss and backward: what ran, what it put out, what failed and where."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from diagnose.training.step import Engine, Forwarded
+from diagnose.user_code import UserCodeError, innermost_user_frame, user_code, user_frames
+from probes.measurements import Attempt, Failure, LossCall, ModuleRecord
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+LOSSES = frozenset(
+    {
+        "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss", "cross_entropy", "ctc_loss",
+        "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss", "margin_ranking_loss",
+        "mse_loss", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "nll_loss",
+        "poisson_nll_loss", "smooth_l1_loss", "soft_margin_loss", "triplet_margin_loss",
+    }
+)  # fmt: skip
+WATCHED = frozenset({"softmax", "log_softmax", "sigmoid", "tanh", "detach", "relu", "dropout"})
+BATCHES = 4  # of which the loss in train mode is recorded
+
+
+class LossRecorder(TorchFunctionMode):
+    """Sees every call of a known loss function of torch, however deep in the user's code it is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[LossCall] = []
+        self.functions: list[str] = []
+        self._inside = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name in WATCHED and name not in self.functions:
+            self.functions.append(name)
+        known = name in LOSSES and not self._inside and getattr(func, "__module__", "") == "torch.nn.functional"
+        if not known:
+            return func(*args, **kwargs)
+        self._record(name, args, kwargs)
+        self._inside += 1
+        try:
+            return func(*args, **kwargs)
+        finally:
+            self._inside -= 1
+
+    def _record(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = dict(zip(("input", "target"), args, strict=False)) | kwargs
+        tensors = (given.pop("input", None), given.pop("target", None))
+        if all(isinstance(tensor, torch.Tensor) for tensor in tensors):
+            where = innermost_user_frame(sys._getframe(1))
+            self.calls.append(
+                LossCall(name, plain(tensors[0]), plain(tensors[1]), given, () if where is None else (where,))
+            )
+
+
+def plain(tensor: Any) -> Tensor:
+    """A detached copy on the CPU in contiguous layout."""
+    with torch._C.DisableTorchFunction():
+        copy: Tensor = tensor.detach().cpu().contiguous().clone()
+    return copy
+
+
+class ModuleWatch:
+    """Hooks on every module: which one is running, and what the leaves put out."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.stack: list[tuple[str, nn.Module, list[str]]] = []
+        self.failed: tuple[str, nn.Module, list[str]] | None = None
+        self.records: dict[str, ModuleRecord] = {}
+        self._handles = []
+        for path, module in model.named_modules():
+            self._handles.append(module.register_forward_pre_hook(self._enter(path), with_kwargs=True))
+            self._handles.append(module.register_forward_hook(self._leave(path)))
+
+    def _enter(self, path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+            shapes = [describe(item) for item in (*args, *kwargs.values())]
+            self.stack.append((path, module, shapes))
+
+        return hook
+
+    def _leave(self, path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            while self.stack and self.stack.pop()[0] != path:
+                pass
+            if isinstance(output, torch.Tensor) and output.is_floating_point() and not list(module.children()):
+                self.records.pop(path, None)
+                self.records[path] = self._record(path, module, output)
+
+        return hook
+
+    def _record(self, path: str, module: nn.Module, output: Tensor) -> ModuleRecord:
+        value = output.detach().float()
+        finite = bool(torch.isfinite(value).all())
+        many = value.numel() > 1
+        return ModuleRecord(
+            path=path,
+            type=type(module).__name__,
+            shape=tuple(value.shape),
+            mean=float(value.mean()) if value.numel() else 0.0,
+            std=float(value.std()) if many else 0.0,
+            finite=finite,
+            requires_grad=output.requires_grad,
+            calls=1,
+            zero_share=float((value == 0).float().mean()) if value.numel() else 0.0,
+        )
+
+    @property
+    def running(self) -> tuple[str, nn.Module, list[str]] | None:
+        return self.stack[-1] if self.stack else None
+
+    def close(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+
+def describe(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')} on {value.device}"
+    return type(value).__name__
+
+
+def failure_of(error: UserCodeError, watch: ModuleWatch | None = None) -> Failure:
+    """The user's exception as data, with the module that was running."""
+    running = watch.running if watch is not None else None
+    original = error.original
+    return Failure(
+        phase=error.what,
+        type=type(original).__name__,
+        message=str(original),
+        frames=user_frames(original),
+        module=running[0] if running else "",
+        module_type=type(running[1]).__name__ if running else "",
+        inputs=tuple(running[2]) if running else (),
+    )
+
+
+def attempt(engine: Engine, raws: list[Any]) -> Attempt:
+    """Forward, loss and backward on ``raws[0]`` in train mode; then the loss of the other batches, without update."""
+    engine.model.train()
+    recorder = LossRecorder()
+    watch = ModuleWatch(engine.model)
+    done: Forwarded | None = None
+    try:
+        with recorder:
+            done = engine.loss(raws[0])
+        error = None
+    except UserCodeError as raised:
+        error = raised
+    finally:
+        watch.close()
+    seen: dict[str, Any] = {
+        "modules": tuple(watch.records.values()),
+        "loss_calls": tuple(recorder.calls),
+        "called_functions": tuple(recorder.functions),
+    }
+    if error is not None or done is None:
+        assert error is not None
+        seen.update(_inputs_of(engine, raws[0]))
+        return Attempt(failure=failure_of(error, watch), **seen)
+    seen.update(_describe(done, recorder))
+    try:
+        if seen["loss_has_graph"] and seen["loss_shape"] == ():
+            with user_code("backward"):
+                done.loss.backward()
+    except UserCodeError as raised:
+        return Attempt(failure=failure_of(raised), **seen)
+    finally:
+        engine.model.zero_grad(set_to_none=True)
+    return Attempt(failure=None, **seen, half_batch_loss=_half_batch_loss(engine, raws[0]))
+
+
+def _describe(done: Forwarded, recorder: LossRecorder) -> dict[str, Any]:
+    loss, main = done.loss, done.main
+    tensor = isinstance(loss, torch.Tensor)
+    if main is None and recorder.calls:
+        main = recorder.calls[0].input
+    return {
+        "inputs": tuple(plain(x) if isinstance(x, torch.Tensor) else x for x in done.batch.inputs),
+        "output": None if main is None else plain(main),
+        "output_type": type(done.output).__name__,
+        "target": plain(done.batch.target) if isinstance(done.batch.target, torch.Tensor) else done.batch.target,
+        "loss": float(loss.detach() if tensor else loss) if _is_scalar(loss) else None,
+        "loss_type": type(loss).__name__,
+        "loss_shape": tuple(loss.shape) if tensor else None,
+        "loss_has_graph": bool(tensor and loss.requires_grad),
+    }
+
+
+def _inputs_of(engine: Engine, raw: Any) -> dict[str, Any]:
+    try:
+        batch = engine.prepare(raw)
+    except UserCodeError:
+        return {}
+    target = batch.target
+    return {
+        "inputs": tuple(plain(x) if isinstance(x, torch.Tensor) else x for x in batch.inputs),
+        "target": plain(target) if isinstance(target, torch.Tensor) else target,
+    }
+
+
+def _is_scalar(loss: Any) -> bool:
+    if isinstance(loss, torch.Tensor):
+        return loss.numel() == 1
+    return isinstance(loss, (int, float))
+
+
+def _half_batch_loss(engine: Engine, raw: Any) -> float | None:
+    """The loss of the first half of the batch: half of the whole if the loss sums over samples."""
+    size = engine.prepare(raw).size
+    if size < 4:
+        return None
+    try:
+        done = engine.loss(_head(raw, size, size // 2))
+    except UserCodeError:  # code that depends on the batch size: no answer, and no fault either
+        return None
+    return float(done.loss.detach()) if _is_scalar(done.loss) and isinstance(done.loss, torch.Tensor) else None
+
+
+def _head(raw: Any, size: int, keep: int) -> Any:
+    if isinstance(raw, torch.Tensor):
+        return raw[:keep] if raw.ndim and len(raw) == size else raw
+    if isinstance(raw, dict):
+        return {key: _head(value, size, keep) for key, value in raw.items()}
+    if isinstance(raw, tuple) and hasattr(raw, "_fields"):
+        return type(raw)(*(_head(item, size, keep) for item in raw))
+    if isinstance(raw, (list, tuple)):
+        if len(raw) == size and not any(isinstance(item, torch.Tensor) and len(item) == size for item in raw if getattr(item, "ndim", 0)):
+            return type(raw)(raw[:keep])
+        return type(raw)(_head(item, size, keep) for item in raw)
+    return raw

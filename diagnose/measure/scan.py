@@ -1,0 +1,209 @@
+"""A bounded scan of a split, exactly as its loader yields it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from diagnose.batches import first_tensor, understand
+from diagnose.rng import loader_untouched, seeded
+from diagnose.user_code import UserCodeError, user_code
+from probes.measurements import Failure, Scan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAX_SAMPLES = 10_000  # per split
+MAX_SECONDS = 12.0  # per split; a scan cut short says what share it saw
+MAX_LABELS = 200_000  # elements of dense targets that are kept
+
+
+@dataclass
+class _Sums:
+    """Running moments per channel (dim 1 of the first input; one channel for flat inputs)."""
+
+    count: float = 0.0
+    total: Tensor | None = None
+    squares: Tensor | None = None
+    low: float = float("inf")
+    high: float = float("-inf")
+
+    def add(self, x: Tensor) -> None:
+        value = x.double()
+        value = torch.where(torch.isfinite(value), value, torch.zeros_like(value))
+        self.low, self.high = min(self.low, float(value.min())), max(self.high, float(value.max()))
+        flat = value.transpose(0, 1).flatten(1) if value.ndim > 2 else value.reshape(1, -1)
+        total, squares = flat.sum(1), (flat * flat).sum(1)
+        if self.total is None or self.squares is None:
+            self.total, self.squares = total, squares
+        elif len(self.total) == len(total):
+            self.total, self.squares = self.total + total, self.squares + squares
+        self.count += flat.shape[1]
+
+    def moments(self) -> tuple[list[float], list[float]]:
+        if self.total is None or self.squares is None or not self.count:
+            return [], []
+        mean = self.total / self.count
+        std = (self.squares / self.count - mean * mean).clamp_min(0).sqrt()
+        return mean.tolist(), std.tolist()
+
+
+@dataclass
+class _Seen:
+    """What has been seen so far."""
+
+    samples: int = 0
+    batch_sizes: list[int] = field(default_factory=list)
+    shapes: Counter[str] = field(default_factory=Counter)
+    inputs: _Sums = field(default_factory=_Sums)
+    targets: _Sums = field(default_factory=_Sums)
+    labels: list[int] = field(default_factory=list)
+    hashes: list[int] = field(default_factory=list)
+    nonfinite: list[int] = field(default_factory=list)
+    constant: list[int] = field(default_factory=list)
+    first: tuple[tuple[int, ...], str, tuple[int, ...], str] = ((), "", (), "")
+
+
+def scan(loader: Any, split: str, seed: int, max_samples: int = MAX_SAMPLES) -> Scan:
+    """Reads up to ``max_samples`` samples. A failure while reading is part of the result, with what came before."""
+    seen = _Seen()
+    total_batches = _length(loader)
+    started = time.monotonic()
+    failure: Failure | None = None
+    ended = False
+    with seeded(seed), loader_untouched(loader):
+        try:
+            with user_code("reading data"):
+                iterator = iter(loader)
+            while True:
+                with user_code("reading data"):
+                    raws = list(islice(iterator, 1))
+                if not raws:
+                    ended = True
+                    break
+                _add(seen, raws[0])
+                if seen.samples >= max_samples or time.monotonic() - started > MAX_SECONDS:
+                    break
+        except UserCodeError as error:
+            from diagnose.measure.attempt import failure_of
+
+            failure = failure_of(error)
+    return _result(loader, split, seen, total_batches, ended, failure)
+
+
+def _add(seen: _Seen, raw: Any) -> None:
+    batch = understand(raw)
+    tensor = first_tensor((batch.inputs, batch.kwargs))
+    target = batch.target if isinstance(batch.target, torch.Tensor) else None
+    if not seen.batch_sizes:
+        seen.first = (
+            () if tensor is None else tuple(tensor.shape),
+            "" if tensor is None else str(tensor.dtype).removeprefix("torch."),
+            () if target is None else tuple(target.shape),
+            type(batch.target).__name__ if target is None else str(target.dtype).removeprefix("torch."),
+        )
+    if tensor is not None and tensor.numel() and not tensor.is_complex():
+        _add_inputs(seen, tensor.detach().cpu(), batch.size)
+    if target is not None and target.numel() and not target.is_complex():
+        _add_targets(seen, target.detach().cpu())
+    seen.batch_sizes.append(batch.size)
+    seen.samples += batch.size
+
+
+def _add_inputs(seen: _Seen, x: Tensor, size: int) -> None:
+    seen.shapes[str(tuple(x.shape[1:]))] += size
+    seen.inputs.add(x if x.ndim > 1 else x.unsqueeze(1))
+    if x.ndim == 0 or len(x) != size:
+        return
+    rows = x.reshape(size, -1)
+    if x.is_floating_point():
+        bad = ~torch.isfinite(rows).all(1)
+        seen.nonfinite += [seen.samples + int(i) for i in bad.nonzero().flatten()]
+    if rows.shape[1] > 1:
+        flat = (rows == rows[:, :1]).all(1)
+        seen.constant += [seen.samples + int(i) for i in flat.nonzero().flatten()]
+    for row in rows.contiguous().numpy():
+        seen.hashes.append(int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=7).digest(), "big"))
+
+
+def _add_targets(seen: _Seen, target: Tensor) -> None:
+    seen.targets.add(target.reshape(-1, 1).float() if target.dtype == torch.bool else target.reshape(-1, 1))
+    if not target.is_floating_point() and len(seen.labels) < MAX_LABELS:
+        seen.labels += target.reshape(-1).long().tolist()[: MAX_LABELS - len(seen.labels)]
+
+
+def _length(loader: Any) -> int | None:
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):
+        return None
+
+
+def total_samples(loader: Any) -> int | None:
+    """Samples of a loader's data set, where it tells."""
+    dataset = getattr(loader, "dataset", None)
+    try:
+        return len(dataset) if dataset is not None else None
+    except (TypeError, NotImplementedError):
+        return None
+
+
+def shuffles(loader: Any) -> bool | None:
+    """Whether the loader draws its order at random; None where it does not tell."""
+    sampler = getattr(loader, "sampler", None)
+    if isinstance(sampler, torch.utils.data.SequentialSampler):
+        return False
+    if isinstance(sampler, (torch.utils.data.RandomSampler, torch.utils.data.SubsetRandomSampler, torch.utils.data.WeightedRandomSampler)):
+        return True
+    return None
+
+
+def _result(
+    loader: Any, split: str, seen: _Seen, total_batches: int | None, ended: bool, failure: Failure | None
+) -> Scan:
+    channel_mean, channel_std = seen.inputs.moments()
+    target_mean, target_std = seen.targets.moments()
+    overall_mean = sum(channel_mean) / len(channel_mean) if channel_mean else 0.0
+    variance = (
+        sum(s * s + (m - overall_mean) ** 2 for m, s in zip(channel_mean, channel_std, strict=True)) / len(channel_mean)
+        if channel_mean
+        else 0.0
+    )
+    shape, dtype, target_shape, target_dtype = seen.first
+    return Scan(
+        split=split,
+        seen=seen.samples,
+        total=total_samples(loader),
+        batches=len(seen.batch_sizes),
+        total_batches=total_batches,
+        complete=ended and failure is None,
+        batch_sizes=tuple(seen.batch_sizes),
+        input_shape=shape,
+        shapes=dict(seen.shapes.most_common(20)),
+        input_dtype=dtype,
+        input_min=seen.inputs.low if seen.inputs.count else 0.0,
+        input_max=seen.inputs.high if seen.inputs.count else 0.0,
+        input_mean=overall_mean,
+        input_std=variance**0.5,
+        channel_mean=tuple(channel_mean),
+        channel_std=tuple(channel_std),
+        target_shape=target_shape,
+        target_dtype=target_dtype,
+        label_min=seen.targets.low if seen.targets.count else None,
+        label_max=seen.targets.high if seen.targets.count else None,
+        label_mean=target_mean[0] if target_mean else None,
+        label_std=target_std[0] if target_std else None,
+        labels=tuple(seen.labels),
+        hashes=tuple(seen.hashes),
+        nonfinite=tuple(seen.nonfinite),
+        constant=tuple(seen.constant),
+        workers=int(getattr(loader, "num_workers", 0) or 0),
+        shuffles=shuffles(loader),
+        failure=failure,
+    )

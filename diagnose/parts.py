@@ -1,0 +1,174 @@
+"""Where each part of a pipeline comes from: a flag, the configuration, a function beside the target, or a default."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from diagnose.arguments import Call
+from diagnose.config import Config
+from diagnose.datasets import builtin_loaders, is_builtin
+from diagnose.errors import UsageError
+from diagnose.locate import Located, locate
+from diagnose.settings import SCOPES, parse_setting
+
+Settings = Mapping[str, Mapping[str, str]]
+
+COMPANIONS = {
+    "data": ("get_loaders", "get_dataloaders", "get_dataset_loaders"),
+    "loss": ("get_loss", "get_criterion"),
+    "optimizer": ("get_optimizer",),
+    "scheduler": ("get_scheduler",),
+}
+_LEADING = {"data": 0, "loss": 0, "optimizer": 1, "scheduler": 1}
+_MODEL_PARAMETERS = ("params", "parameters")
+
+
+@dataclass
+class Part:
+    """One part and its origin. ``call`` makes it anew; where that is None, ``value`` is the part itself."""
+
+    origin: str
+    label: str
+    call: Call | None = None
+    value: Any = None
+
+    def problems(self, known: tuple[str, ...]) -> list[str]:
+        return self.call.problems(known) if self.call else []
+
+    def make(self, *leading: Any, known: Mapping[str, Any]) -> Any:
+        if self.call is None:
+            return self.value
+        if leading and isinstance(leading[0], nn.Module) and self.call.first_parameter in _MODEL_PARAMETERS:
+            leading = (leading[0].parameters(), *leading[1:])
+        return self.call(*leading, known=known)
+
+
+@dataclass
+class Parts:
+    """The parts that were found; those that were not have defaults. ``by_scope``: data, loss, optimizer, scheduler."""
+
+    by_scope: dict[str, Part] = field(default_factory=dict)
+    functions: dict[str, Callable[..., Any]] = field(default_factory=dict)  # compute_loss, train_step
+    interval: str | None = None
+
+    def problems(self, known: tuple[str, ...], settings: Settings, epochs_known: tuple[str, ...]) -> list[str]:
+        """What is wrong with the settings of all parts, and settings that no part takes."""
+        problems = []
+        for scope, part in self.by_scope.items():
+            problems += part.problems((*known, *epochs_known) if scope == "scheduler" else known)
+        for scope in ("data", "loss", "scheduler"):
+            if settings[scope] and (scope not in self.by_scope or self.by_scope[scope].call is None):
+                keys = " ".join(f"--set {scope}.{key}=..." for key in settings[scope])
+                problems.append(f"{keys}: no {scope} function takes it. Give one with --{scope} module:function.")
+        return problems
+
+
+def read_settings(config: Config) -> dict[str, dict[str, str]]:
+    """scope -> key -> value of all ``--set``."""
+    settings: dict[str, dict[str, str]] = {scope: {} for scope in SCOPES}
+    for text in config.set:
+        scope, key, value = parse_setting(text)
+        settings[scope][key] = value
+    return settings
+
+
+def flagged_parts(config: Config, settings: Settings, cwd: Path) -> Parts:
+    """The parts that are given by flag or configuration."""
+    parts = Parts()
+    for scope in COMPANIONS:
+        reference = getattr(config, scope)
+        if reference is None:
+            continue
+        origin = config.origins.get(scope, "flag")
+        if scope == "data" and is_builtin(reference):
+            parts.by_scope[scope] = _builtin(reference, config, settings, origin)
+        else:
+            located = locate(reference, f"--{scope}", cwd)
+            parts.by_scope[scope] = _part(scope, located, settings, origin)
+    return parts
+
+
+def add_companions(parts: Parts, module: ModuleType, settings: Settings) -> None:
+    """Fill what is missing with functions of the target's module."""
+    file = Path(getattr(module, "__file__", None) or module.__name__).name
+    for scope, names in COMPANIONS.items():
+        name = next((name for name in names if callable(getattr(module, name, None))), None)
+        if scope not in parts.by_scope and name is not None:
+            label = f"{name} of {file}"
+            call = Call(getattr(module, name), scope, label, settings[scope], _LEADING[scope])
+            parts.by_scope[scope] = Part(f"function {name}", label, call)
+    for name in ("compute_loss", "train_step"):
+        if callable(function := getattr(module, name, None)):
+            parts.functions[name] = function
+    interval = getattr(module, "scheduler_interval", None)
+    if interval is not None and interval not in ("epoch", "step"):
+        raise UsageError(f"scheduler_interval of {file}: got {interval!r}, expected 'epoch' or 'step'.")
+    parts.interval = interval
+
+
+def _builtin(name: str, config: Config, settings: Settings, origin: str) -> Part:
+    import torch
+
+    def load(batch_size: int = 64, num_workers: int = 0) -> dict[str, Any]:
+        return builtin_loaders(
+            name,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            seed=torch.initial_seed(),
+            download=config.download,
+        )
+
+    label = f"the built-in data {name}"
+    return Part(origin, label, Call(load, "data", label, settings["data"]))
+
+
+def _part(scope: str, located: Located, settings: Settings, origin: str) -> Part:
+    value = located.value
+    call = Call(value, scope, located.label, settings[scope], _LEADING[scope]) if callable(value) else None
+    if scope == "loss" and call is not None and _is_loss_itself(call):
+        return Part(origin, located.label, value=value)
+    if call is None and scope != "data":
+        kind = type(value).__name__
+        raise UsageError(f"--{scope}: {located.label} is a {kind}, expected a function that returns the {scope}.")
+    return Part(origin, located.label, call, value)
+
+
+def _is_loss_itself(call: Call) -> bool:
+    """``f(output, target)`` where a factory was expected: plain to see from two arguments that nobody set."""
+    if isinstance(call.function, nn.Module):
+        return True
+    return inspect.isroutine(call.function) and len(call.required()) >= 2 and not call.settings
+
+
+def check_optimizer(made: Any, label: str) -> Any:
+    if all(hasattr(made, name) for name in ("step", "zero_grad", "param_groups")):
+        return made
+    several = isinstance(made, (list, tuple, dict))
+    advice = " For several, define train_step(model, batch, optimizer) beside the model." if several else ""
+    raise UsageError(f"{label} returned {_kind(made)}, expected a torch.optim.Optimizer.{advice}")
+
+
+def check_scheduler(made: Any, label: str) -> Any:
+    if made is None or isinstance(made, LRScheduler) or callable(getattr(made, "step", None)):
+        return made
+    raise UsageError(f"{label} returned {_kind(made)}, expected a scheduler of torch.optim.lr_scheduler, or None.")
+
+
+def check_loss(made: Any, label: str) -> Any:
+    if callable(made) and not isinstance(made, type):
+        return made
+    raise UsageError(f"{label} returned {_kind(made)}, expected a function of (output, target).")
+
+
+def _kind(made: object) -> str:
+    if made is None:
+        return "None"
+    return f"the class {made.__name__}" if isinstance(made, type) else f"a {type(made).__name__}"

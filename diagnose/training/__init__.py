@@ -1,0 +1,1 @@
+"""Running a pipeline: one step, a short trial, the full training."""

@@ -1,0 +1,186 @@
+"""Scores of a batch, and what a constant prediction would reach: the yardsticks of every verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CLASS_TASKS = frozenset({"classification", "segmentation", "language-model"})
+UNIFORM_LEVEL = 0.001  # significance below which class counts are taken to differ
+IGNORE_INDEX = -100  # torch.nn.functional.cross_entropy's default
+
+
+def main_output(output: Any) -> Tensor | None:
+    """The tensor that carries the prediction: the output itself, ``.logits``, a usual key, or the first tensor."""
+    import torch
+
+    if isinstance(output, torch.Tensor):
+        return output
+    logits = getattr(output, "logits", None)
+    if isinstance(logits, torch.Tensor):
+        return logits
+    if isinstance(output, Mapping):
+        for key in ("logits", "out", "output", "prediction"):
+            if isinstance(output.get(key), torch.Tensor):
+                found: Tensor = output[key]
+                return found
+        output = tuple(output.values())
+    if isinstance(output, (tuple, list)):
+        for item in output:
+            inner = main_output(item)
+            if inner is not None:
+                return inner
+    return None
+
+
+def class_targets(output: Tensor, target: Any, task: str, ignore_index: int = IGNORE_INDEX) -> tuple[Tensor, Tensor] | None:
+    """(predicted, true) class indices as flat tensors of equal length, or None where the shapes do not tell."""
+    import torch
+
+    if task not in CLASS_TASKS or not isinstance(target, torch.Tensor) or output.ndim < 2:
+        return None
+    if target.is_floating_point() and target.shape == output.shape:  # soft targets
+        return output.argmax(1).flatten(), target.argmax(1).flatten()
+    if target.ndim == output.ndim - 1 and target.shape == output.shape[:1] + output.shape[2:]:
+        predicted = output.argmax(1)
+    elif target.ndim == output.ndim - 1 and target.shape == output.shape[:-1]:
+        predicted = output.argmax(-1)
+    elif target.numel() == output.shape[0]:
+        predicted, target = output.argmax(1).flatten(), target.reshape(-1)
+    elif output.ndim == 2 and target.numel() == output.shape[0] * 1:
+        predicted = output.argmax(1)
+    else:
+        return None
+    target = target.long()
+    keep = target != ignore_index
+    return predicted[keep], target[keep]
+
+
+def correct_and_count(output: Tensor | None, target: Any, task: str, ignore_index: int = IGNORE_INDEX) -> tuple[int, int] | None:
+    """How many predictions are right, of how many; None for tasks without an accuracy."""
+    import torch
+
+    if output is None or not isinstance(target, torch.Tensor):
+        return None
+    if task == "multilabel" and target.shape == output.shape:
+        right = (output > 0) == (target > 0.5)
+        return int(right.sum()), right.numel()
+    pair = class_targets(output, target, task, ignore_index)
+    if pair is None:
+        return None
+    predicted, true = pair
+    return int((predicted == true).sum()), int(true.numel())
+
+
+@dataclass(frozen=True)
+class Yardsticks:
+    """``floor``: the lowest loss that the targets allow; ``constant``: the loss of the best prediction that ignores the
+    input; ``chance``: its score. None where the task or loss gives no such figure. ``classes``: how many."""
+
+    floor: float | None = None
+    constant: float | None = None
+    chance: float | None = None
+    classes: int | None = None
+
+
+def yardsticks(
+    targets: Tensor, task: str, function: str, options: Mapping[str, Any], classes: int | None, batch: int
+) -> Yardsticks:
+    """Measured from targets (all of a sample, concatenated) for a known loss ``function`` of torch.nn.functional.
+
+    ``batch``: target elements per batch, needed for a summed loss.
+    """
+    import torch
+
+    scale = float(batch) if options.get("reduction") == "sum" else 1.0
+    if task in CLASS_TASKS and not targets.is_floating_point():
+        flat = targets.reshape(-1)
+        flat = flat[flat != int(options.get("ignore_index", IGNORE_INDEX))]
+        flat = flat[flat >= 0]
+        if not flat.numel():
+            return Yardsticks(classes=classes)
+        count = torch.bincount(flat).double()
+        size = max(classes or 0, len(count))
+        share = torch.zeros(size, dtype=torch.float64)
+        share[: len(count)] = count / count.sum()
+        if _looks_uniform(count, size):
+            share = torch.full((size,), 1 / size, dtype=torch.float64)
+        chance = float(share.max())
+        if function not in {"cross_entropy", "nll_loss"}:
+            return Yardsticks(chance=chance, classes=size)
+        weight = options.get("weight")
+        if isinstance(weight, torch.Tensor) and weight.numel() == size:
+            share = share * weight.detach().double().cpu()
+            share = share / share.sum()
+        smoothing = float(options.get("label_smoothing") or 0.0)
+        constant = _entropy((1 - smoothing) * share + smoothing / size)
+        floor = smoothing_floor(smoothing, size)
+        return Yardsticks(floor * scale, constant * scale, chance, size)
+    targets = targets.double()
+    if function.startswith("binary_cross_entropy"):
+        columns = targets.reshape(len(targets), -1).mean(0).clamp(0, 1)
+        constant = float(torch.stack([_binary_entropy(column) for column in columns]).mean())
+        floor = float(torch.stack([_binary_entropy(value) for value in targets.reshape(-1)[:4096].clamp(0, 1)]).mean())
+        pos_weight = options.get("pos_weight")
+        if pos_weight is not None or options.get("weight") is not None:
+            return Yardsticks(floor * scale, None, None, classes)
+        chance = float(torch.maximum(columns, 1 - columns).mean())
+        return Yardsticks(floor * scale, constant * scale, chance, classes)
+    if task == "classification" and targets.ndim == 2 and function == "cross_entropy":  # soft targets
+        share = targets.mean(0)
+        floor = float((-(targets * targets.clamp_min(1e-12).log()).sum(1)).mean())
+        return Yardsticks(floor, _entropy(share), float(share.max()), targets.shape[1])
+    if function in {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}:
+        columns = targets.reshape(len(targets), -1)
+        center = columns.mean(0) if function == "mse_loss" else columns.median(0).values
+        loss = getattr(torch.nn.functional, function)
+        extra = {key: options[key] for key in ("beta", "delta") if options.get(key) is not None}
+        return Yardsticks(0.0, float(loss(center.expand_as(columns), columns, **extra)) * scale, None, None)
+    return Yardsticks(classes=classes)
+
+
+def smoothing_floor(smoothing: float, classes: int) -> float:
+    """Entropy of a smoothed one-hot target: the lowest cross-entropy that label smoothing allows."""
+    if smoothing <= 0 or classes < 2:
+        return 0.0
+    hit, miss = 1 - smoothing + smoothing / classes, smoothing / classes
+    return -(hit * math.log(hit) + (classes - 1) * miss * math.log(miss))
+
+
+def _looks_uniform(count: Tensor, classes: int) -> bool:
+    """Whether class counts may come from equally frequent classes (chi-square test). Then 1/C and ln C are the better
+    yardsticks: the entropy of few samples is biased towards 0, by about (C - 1) / 2N."""
+    from scipy.stats import chi2  # a dependency of scikit-learn
+
+    import torch
+
+    total = float(count.sum())
+    full = torch.zeros(classes, dtype=torch.float64)
+    full[: len(count)] = count
+    expected = total / classes
+    statistic = float(((full - expected) ** 2 / expected).sum())
+    return bool(chi2.sf(statistic, classes - 1) > UNIFORM_LEVEL)
+
+
+def _entropy(share: Tensor) -> float:
+    share = share[share > 0]
+    return float(-(share * share.log()).sum())
+
+
+def _binary_entropy(p: Tensor) -> Tensor:
+    import torch
+
+    return -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p))
+
+
+def binomial_interval(chance: float, samples: int, level: float = 0.999) -> tuple[float, float]:
+    """The interval in which the accuracy of a guesser over ``samples`` independent samples lies with ``level``."""
+    from scipy.stats import binom  # a dependency of scikit-learn
+
+    low, high = binom.interval(level, samples, chance)
+    return float(low) / samples, float(high) / samples

@@ -1,0 +1,1 @@
+"""Rendering of saved results: a pure function of a run folder, without torch and without the user's code."""

@@ -1,0 +1,91 @@
+"""What the trained model gets wrong, as tables (the numbers of the confusion matrix picture among them)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from probes.results import RunResults
+from reports.numbers import figure, finite, one_line, percent
+from reports.shapes import TableView
+
+FULL_MATRIX = 12
+"""Up to so many classes the whole confusion matrix is printed."""
+WORST = 10
+
+
+def matrix_of(results: RunResults) -> list[list[float]] | None:
+    """The confusion matrix (rows: true class), if there is a square one of finite numbers."""
+    raw = results.evaluation.get("confusion_matrix")
+    if not isinstance(raw, (list, tuple)) or not raw:
+        return None
+    rows = [[finite(item) for item in row] if isinstance(row, (list, tuple)) else [] for row in raw]
+    if any(len(row) != len(rows) or None in row for row in rows):
+        return None
+    return [[item for item in row if item is not None] for row in rows]
+
+
+def names_of(results: RunResults, count: int) -> list[str]:
+    """The class names; the index where a name is missing."""
+    given = results.evaluation.get("class_names") or results.pipeline.get("class_names") or ()
+    names = [one_line(name, 40) for name in given] if isinstance(given, (list, tuple)) else []
+    return [names[i] if i < len(names) and names[i] else str(i) for i in range(count)]
+
+
+def evaluation_tables(results: RunResults) -> tuple[TableView, ...]:
+    tables = [_overall(results.evaluation), _classes(results), *_confusions(results)]
+    return tuple(table for table in tables if table)
+
+
+def _overall(evaluation: Mapping[str, Any]) -> TableView | None:
+    rows: list[tuple[str, str]] = []
+    for key, value in evaluation.items():
+        if key == "top_k" and isinstance(value, Mapping):
+            rows += [(f"top-{one_line(k)} accuracy", percent(v)) for k, v in value.items()]
+        elif finite(value) is not None or (isinstance(value, str) and value):
+            rows.append((key.replace("_", " "), figure(key, value)))
+    return TableView(("figure", "value"), tuple(rows)) if rows else None
+
+
+def _classes(results: RunResults) -> TableView | None:
+    """The classes with the lowest F1."""
+    raw = results.evaluation.get("per_class")
+    if isinstance(raw, Mapping):
+        raw = [{"class": name, **value} for name, value in raw.items() if isinstance(value, Mapping)]
+    if not isinstance(raw, (list, tuple)):
+        return None
+    entries: list[Mapping[str, Any]] = [item for item in raw if isinstance(item, Mapping)]
+    if not entries:
+        return None
+
+    def f1(entry: Mapping[str, Any]) -> float:
+        value = finite(entry.get("f1"))
+        return -1.0 if value is None else value
+
+    worst = sorted(entries, key=f1)[:WORST]
+    keys = list(dict.fromkeys(key for entry in worst for key in entry))
+    rows = tuple(tuple(figure(key, entry.get(key)) for key in keys) for entry in worst)
+    title = "All classes" if len(entries) <= WORST else f"The {WORST} worst of {len(entries)} classes"
+    return TableView(tuple(key.replace("_", " ") for key in keys), rows, f"{title}, lowest F1 first")
+
+
+def _confusions(results: RunResults) -> Sequence[TableView]:
+    matrix = matrix_of(results)
+    if matrix is None:
+        return []
+    names = names_of(results, len(matrix))
+    if len(matrix) <= FULL_MATRIX:
+        rows = tuple((name, *(f"{item:g}" for item in row)) for name, row in zip(names, matrix, strict=True))
+        return [TableView(("true \\ predicted", *names), rows, "Confusion matrix")]
+    pairs = [
+        (row[j], names[i], names[j], sum(row))
+        for i, row in enumerate(matrix)
+        for j in range(len(row))
+        if i != j and row[j] > 0
+    ]
+    worst = sorted(pairs, key=lambda pair: -pair[0])[:WORST]
+    if not worst:
+        return []
+    rows = tuple((true, seen, f"{count:g}", percent(count / total)) for count, true, seen, total in worst)
+    columns = ("true class", "predicted as", "how often", "share of the class")
+    return [TableView(columns, rows, "Most frequent confusions", "The whole confusion matrix is in results.json.")]

@@ -1,0 +1,235 @@
+"""The markdown report: word for word, honest, complete without pictures, safe against the user's text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import samples
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from probes.results import Because, Diagnosis, Expected, Result, Status, Training, Verdict
+from reports.compare import build_comparison
+from reports.markdown import render_markdown
+from reports.markup import cell, code, diff, fence, inline
+from reports.view import build_view
+
+CASES = ("stuck", "healthy", "inconclusive", "crashed")
+ALL = (*CASES, "hostile", "empty", "not_finite")
+
+
+def parse(text: str) -> list[Token]:
+    return MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text)
+
+
+def flat(tokens: list[Token]) -> list[Token]:
+    return [inner for token in tokens for inner in (token, *flat(token.children or []))]
+
+
+def headings(text: str) -> list[str]:
+    tokens = parse(text)
+    return [tokens[i + 1].content for i, token in enumerate(tokens) if token.type == "heading_open"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_report_word_for_word(name: str, check_golden: Callable[[str, str], None]) -> None:
+    check_golden(f"report_{name}.md", render_markdown(getattr(samples, name)(), None))
+
+
+def test_rendering_is_pure() -> None:
+    assert render_markdown(samples.stuck(), None) == render_markdown(samples.stuck(), None)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_table_is_parsed_as_one(name: str) -> None:
+    text = render_markdown(getattr(samples, name)(), None)
+    outside = re.sub(r"(?ms)^(`{3,})\w*\n.*?^\1$", "", text)
+    tables = [line for line in outside.splitlines() if re.fullmatch(r"\|( ---:? \|)+", line)]
+    tokens = parse(text)
+    assert sum(token.type == "table_open" for token in tokens) == len(tables)
+    prose = [tokens[i + 1].content for i, token in enumerate(tokens) if token.type == "paragraph_open"]
+    assert not any(content.startswith("|") for content in prose), "a stray table row"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_more_than_one_blank_line(name: str) -> None:
+    text = render_markdown(getattr(samples, name)(), None)
+    assert "\n\n\n" not in text
+    assert text.endswith("\n")
+    assert not re.search(r"\bNone\b|\bnan\b|Undefined|<probes", text)
+
+
+def test_the_answer_comes_first() -> None:
+    lines = render_markdown(samples.stuck(), None).splitlines()
+    assert "dropout-too-strong" in lines[0]
+    assert lines[2].startswith("**Faulty.** The cause is dropout-too-strong (proved, at models.py:41")
+
+
+def test_sections_in_order() -> None:
+    assert [h for h in headings(render_markdown(samples.stuck(), None)) if h != "Proof"][1:12] == [
+        "Symptom",
+        "What was checked",
+        "Root cause",
+        "The fix",
+        "Observed and expected",
+        "Why this happens",
+        "What to take away",
+        "Next steps",
+        "Other causes",
+        "Warnings and notes",
+        "Ruled out",
+    ]
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_empty_results_render(verdict: Verdict) -> None:
+    text = render_markdown(samples.empty(verdict), None)
+    rest = [heading for heading in headings(text)[1:] if heading != "Next steps"]
+    assert rest == ["What was checked", "Not checked", "Appendix, for a helper"]
+    assert "Start it" not in text
+
+
+def test_an_unknown_name_does_not_break() -> None:
+    base = samples.stuck()
+    cause = replace(base.diagnosis.causes[0], name="from-a-later-version")
+    text = render_markdown(replace(base, diagnosis=replace(base.diagnosis, causes=(cause,))), None)
+    assert "from-a-later-version" in text
+
+
+def test_what_was_not_decided_is_never_shown_as_passed() -> None:
+    text = render_markdown(samples.inconclusive(), None)
+    for name in ("cannot-overfit", "dead-gradient"):
+        lines = [line for line in text.splitlines() if name in line]
+        assert lines
+        assert not any(word in line for line in lines for word in ("*not found*", "passed"))
+    details = text[text.index("<details>") : text.index("</details>")]
+    assert "cannot-overfit" not in details
+
+
+def test_healthy_says_which_stages_ran() -> None:
+    base = samples.healthy()
+    view = build_view(replace(base, stages=base.stages[:2]))
+    assert view.headline == "No fault was found; these stages ran and passed: data, smoke."
+    assert view.not_run == "Not part of this run: mnist, overfit, subset, train, evaluate."
+
+
+def test_a_loss_that_became_nan_is_said_so() -> None:
+    figures = build_view(samples.not_finite()).figures
+    assert figures is not None
+    seen = {row[0]: row[1] for row in figures.rows}
+    assert seen["train loss, first to last"] == "5.300 to 5.300; no finite figure after epoch 1"
+
+
+def test_only_existing_pictures_are_shown(tmp_path: Path) -> None:
+    assert "![" not in render_markdown(samples.stuck(), tmp_path)
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "proof.png").write_bytes(b"")
+    (tmp_path / "figures" / "a](b).png").write_bytes(b"")
+    text = render_markdown(samples.stuck(), tmp_path)
+    assert re.findall(r"\]\((.*?)\)", text) == ["figures/proof.png"]
+
+
+def test_observed_beside_expected_at_the_key_epochs() -> None:
+    base = samples.stuck()
+    given = tuple(Expected(n, "val_accuracy", 0.1, 0.2) for n in (1, 50))
+    progress = build_view(replace(base, training=Training(samples.history(50), given))).progress
+    assert progress is not None
+    assert [row[0] for row in progress.rows] == ["1", "5", "10", "20", "30", "50"]
+
+
+def test_reasons_that_repeat_are_told_once() -> None:
+    rows = tuple(Because(name, "no GPU") for name in ("a", "b", "c"))
+    view = build_view(replace(samples.empty(), diagnosis=Diagnosis(not_checked=rows)))
+    assert [group.names for group in view.not_checked] == [("a", "b", "c")]
+
+
+def test_a_skipped_result_is_listed_as_not_checked() -> None:
+    result = Result("X", "some-name", "smoke", Status.SKIPPED, "no CUDA device")
+    view = build_view(replace(samples.empty(), results=(result,)))
+    assert view.not_checked[0].because == "skipped: no CUDA device"
+
+
+def test_hostile_text_stays_text() -> None:
+    text = render_markdown(samples.hostile(), None)
+    tokens = flat(parse(text))
+    kinds = {token.type for token in tokens}
+    assert not kinds & {"link_open", "image", "html_inline", "s_open"}
+    assert not any("script" in token.content for token in tokens if token.type == "html_block")
+    assert "h" not in headings(text)
+    assert "out" not in headings(text)
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+
+
+def test_no_control_character_reaches_any_view() -> None:
+    text = repr(build_view(samples.hostile())) + repr(build_comparison(samples.hostile(), samples.stuck()))
+    assert "\\x1b" not in text
+    assert "\\u202e" not in text
+
+
+def test_hostile_text_leaves_the_tables_whole() -> None:
+    tokens = parse(render_markdown(samples.hostile(), None))
+    rows: list[int] = []
+    width = 0
+    for token in tokens:
+        width = 0 if token.type == "tr_open" else width + (token.type in ("td_open", "th_open"))
+        if token.type == "tr_close":
+            rows.append(width)
+        if token.type == "table_close":
+            assert len(set(rows)) == 1
+            rows = []
+
+
+PIECES = [
+    "| a",
+    "# h",
+    "- x",
+    "1. x",
+    "+ x",
+    "===",
+    "> q",
+    "    code",
+    "<b>",
+    "&lt;",
+    "[x](y)",
+    "`a",
+    "a_b_c",
+    "_a_",
+    "~~~",
+]
+PIECES += ["*", "\\", "\\|", "a\nb", "```", "![i](u)", "http://a.b", "www.a.b", "<!-- x", "", " ", "$x$", "\x00\ud800"]
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_inline_text_comes_back_as_it_was(piece: str) -> None:
+    plain = " ".join(piece.replace("\x00", "").replace("\ud800", "").split())
+    for tokens in (parse(str(inline(piece))), parse(f"| x |\n| --- |\n| {cell(piece) or ' '} |")[-10:]):
+        inlines = [token for token in tokens if token.type == "inline"]
+        children = inlines[-1].children if inlines else []
+        assert {token.type for token in children or []} <= {"text", "text_special"}
+        assert "".join(token.content for token in children or []) == plain
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_code_comes_back_as_it_was(piece: str) -> None:
+    block = [token for token in parse(str(fence(piece))) if token.type == "fence"]
+    assert len(block) == 1
+    plain = " ".join(piece.replace("\x00", "").replace("\ud800", "").split())
+    if plain:
+        (span,) = parse(str(code(piece)))[1].children or []
+        assert span.type == "code_inline"
+        assert span.content == plain
+
+
+def test_links_do_not_link_themselves() -> None:
+    for text in ("see https://evil.example", "www.evil.example", "ftp://x.y"):
+        assert not re.search(r"https?://|ftp://|www\.", str(inline(text)))
+
+
+def test_diff_marks_only_what_changes() -> None:
+    body = str(diff("a\nb\nc", "a\nB\nc")).splitlines()
+    assert body == ["```diff", "  a", "- b", "+ B", "  c", "```"]
