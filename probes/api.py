@@ -51,7 +51,8 @@ class ProbeDoc:
     the finding's ``values["grade"]`` says otherwise: ``proved`` for what is observed directly, ``supported`` or
     ``suspected`` for what is inferred. ``experiment``: runs only after a stage of learning failed, as part of it.
     ``judged_by``: who decides where the module has no ``run`` ("worker", "run"). ``requires``: names whose failure
-    makes this probe meaningless; it is skipped then.
+    makes this probe meaningless; it is skipped then. ``also``: further stages that the probe fits; it runs once, in the
+    first of its stages that the run includes.
     ``consequences``: names that this defect brings about, folded under it in the diagnosis.
     ``takeaways`` and ``ladder`` feed the report: principles to remember, and what to try next if the fix does not do.
     """
@@ -63,6 +64,7 @@ class ProbeDoc:
     why: str
     fix: str
     severity: Severity = Severity.ERROR
+    also: Sequence[Stage] = ()
     symptom: bool = False
     grade: Grade = Grade.PROVED
     experiment: bool = False

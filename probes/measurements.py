@@ -10,22 +10,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from probes.results import Where
+from probes.results import Finding, Where
+from probes.results import Trace as TraceEvidence
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from diagnose.pipeline import Pipeline  # for type checkers only: at run time probes import nothing of diagnose
+    from probes.api import ProbeDoc
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An exception of the user's code. ``phase``: transfer, forward, loss, backward or step.
+    """An exception of the user's code, under the catalogue ``name`` that its text allows (at least user-code-error).
 
+    ``phase``: "forward", "loss", "backward", "step", "train_step", "reading data" or "moving a batch to the device".
     ``module`` is the path of the innermost module that was running, ``module_type`` its class, ``inputs`` the shapes
     and dtypes it was given.
     """
 
+    name: str
     phase: str
     type: str
     message: str
@@ -33,6 +37,20 @@ class Failure:
     module: str = ""
     module_type: str = ""
     inputs: Sequence[str] = ()
+
+    def finding(self, doc: ProbeDoc) -> Finding:
+        """The failure told under ``doc``, with the module that was running and the user's frames."""
+        lines = self.message.strip().splitlines()
+        module = f", in {self.module or 'the model'} ({self.module_type}) given {', '.join(self.inputs)}"
+        return doc.finding(
+            "{phase} raised {type}: {text}{module}",
+            phase=self.phase,
+            type=self.type,
+            text=lines[0] if lines else "(no message)",
+            module=module if self.module_type else "",
+            where=self.frames[-1:],
+            evidence=(TraceEvidence(self.type, self.message, tuple(self.frames)),),
+        )
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from diagnose.failures import failure_name
 from diagnose.training.step import Engine, Forwarded
 from diagnose.user_code import UserCodeError, innermost_user_frame, user_code, user_frames
 from probes.measurements import Attempt, Failure, LossCall, ModuleRecord
@@ -134,6 +135,7 @@ def failure_of(error: UserCodeError, watch: ModuleWatch | None = None) -> Failur
     running = watch.running if watch is not None else None
     original = error.original
     return Failure(
+        name=failure_name(original, error.what),
         phase=error.what,
         type=type(original).__name__,
         message=str(original),

@@ -1,0 +1,65 @@
+"""Which name a failure of the user's code goes by: read from the exception's type and text, for torch has few types."""
+
+from __future__ import annotations
+
+import re
+
+OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
+DEVICE_ASSERT = re.compile(r"device-side assert|CUBLAS_STATUS|illegal memory access")
+DEVICES = re.compile(
+    r"on the same device|(weight|bias) is on \w+|Input type \((?:torch\.)?cuda[^)]*\) and weight type \((?!torch\.cuda|cuda)"
+    r"|Input type \((?!torch\.cuda|cuda)[^)]*\) and weight type \((?:torch\.)?cuda"
+)
+TARGET_RANGE = re.compile(r"Target -?\d+ is out of bounds|index -?\d+ is out of bounds for dimension \d+ with size")
+TARGET_TYPE = re.compile(
+    r"expected scalar type Long but found|nll_loss\w*\"? not implemented for|Expected floating point type for target"
+    r"|result type \w+ can't be cast|Found dtype \w+ but expected|expected target .*dtype",
+    re.IGNORECASE,
+)
+TARGET_SHAPE = re.compile(
+    r"batch_size \(\d+\) to match target batch_size|must be the same as input size|same as the? ?input size"
+    r"|0D or 1D target tensor expected|multi-target not supported|Expected target size|only batches of spatial targets"
+    r"|The size of tensor a \(\d+\) must match|Dimension out of range|weight tensor should be defined"
+)
+INPUT_TYPE = re.compile(
+    r"same dtype|expected scalar type|should be the same$|should be the same\b.*type|scalar types: Long, Int|not implemented for"
+    r"|mat1 and mat2 must have|Input type \(.*\) and (weight|bias) type"
+)
+INPUT_SHAPE = re.compile(
+    r"shapes cannot be multiplied|expected input\[|to have \d+ channels|is invalid for input of size|size mismatch"
+    r"|must match the size of tensor|Expected \dD|Expected .*input|Given normalized_shape|input has inconsistent"
+    r"|input\.size\(-1\) must be equal|Kernel size can't be greater|Output size is too small|Calculated padded input size"
+    r"|weight of size|does not match|too many indices|running_mean should contain|embedding dimension|Dimension out of range"
+    r"|Sizes of tensors must match|view size is not compatible|expected sequence of length|Expected size for"
+)
+
+
+def failure_name(error: BaseException, phase: str) -> str:
+    """A catalogue name for an exception of the user's code in ``phase`` (forward, loss, ...)."""
+    text = str(error)
+    if type(error).__name__ == "OutOfMemoryError" or (
+        isinstance(error, (RuntimeError, MemoryError)) and OUT_OF_MEMORY.search(text)
+    ):
+        return "device-out-of-memory"
+    if phase == "reading data":
+        return "unreadable-sample"
+    if not isinstance(error, (RuntimeError, IndexError, ValueError, AssertionError)):
+        return "user-code-error"
+    if DEVICE_ASSERT.search(text):
+        return "device-assert"
+    if DEVICES.search(text):
+        return "device-mismatch"
+    if phase in {"loss", "train_step"}:
+        for pattern, name in (
+            (TARGET_RANGE, "labels-out-of-range"),
+            (TARGET_TYPE, "label-dtype-mismatch"),
+            (TARGET_SHAPE, "output-shape-mismatch"),
+        ):
+            if pattern.search(text):
+                return name
+    if phase in {"forward", "loss", "train_step"}:
+        if INPUT_TYPE.search(text):
+            return "input-dtype-mismatch"
+        if INPUT_SHAPE.search(text):
+            return "forward-shape-mismatch"
+    return "user-code-error"

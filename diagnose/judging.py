@@ -1,0 +1,70 @@
+"""Runs one probe and turns what it yields or raises into a result."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from diagnose.failures import failure_name
+from diagnose.user_code import UserCodeError, user_frames
+from probes import catalogue
+from probes.api import Inconclusive, ProbeDoc, Skip
+from probes.results import Finding, Result, Severity, Status, Trace
+
+if TYPE_CHECKING:
+    from probes.measurements import Context
+
+
+def run_probe(
+    name: str, ctx: Context, emit: Callable[[Finding], None] = lambda finding: None, stage: str | None = None
+) -> Result:
+    """``emit`` is given each finding as soon as it is made. ``stage`` is the stage it counts for (its own by default)."""
+    module = catalogue.module(name)
+    doc: ProbeDoc = module.DOC
+    started = time.monotonic()
+    findings: list[Finding] = []
+    status, reason = Status.PASS, ""
+    try:
+        probe = module.run(ctx)
+        while True:
+            try:
+                finding = next(probe)
+            except StopIteration as stop:
+                reason = str(stop.value or "")
+                break
+            findings.append(finding)
+            emit(finding)
+    except Skip as skip:
+        status, reason = Status.SKIPPED, str(skip)
+    except Inconclusive as doubt:
+        status, reason = Status.INCONCLUSIVE, str(doubt)
+    except UserCodeError as error:
+        finding = crash_finding(error)
+        findings.append(finding)
+        emit(finding)
+        status, reason = Status.CRASHED, finding.message
+    except Exception as error:
+        status, reason = Status.INTERNAL, f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-4)}"
+    if status is Status.PASS and any(finding.severity is not Severity.NOTE for finding in findings):
+        status = Status.FAIL
+        reason = findings[0].message
+    return Result(doc.code, name, stage or doc.stage, status, reason, tuple(findings), time.monotonic() - started)
+
+
+def crash_finding(error: UserCodeError) -> Finding:
+    """The user's exception as a finding, under the most exact name that its type and text allow."""
+    original = error.original
+    name = failure_name(original, error.what)
+    frames = user_frames(original)
+    text = str(original).strip().splitlines()
+    doc = catalogue.doc(name)
+    return doc.finding(
+        "{what} raised {type}: {text}",
+        what=error.what,
+        type=type(original).__name__,
+        text=text[0] if text else "(no message)",
+        where=frames[-1:],
+        evidence=(Trace(type(original).__name__, str(original), frames),),
+    )
