@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,14 +16,18 @@ from diagnose.experiments import dropout, judge
 from diagnose.experiments.ablate import ablate
 from diagnose.experiments.material import Material
 from diagnose.experiments.reference import train_on_reference
-from diagnose.experiments.trial import AS_CONFIGURED, Change, Samples, Setting, run_trial
+from diagnose.experiments.trial import AS_CONFIGURED, Change, Samples, Setting, gradient_agreement, run_trial
+from diagnose.measure import items, sensitivity
 from diagnose.measure import updates as update_measures
-from diagnose.measure.attempt import attempt, plain
+from diagnose.measure.attempt import attempt
+from diagnose.measure.inspection import inspection
+from diagnose.measure.recorder import plain
 from diagnose.measure.scan import scan
 from diagnose.measure.updates import dry_run
 from diagnose.rng import loader_untouched, preserved, seeded
+from diagnose.training.expected import expected_for
 from diagnose.training.metrics import IGNORE_INDEX, Yardsticks, main_output, yardsticks
-from diagnose.training.step import Engine
+from diagnose.training.step import Engine, Forwarded
 from diagnose.user_code import UserCodeError, user_code
 from probes.api import Inconclusive, Skip
 from probes.measurements import (
@@ -31,14 +36,16 @@ from probes.measurements import (
     Coverage,
     DropoutSite,
     Facts,
+    Inspection,
     LossCall,
     Outputs,
     Reference,
+    Reread,
     Scan,
     Trace,
     Updates,
 )
-from probes.results import Where
+from probes.results import Expected, Where
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -70,7 +77,11 @@ class MeasuringContext:
         reference: str | None = None,
         download: bool = False,
         progress: Callable[[str, int, int], None] = lambda what, done, of: None,
+        measuring: Callable[[str, bool], None] = lambda key, begins: None,
+        poisoned: Mapping[str, str] | None = None,
     ) -> None:
+        """``measuring(key, begins)`` is told when a measurement begins and ends; ``poisoned`` names those that killed an
+        earlier worker, with how, and are not taken again."""
         self.source = source
         self.seed = seed
         self.device = torch.device(device)
@@ -78,8 +89,12 @@ class MeasuringContext:
         self.reference_name = reference
         self.download = download
         self.progress = progress
+        self.measuring = measuring
+        self.poisoned = dict(poisoned or {})
         self.deadline: float | None = None
         self.rows: list[Mapping[str, Any]] = []
+        self.notes: list[str] = []  # what was done otherwise than asked, as sentences; see Facts.notes
+        self._ablation_steps = SUBSET_STEPS
         self._memo: dict[str, Any] = {}
         self._failed: dict[str, Exception] = {}
 
@@ -104,7 +119,7 @@ class MeasuringContext:
             device=str(self.device),
             loss_name=getattr(loss, "__name__", type(loss).__name__),
             splits=tuple(splits if self.source.has_data else ()),
-            notes=tuple(self.source.notes),
+            notes=(*self.source.notes, *self.notes),
             custom_step=pipeline.train_step is not None,
         )
 
@@ -137,6 +152,27 @@ class MeasuringContext:
         if loader is None:
             raise Skip(f"there is no {split} split")
         return self._once(f"scan {split}", f"reading the {split} split", lambda: scan(loader, split, self.seed))
+
+    def reread(self, split: str) -> Reread:
+        if not self.source.has_data:
+            raise Skip("no data was given")
+        loader = getattr(self.pipeline, split)
+        if loader is None:
+            raise Skip(f"there is no {split} split")
+
+        def measure() -> Reread:
+            found = items.reread(loader, split, self.seed)
+            if found is None:
+                raise Skip(f"the items of the {split} split cannot be read one by one")
+            return found
+
+        return self._once(f"reread {split}", f"reading items of the {split} split twice", measure)
+
+    def shared_items(self) -> tuple[int, int] | None:
+        pipeline = self.pipeline
+        return self._once(
+            "shared items", "comparing the splits", lambda: items.shared_items(pipeline.train, pipeline.val)
+        )
 
     def raws(self, count: int = FIRST_BATCHES) -> list[Any]:
         """The first ``count`` raw training batches (fewer if there are fewer)."""
@@ -186,10 +222,60 @@ class MeasuringContext:
 
         return self._once("updates", "the first updates", measure)
 
+    def moves_loss(self, names: Sequence[str]) -> bool | None:
+        def loss(disturbed: Sequence[str]) -> float:
+            with seeded(self.seed):
+                engine = self._engine()
+                engine.model.train()
+                try:
+                    with sensitivity.disturbed(engine.model, sensitivity.JOLT, disturbed):
+                        return sensitivity.loss_of(engine, self.raws()[0])
+                finally:
+                    engine.close()
+
+        try:
+            before = self._once("undisturbed loss", "the loss of the first batch", lambda: loss(()))
+            after = loss(names)
+        except UserCodeError:
+            return None
+        return before != after if math.isfinite(before) and math.isfinite(after) else None
+
+    def jittered_gradients(self) -> Mapping[str, float | None]:
+        def measure() -> Mapping[str, float | None]:
+            self._ran()
+            if sensitivity.only_step(self.pipeline):
+                raise Skip("only the pipeline's own train_step computes the loss")
+            with seeded(self.seed):
+                engine = self._engine()
+                engine.model.train()
+                try:
+                    with sensitivity.disturbed(engine.model, sensitivity.JITTER):
+                        return sensitivity.gradients(engine, self.raws())
+                finally:
+                    engine.close()
+
+        return self._once("jittered gradients", "the gradient of a slightly changed model", measure)
+
+    def nonfinite_operation(self) -> str:
+        def measure() -> str:
+            if sensitivity.only_step(self.pipeline):
+                return ""
+            with seeded(self.seed):
+                engine = self._engine()
+                engine.model.train()
+                try:
+                    return sensitivity.nonfinite_operation(engine, self.raws())
+                finally:
+                    engine.close()
+
+        return self._once("nonfinite operation", "looking for the operation", measure)
+
     def coverage(self) -> Coverage:
         def measure() -> Coverage:
             pipeline = self.fresh(self.seed)
-            seen = update_measures.coverage(pipeline.model, pipeline.optimizer)
+            seen = update_measures.coverage(
+                pipeline.model, pipeline.optimizer, pipeline.loss, pipeline.compute_loss, pipeline.train_step
+            )
             where = self.source.created_at(pipeline.optimizer)
             return Coverage(
                 seen.missing, seen.stray, seen.frozen, seen.trainable, seen.total, seen.optimized,
@@ -218,7 +304,7 @@ class MeasuringContext:
     def outputs(self) -> Outputs:
         def measure() -> Outputs:
             done = self.attempt()
-            if done.failure is not None and done.failure.phase in {"transfer", "forward"}:
+            if done.failure is not None and done.failure.phase not in {"loss", "backward", "step"}:
                 raise Skip(f"{done.failure.phase} raised {done.failure.type}")
             with seeded(self.seed):
                 return self._outputs()
@@ -232,18 +318,17 @@ class MeasuringContext:
         targets: list[Tensor] = []
         raws = self.raws()
         try:
-            with torch.no_grad():
-                for raw in raws:
-                    done = engine.forward(raw)
-                    main = done.main
-                    if main is None:
-                        raise Skip(f"the model returns no tensor but {type(done.output).__name__}")
-                    found.append(plain(main).float())
-                    if isinstance(done.batch.target, torch.Tensor):
-                        targets.append(plain(done.batch.target))
-                    if sum(len(x) for x in found if x.ndim) >= OUTPUT_SAMPLES:
-                        break
-                again = main_output(engine.forward(raws[0]).output)
+            for raw in raws:
+                done = self._forward(engine, raw)
+                main = done.main
+                if main is None:
+                    raise Skip(f"the model returns no tensor but {type(done.output).__name__}")
+                found.append(plain(main).float())
+                if isinstance(done.batch.target, torch.Tensor):
+                    targets.append(plain(done.batch.target))
+                if sum(len(x) for x in found if x.ndim) >= OUTPUT_SAMPLES:
+                    break
+            again = main_output(self._forward(engine, raws[0]).output)
         finally:
             engine.close()
         assert again is not None
@@ -256,21 +341,53 @@ class MeasuringContext:
             batches=len(found),
         )
 
-    def evaluate(self, change: Callable[[Sequence[Any]], Sequence[Any]] | None = None) -> Tensor:
+    def inspection(self) -> Inspection:
+        def measure() -> Inspection:
+            self._ran()
+            with seeded(self.seed):
+                engine = self._engine()
+                try:
+                    return inspection(engine.model, lambda raw: self._forward(engine, raw).main, self.raws())
+                finally:
+                    engine.close()
+
+        return self._once("inspection", "a closer look at the forward", measure)
+
+    def _forward(self, engine: Engine, raw: Any) -> Forwarded:
+        """The model on a batch: by way of the loss where only the user's own function knows how to call the model."""
+        if engine.pipeline.compute_loss is not None:
+            return engine.loss(raw)
+        try:
+            with torch.no_grad():
+                return engine.forward(raw)
+        except UserCodeError as error:
+            if engine.pipeline.train_step is None:
+                raise
+            raise Skip("only the pipeline's own train_step knows how to call the model") from error
+
+    def evaluate(
+        self, change: Callable[[Sequence[Any]], Sequence[Any]] | None = None, *, stirred: bool = False
+    ) -> Tensor:
         self.outputs()  # the user's failure belongs to the unchanged input
         engine = self._engine()
         engine.model.eval()
+        stir = sensitivity.disturbed(engine.model, sensitivity.JITTER) if stirred else nullcontext()
         try:
-            with torch.no_grad(), seeded(self.seed):
+            with torch.no_grad(), seeded(self.seed), stir:
                 batch = engine.prepare(map_tensors(self.raws()[0], lambda x: x.clone()))
-                inputs = batch.inputs if change is None else tuple(change(batch.inputs))
+                inputs, kwargs = batch.inputs, batch.kwargs
+                if change is not None and inputs:
+                    inputs = tuple(change(inputs))
+                elif change is not None:
+                    kwargs = dict(zip(kwargs, change(tuple(kwargs.values())), strict=True))
                 with user_code("forward"):
-                    main = main_output(engine.model(*inputs, **batch.kwargs))
+                    main = main_output(engine.model(*inputs, **kwargs))
         except UserCodeError as error:
             raise Skip(f"the model does not take the changed input ({type(error.original).__name__})") from error
         finally:
             engine.close()
-        assert main is not None
+        if main is None:
+            raise Skip("the model returns no tensor")
         return plain(main).float()
 
     # -- short trainings ----------------------------------------------------------------------------------------
@@ -328,7 +445,21 @@ class MeasuringContext:
         return self._once(f"trial {change.key} {seed} {steps}", f"training {change.label}", train)
 
     def ablation(self, knob: str) -> Ablation:
-        return self._once(f"ablation {knob}", f"the {knob} ablation", lambda: ablate(self, knob, SUBSET_STEPS))
+        def turn() -> Ablation:
+            found = ablate(self, knob, self._ablation_steps)
+            if found.proved:  # the rivals get as many steps as the repair was given, not more
+                self._ablation_steps = min(self._ablation_steps, found.steps)
+            return found
+
+        return self._once(f"ablation {knob}", f"the {knob} ablation", turn)
+
+    def comparison(self, knob: str, values: Sequence[str]) -> Ablation:
+        """Every arm over every seed; it stands in for the ablation of that knob from then on."""
+        return self._once(
+            f"ablation {knob}",
+            f"comparing values of {knob}",
+            lambda: ablate(self, knob, SUBSET_STEPS, values, every_arm=True),
+        )
 
     def dropout_sites(self) -> Sequence[DropoutSite]:
         def measure() -> list[DropoutSite]:
@@ -346,11 +477,26 @@ class MeasuringContext:
         where = self.source.created_at(module)
         return () if where is None else (where,)
 
+    def gradient_agreement(self, change: Change) -> float | None:
+        material = self.material()
+        samples = Samples(material.batches, material.look_train, material.look_val)
+        setting = self.setting(material.look_train)
+        return self._once(
+            f"agreement {change.key}",
+            "comparing gradients",
+            lambda: gradient_agreement(setting, samples, change, self.seed),
+        )
+
     def reference(self) -> Reference:
         return self._once("reference", "training on reference data", lambda: train_on_reference(self))
 
     def history(self) -> Sequence[Mapping[str, Any]]:
         return self.rows
+
+    def expected(self) -> Sequence[Expected]:
+        return self._once(
+            "expected", "looking up what is expected", lambda: expected_for(self.pipeline, self.facts)
+        )
 
     def setting(self, raws: Sequence[Any], build: Callable[[int], Pipeline] | None = None) -> Setting:
         """What the trials over ``raws`` share, with their yardsticks."""
@@ -432,12 +578,17 @@ class MeasuringContext:
             if isinstance(error, UserCodeError):
                 raise Skip(f"{what} failed: {error.what} raised {type(error.original).__name__}") from error
             raise error
+        if key in self.poisoned:
+            raise Skip(f"{what} ended the process: {self.poisoned[key]}")
         if key not in self._memo:
+            self.measuring(key, True)
             try:
                 self._memo[key] = measure()
             except (UserCodeError, Skip, Inconclusive) as error:
                 self._failed[key] = error
                 raise
+            finally:
+                self.measuring(key, False)
         found: T = self._memo[key]
         return found
 

@@ -11,6 +11,9 @@ DEVICES = re.compile(
     r"|Input type \((?!torch\.cuda|cuda)[^)]*\) and weight type \((?:torch\.)?cuda"
 )
 TARGET_RANGE = re.compile(r"Target -?\d+ is out of bounds|index -?\d+ is out of bounds for dimension \d+ with size")
+TARGET_DOMAIN = re.compile(r"all elements of target should be between 0 and 1")
+LOGITS_IN_BCE = re.compile(r"all elements of input should be between 0 and 1")
+SINGLE_SAMPLE = re.compile(r"Expected more than 1 value per channel when training")
 TARGET_TYPE = re.compile(
     r"expected scalar type Long but found|nll_loss\w*\"? not implemented for|Expected floating point type for target"
     r"|result type \w+ can't be cast|Found dtype \w+ but expected|expected target .*dtype",
@@ -49,9 +52,13 @@ def failure_name(error: BaseException, phase: str) -> str:
         return "device-assert"
     if DEVICES.search(text):
         return "device-mismatch"
+    if SINGLE_SAMPLE.search(text):
+        return "batchnorm-on-single-sample"
     if phase in {"loss", "train_step"}:
         for pattern, name in (
             (TARGET_RANGE, "labels-out-of-range"),
+            (LOGITS_IN_BCE, "bce-on-probabilities"),
+            (TARGET_DOMAIN, "target-outside-loss-domain"),
             (TARGET_TYPE, "label-dtype-mismatch"),
             (TARGET_SHAPE, "output-shape-mismatch"),
         ):

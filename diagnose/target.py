@@ -86,21 +86,24 @@ class Source:
     def provenance(self) -> dict[str, str]:
         return dict(self._choices.provenance)
 
-    def build(self, seed: int, reuse_data: Pipeline | None = None) -> Pipeline:
+    def build(self, seed: int, reuse_data: Pipeline | None = None, num_classes: int | None = None) -> Pipeline:
         """A complete, fresh pipeline under ``seed``; the caller's random state is left as it was.
 
         Each part is made right after seeding, so model and data of a seed do not depend on one another.
-        ``reuse_data``: take the loaders of this pipeline instead of making new ones.
+        ``reuse_data``: take the loaders of this pipeline instead of making new ones. ``num_classes``: a model for so many
+        classes instead of its own, where ``takes_num_classes``.
         """
         if self._first is not None:
             (made_for, first), self._first = self._first, None
-            if made_for == seed and reuse_data is None:
+            if made_for == seed and reuse_data is None and num_classes is None:
                 return first
         reuse_data = reuse_data if self.has_data else None  # made-up batches belong to no loader
         if self.kind == "pipeline factory":
             return self._completed(self._from_factory(self._made(seed, {}), seed, reuse_data), seed)
-        loaders = _loaders_of(reuse_data) if reuse_data is not None else self._make_loaders(seed)
-        return self._completed(self._around(self._make_model(seed, self._known(loaders)), loaders, seed), seed)
+        loaders = _loaders_of(reuse_data) if reuse_data is not None and self.has_data else self._make_loaders(seed)
+        known = self._known(loaders)
+        model = self._make_model(seed, known) if num_classes is None else self.build_model(seed, num_classes)
+        return self._completed(self._around(model, loaders, seed), seed)
 
     def build_model(self, seed: int, num_classes: int | None = None) -> nn.Module:
         """A fresh model, for ``num_classes`` classes instead of its own; ValueError where it takes no such number."""

@@ -78,7 +78,7 @@ class Worker:
         self._child: _Child | None = None
 
     def run(self, step: dict[str, Any], timeout: float, on_event: OnEvent) -> Death | None:
-        """Run one step; ``timeout`` is in seconds. None means that the worker is fit for the next step.
+        """Run one step; ``timeout`` is the longest silence in seconds: every event starts it anew. None means that the worker is fit for the next step.
 
         Every event of the worker is handed to ``on_event`` as it comes, also ``step-failed``: an exception that
         escaped the handler, which is the tool's fault. Anything raised here (KeyboardInterrupt) kills the worker first.
@@ -165,7 +165,9 @@ class _Child:
             while self._waiting:
                 event = self._waiting.popleft()
                 if event["event"] == "step-started":
-                    started, deadline = True, time.monotonic() + timeout
+                    started = True
+                if started:  # any event is a sign of life
+                    deadline = time.monotonic() + timeout
                 over, death = self._judge(event, step, started=started)
                 on_event(event if event["event"] != "start-failed" else _as_step_failed(event, step))
                 if over:
@@ -216,9 +218,9 @@ class _Child:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, DUMP_SIGNAL)
             _within(_DUMP_SECONDS, complete)
-        what = "step did not end" if started else "worker did not get ready"
+        what = "step gave no sign of life" if started else "worker did not get ready"
         limit = timeout if started else timeout + START_SECONDS
-        return self._death("hung", f"The {what} within {limit:g} seconds and was killed.")
+        return self._death("hung", f"The {what} for {limit:g} seconds and was killed.")
 
     def _death(self, kind: Any, summary: str, *, frames: Any = None, **fields: Any) -> Death:
         """Kill what is left first: the output is complete only then."""

@@ -12,7 +12,7 @@ code inside a measurement reaches the runner as ``crashed``; any other exception
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -102,6 +102,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
+
+
+Findings = Generator[Finding, None, str]
+"""What ``run`` is declared to return: its findings, then the fact that becomes the reason of a ``pass``."""
 
 
 class Probe(Protocol):

@@ -47,6 +47,7 @@ def names() -> list[str]:
     return list(_index())
 
 
+@cache  # a worker loads all once, and must not import from `probes` after the user's code
 def module(name: str) -> ModuleType:
     """The module of a defect. Raises KeyError for an unknown name."""
     return importlib.import_module(_index()[name])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from probes.results import Finding, Where
+from probes.results import Expected, Finding, Where
 from probes.results import Trace as TraceEvidence
 
 if TYPE_CHECKING:
@@ -54,13 +54,23 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """The function of torch that put out a tensor. ``module``: path of the torch.nn module that called it, if any."""
+
+    function: str
+    module: str = ""
+    where: Sequence[Where] = ()
+
+
+@dataclass(frozen=True)
 class LossCall:
     """One call of a known loss function while the user's loss was computed, however deep inside.
 
     ``function`` is its name in ``torch.nn.functional`` (cross_entropy, nll_loss, binary_cross_entropy,
     binary_cross_entropy_with_logits, mse_loss, l1_loss, smooth_l1_loss, huber_loss, kl_div, ...). ``input`` and
     ``target`` are the tensors it was given, ``options`` its other arguments (weight, ignore_index, reduction,
-    label_smoothing, ...). ``where`` is the innermost frame of the user's code, if any.
+    label_smoothing, ...). ``where`` is the innermost frame of the user's code, if any. ``origin`` tells what put out
+    ``input``, views and copies aside, if that was an activation, a (log-)softmax or a linear layer.
     """
 
     function: str
@@ -68,6 +78,7 @@ class LossCall:
     target: Tensor
     options: Mapping[str, Any]
     where: Sequence[Where] = ()
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)
@@ -89,10 +100,13 @@ class ModuleRecord:
 class Attempt:
     """The first forward, loss and backward of a fresh pipeline in train mode on the first training batch.
 
-    ``failure`` is None if all of it ran; otherwise what follows the failing phase is None. ``output`` is the main
+    ``failure`` is None if all of it ran; otherwise what follows the failing phase is None. ``inputs`` are what the model
+    is given, by position or else by keyword (the target is among them where the model takes it). ``output`` is the main
     output tensor (the logits), of shape (N, C, ...) or as the model gives it; ``target`` the batch's target. ``loss``
     is the value, ``loss_shape`` its shape, ``loss_has_graph`` whether it can be differentiated; ``batch_losses`` are
-    the losses in train mode of the first few batches. ``modules`` are in order of execution.
+    the losses in train mode of the first few batches. ``modules`` are in order of execution. ``output_has_graph``:
+    whether the model's own output can be differentiated. ``unstable_logs``: where a log was taken of exactly a softmax or
+    sigmoid. ``broadcasts``: differences of something with a graph and something without, of shapes (N, 1) and (N,).
     """
 
     failure: Failure | None
@@ -108,6 +122,15 @@ class Attempt:
     loss_calls: Sequence[LossCall] = ()
     modules: Sequence[ModuleRecord] = ()
     called_functions: Sequence[str] = ()
+    output_has_graph: bool | None = None
+    unstable_logs: Sequence[Origin] = ()
+    broadcasts: Sequence[LossCall] = ()
+
+    @property
+    def head(self) -> ModuleRecord | None:
+        """The last module that put out a tensor of the output's shape; most likely the one that made the output."""
+        shape = None if self.output is None else tuple(self.output.shape)
+        return next((record for record in reversed(self.modules) if record.shape == shape), None)
 
 
 @dataclass(frozen=True)
@@ -126,9 +149,65 @@ class Outputs:
 
 
 @dataclass(frozen=True)
+class ActivationRecord:
+    """One place that activates, over several training batches in train mode. ``units`` and ``dead_share`` (of units
+    that never fired) are those of a ReLU; ``flat_share`` is the share of values in the flats of a sigmoid or tanh.
+    ``is_output``: its result is the model's output."""
+
+    function: str
+    module: str
+    where: Sequence[Where]
+    units: int
+    dead_share: float
+    flat_share: float
+    values: int
+    is_output: bool
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """How much a weighted layer's input and output differ between samples (standard deviation), in train mode."""
+
+    path: str
+    type: str
+    input_std: float
+    output_std: float
+
+
+@dataclass(frozen=True)
+class RandomCall:
+    """A call that drew random numbers in eval mode, dropout with a probability above 0 included."""
+
+    function: str
+    module: str
+    where: Sequence[Where]
+
+
+@dataclass(frozen=True)
+class CreatedModule:
+    """A module with parameters of its own that was constructed during a forward; at ``every`` one, or the first."""
+
+    type: str
+    where: Sequence[Where]
+    every: bool
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A closer look at the forward over several training batches. ``layers`` are in order of execution."""
+
+    activations: Sequence[ActivationRecord]
+    layers: Sequence[LayerRecord]
+    random_calls: Sequence[RandomCall]
+    created: Sequence[CreatedModule]
+    samples: int
+
+
+@dataclass(frozen=True)
 class ParameterRecord:
     """One parameter over the first updates. ``gradients``: norm per update, None where there was no gradient;
-    ``updates``: |dp| / |p| per update (|dp| where |p| is 0)."""
+    ``updates``: |dp| / |p| per update (|dp| where |p| is 0). ``identical_rows``: before the first and after the last
+    update, whether all rows of a matrix (or filters) are equal."""
 
     name: str
     shape: tuple[int, ...]
@@ -136,6 +215,7 @@ class ParameterRecord:
     optimized: bool
     gradients: Sequence[float | None]
     updates: Sequence[float]
+    identical_rows: tuple[bool, bool] = (False, False)
 
 
 @dataclass(frozen=True)
@@ -143,6 +223,8 @@ class Updates:
     """The first few optimisation steps of a fresh pipeline, exactly as the pipeline defines a step.
 
     ``lrs`` holds the largest learning rate in force at each step. ``stepped`` counts calls of ``optimizer.step``.
+    ``uncleared`` counts steps whose gradient still held that of the step before; ``cleared`` steps whose gradient was
+    gone although backward had made one.
     """
 
     steps: int
@@ -150,6 +232,8 @@ class Updates:
     lrs: Sequence[float]
     stepped: int
     parameters: Sequence[ParameterRecord]
+    uncleared: int = 0
+    cleared: int = 0
 
 
 @dataclass(frozen=True)
@@ -177,7 +261,10 @@ class Scan:
     ``input_*`` describe the first input tensor. ``labels`` are integer class labels in the order seen (flattened for
     dense targets, capped), or empty; ``label_*`` hold for any numeric target. ``hashes`` identify samples by content,
     in the order seen; ``batch_sizes`` per batch. ``nonfinite`` / ``constant`` are positions (in order seen) of
-    samples that hold NaN or Inf / one single value. ``failure`` is set if reading raised.
+    samples that hold NaN or Inf / one single value. ``sample_mean`` and ``sample_std`` are those of each sample's
+    first input, for floating inputs. ``shuffles``, ``replacement``, ``weighted`` and ``planned`` (samples that an epoch
+    draws) describe the sampler, None where it does not tell. ``dataset`` is class and folder of the innermost data
+    set, ``dataset_size`` its length. ``failure`` is set if reading raised.
     """
 
     split: str
@@ -209,6 +296,24 @@ class Scan:
     workers: int = 0
     shuffles: bool | None = None
     failure: Failure | None = None
+    sample_mean: Sequence[float] = ()
+    sample_std: Sequence[float] = ()
+    replacement: bool | None = None
+    weighted: bool = False
+    planned: int | None = None
+    dataset: str = ""
+    dataset_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Reread:
+    """A few items of a split's data set, each read twice. ``changed``: those that differed; ``distinct``: different
+    items among the first readings."""
+
+    split: str
+    items: int
+    changed: int
+    distinct: int
 
 
 @dataclass(frozen=True)
@@ -230,7 +335,9 @@ class Trace:
     is the lowest loss that the targets allow, ``constant`` the loss of the best constant prediction (chance), both
     None if unknown for the task. ``chance`` is the score of always guessing the most common class; scores are
     accuracies, or None for tasks without one. ``samples``/``val_samples`` say over how many a look goes. ``stopped``:
-    "learned", "memorised", "steps", "budget" or "nonfinite".
+    "learned", "memorised", "steps" or "nonfinite". ``share``: the part of the gap from ``constant`` to ``floor`` that the
+    last look had closed on training samples. ``outcome``: learns, slow (above chance, but hardly), stuck, nonfinite or
+    unknown. ``predicted_share``: the share of look samples that got the most common prediction (class tasks).
     """
 
     name: str
@@ -246,7 +353,11 @@ class Trace:
     classes: int | None
     stopped: str
     seconds: float
-    note: str = ""
+    share: float | None = None
+    outcome: str = "unknown"
+    above_chance: bool | None = None
+    val_above_chance: bool | None = None
+    predicted_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -261,7 +372,9 @@ class Reference:
 @dataclass(frozen=True)
 class Arm:
     """One change over the seeds. ``outcomes``: learns, slow, stuck, nonfinite or unknown; ``shares``: the part of the
-    gap from chance to the floor that was closed; ``size`` orders changes, the mildest first."""
+    gap from chance to the floor that was closed; ``size`` orders changes, the mildest first; ``factors``: what the change
+    multiplies, by group; ``signal``: cosine between the gradients of two passes over the same batch at the start (1: free
+    of noise), or None."""
 
     key: str
     label: str
@@ -269,6 +382,8 @@ class Arm:
     traces: Sequence[Trace]
     outcomes: Sequence[str]
     shares: Sequence[float | None]
+    factors: Mapping[str, float] = field(default_factory=dict)
+    signal: float | None = None
 
 
 @dataclass(frozen=True)
@@ -339,19 +454,41 @@ class Context(Protocol):
 
     def scan(self, split: str = "train") -> Scan: ...
 
+    def reread(self, split: str) -> Reread:
+        """Skip where the items of a split cannot be read one by one."""
+
+    def shared_items(self) -> tuple[int, int] | None:
+        """(items of val that train reads too, items of val) by data set and index; None where that cannot be told."""
+
     def attempt(self) -> Attempt: ...
 
     def outputs(self) -> Outputs: ...
 
     def updates(self) -> Updates: ...
 
+    def moves_loss(self, names: Sequence[str]) -> bool | None:
+        """Whether the loss of the first batch changes when these parameters do; None if that made it fail."""
+
+    def jittered_gradients(self) -> Mapping[str, float | None]:
+        """Largest gradient norm over the first batches of a model whose parameters were all disturbed slightly, so
+        that nothing is zero by initialisation. None: no gradient at all."""
+
+    def nonfinite_operation(self) -> str:
+        """The operation whose backward first returned NaN on the first batches; "" if unknown."""
+
     def coverage(self) -> Coverage: ...
 
     def learning_rates(self) -> Sequence[float]:
         """The largest lr of each step of the planned run, from a dry run of the scheduler (evenly thinned)."""
 
-    def evaluate(self, change: Callable[[Sequence[Any]], Sequence[Any]] | None = None) -> Tensor:
-        """The main output in eval mode on the first batch, after ``change`` of the model's inputs. Not memoised."""
+    def inspection(self) -> Inspection: ...
+
+    def evaluate(
+        self, change: Callable[[Sequence[Any]], Sequence[Any]] | None = None, *, stirred: bool = False
+    ) -> Tensor:
+        """The main output in eval mode on the first batch, after ``change`` of the model's inputs (the values of a
+        batch that is passed by keyword, in its order). ``stirred``: all parameters are disturbed a little first, always
+        alike, so that branches and heads that start at zero show. Not memoised."""
 
     def fresh_model(self, seed: int | None = None) -> nn.Module:
         """A new model of the factory, for a probe that must look inside or touch it."""
@@ -369,4 +506,12 @@ class Context(Protocol):
         """Every place that drops in train mode, modules first."""
 
     def history(self) -> Sequence[Mapping[str, Any]]:
-        """Rows of the full training, one per epoch."""
+        """Rows of the full training, one per epoch; a figure that is not finite is None."""
+
+    def expected(self) -> Sequence[Expected]:
+        """The values that the training should reach by epoch: the user's own, or known ones for known data."""
+
+
+def placed(ctx: Context, origin: Origin | ActivationRecord | RandomCall) -> Sequence[Where]:
+    """Where to look: the line that created the torch.nn module that called the function, else the line of the call."""
+    return (ctx.created_at(origin.module) if origin.module else ()) or origin.where

@@ -65,7 +65,7 @@ def _view(template: _FloatArray, size: int, generator: np.random.Generator) -> _
     slant = (2.0 * shear - 1.0) * SHEAR * (rows - 0.5)
     columns = _positions(size, scale_x, shift_x) + slant[:, None]
     ink = template[_pixels(rows)[:, None], _pixels(columns)]
-    ground, glyph = _colours(generator, flip < 0.5)
+    ground, glyph = _colours(generator)
     ramp = np.linspace(-SHADE, SHADE, size, dtype=np.float32)
     shading = ramp * np.float32(shade_x - 0.5) + ramp[:, None] * np.float32(shade_y - 0.5)
     image = generator.standard_normal((3, size, size), dtype=np.float32)
@@ -87,14 +87,13 @@ def _pixels(positions: Any) -> Any:
     return np.clip(positions * TEMPLATE, 0, TEMPLATE - 1).astype(np.intp)
 
 
-def _colours(generator: np.random.Generator, is_bright: bool) -> tuple[_FloatArray, _FloatArray]:
-    """Ground and glyph colour, (3,) each, whose mean brightness differs by at least CONTRAST."""
+def _colours(generator: np.random.Generator) -> tuple[_FloatArray, _FloatArray]:
+    """Ground and glyph colour, (3,) each; the glyph is brighter by at least CONTRAST."""
     tints = generator.uniform(-0.15, 0.15, (2, 3)).astype(np.float32)
     tints -= tints.mean(1, keepdims=True)
     low = generator.uniform(0.15, 0.45)
     high = low + CONTRAST + generator.uniform(0.0, 0.25)
-    dark, bright = tints[0] + np.float32(low), tints[1] + np.float32(high)
-    return (dark, bright) if is_bright else (bright, dark)
+    return tints[0] + np.float32(low), tints[1] + np.float32(high)
 
 
 def draw_templates(num_classes: int) -> _FloatArray:

@@ -1,4 +1,4 @@
-"""A training that sits at chance: the loss stays at ln 200, and architecture, data, gradients and optimizer look fine."""
+"""A training that sits at chance: the loss stays at ln 200, yet architecture, data, gradients and optimizer look fine."""
 
 import torch
 from torch import nn
@@ -14,8 +14,6 @@ def block(channels_in: int, channels_out: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(channels_in, channels_out, 3, padding=1),
         nn.ReLU(),
-        nn.Conv2d(channels_out, channels_out, 3, padding=1),
-        nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Dropout(0.3),
     )
@@ -30,14 +28,19 @@ class GlyphNet(nn.Module):
         self.head = nn.Sequential(
             nn.Flatten(),
             nn.Dropout(0.5),
-            nn.Linear(64 * 4 * 4, 256),
+            nn.Linear(64 * 4 * 4, 128),
             nn.ReLU(),
             nn.Dropout(0.5),
-            nn.Linear(256, 128),
+            nn.Linear(128, 64),
             nn.ReLU(),
             nn.Dropout(0.5),
-            nn.Linear(128, CLASSES),
+            nn.Linear(64, CLASSES),
         )
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.head[-1].weight, std=0.01)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.features(x))
@@ -47,7 +50,7 @@ def get_pipeline() -> diagnose.Pipeline:
     model = GlyphNet()
     train = DataLoader(Glyphs(CLASSES, size=32, samples=40_000), batch_size=64, shuffle=True)
     val = DataLoader(Glyphs(CLASSES, size=32, samples=4_000, split=1), batch_size=64)
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-4)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-4)
     return diagnose.Pipeline(
         model, train, val, loss=nn.CrossEntropyLoss(), optimizer=optimizer, num_classes=CLASSES, epochs=50
     )

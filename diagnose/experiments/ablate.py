@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from diagnose.experiments.judge import Learning, closed_share, judge
+from diagnose.experiments.judge import Learning
 from diagnose.experiments.knobs import arms as arms_of
 from diagnose.experiments.trial import AS_CONFIGURED, Change
 from probes.measurements import Ablation, Arm, Trace
@@ -28,8 +28,9 @@ ROUND_STEPS = 50
 class _Bench:
     """The trials of one ablation, by arm and seed."""
 
-    def __init__(self, ctx: MeasuringContext, steps: int) -> None:
+    def __init__(self, ctx: MeasuringContext, steps: int, *, signal: bool) -> None:
         self.ctx = ctx
+        self.measures_signal = signal
         self.steps = steps
         self.traces: dict[str, dict[int, Trace]] = {}
 
@@ -37,7 +38,7 @@ class _Bench:
         known = self.traces.setdefault(change.key, {})
         if seed not in known:
             known[seed] = self.ctx.trial(change, self.ctx.seed + seed, self.steps)
-        return judge(known[seed]) is Learning.LEARNS
+        return known[seed].outcome == Learning.LEARNS
 
     def count(self, change: Change) -> int:
         """How many of SEEDS seeds learn."""
@@ -50,25 +51,27 @@ class _Bench:
             label=change.label,
             size=change.size,
             traces=tuple(traces[seed] for seed in sorted(traces)),
-            outcomes=tuple(str(judge(traces[seed])) for seed in sorted(traces)),
-            shares=tuple(closed_share(traces[seed], traces[seed].points[-1].train_loss) for seed in sorted(traces)),
+            outcomes=tuple(traces[seed].outcome for seed in sorted(traces)),
+            shares=tuple(traces[seed].share for seed in sorted(traces)),
+            factors=change.factors,
+            signal=self.ctx.gradient_agreement(change) if self.measures_signal else None,
         )
 
 
 def ablate(ctx: MeasuringContext, knob: str, steps: int, values: Sequence[str] = (), *, every_arm: bool = False) -> Ablation:
     """``every_arm`` runs all arms over all seeds (a comparison on purpose) instead of stopping when decided."""
     changes = arms_of(ctx, knob, values)
-    control = _Bench(ctx, steps)
-    control.learns(AS_CONFIGURED, 0)
-    bench = _Bench(ctx, steps)
+    control = _Bench(ctx, steps, signal=knob == "dropout")
+    healthy = control.learns(AS_CONFIGURED, 0)
+    bench = _Bench(ctx, steps, signal=knob == "dropout")
     repaired: Change | None = None
     strongest = changes[-1]
-    if every_arm or _screen(bench, strongest, changes, knob):
+    if every_arm or (not healthy and _screen(bench, strongest, changes, knob)):
         needed = bench.traces.get(strongest.key, {}).get(0)
-        if needed is not None and judge(needed) is Learning.LEARNS:
+        if needed is not None and needed.outcome == Learning.LEARNS:
             bench.steps = control.steps = _rounded(min(steps, int(needed.steps * PATIENCE)))
         repaired = _mildest(bench, control, changes, every_arm)
-    failures = sum(judge(trace) is not Learning.LEARNS for trace in control.traces["configured"].values())
+    failures = sum(trace.outcome != Learning.LEARNS for trace in control.traces["configured"].values())
     return Ablation(
         knob=knob,
         control=control.arm(AS_CONFIGURED),

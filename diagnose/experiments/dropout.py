@@ -169,7 +169,7 @@ def scaled(sites: Sequence[Site], factors: dict[str, float], key: str, label: st
             yield
 
     size = sum(site.p * (1 - factors.get(site.group, 1.0)) for site in sites)
-    return Change(key, label, size, apply)
+    return Change(key, label, size, apply, factors=factors)
 
 
 def with_p(sites: Sequence[Site], p: float) -> Change:

@@ -52,7 +52,7 @@ def _weight_decay(ctx: MeasuringContext, values: Sequence[float]) -> list[Change
     if largest == 0:
         raise Skip("the optimizer has no weight decay")
     return [
-        _in_groups(f"weight decay x {factor:g}", "weight_decay", lambda old, f=factor: old * f, 1 - factor)
+        _in_groups(f"weight decay x {factor:g}", "weight_decay", lambda old, f=factor: old * f, 1 - factor, factor)
         for factor in (0.1, 0.0)
     ]
 
@@ -64,7 +64,7 @@ def _lr(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
         now = max(ctx.learning_rates(), default=largest_lr(ctx.pipeline.optimizer)) or 1.0
         return [_in_groups(f"lr {v:g}", "lr", lambda old, f=v / now: old * f, abs(v - now)) for v in values]
     return [
-        _in_groups(f"lr x {factor:g}", "lr", lambda old, f=factor: old * f, max(factor, 1 / factor))
+        _in_groups(f"lr x {factor:g}", "lr", lambda old, f=factor: old * f, max(factor, 1 / factor), factor)
         for factor in LR_FACTORS
     ]
 
@@ -86,7 +86,7 @@ def _clipping(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
     return [Change("no clipping", "no gradient clipping", 1.0, apply)]
 
 
-def _in_groups(label: str, key: str, new: Callable[[float], float], size: float) -> Change:
+def _in_groups(label: str, key: str, new: Callable[[float], float], size: float, factor: float = 1.0) -> Change:
     """A change of one entry of every parameter group (and of the starting lr a schedule scales)."""
 
     def apply(pipeline: Pipeline) -> Any:
@@ -96,7 +96,7 @@ def _in_groups(label: str, key: str, new: Callable[[float], float], size: float)
                     group[name] = new(float(group[name]))
         return nullcontext()
 
-    return Change(label, label, size, apply)
+    return Change(label, label, size, apply, factors={key: factor})
 
 
 KNOBS: dict[str, Callable[[MeasuringContext, Sequence[float]], list[Change]]] = {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +15,7 @@ import torch
 from diagnose.experiments import judge
 from diagnose.measure.updates import MiniatureSchedule
 from diagnose.rng import preserved, seed_all
-from diagnose.training.metrics import Yardsticks, correct_and_count
+from diagnose.training.metrics import Yardsticks, class_targets, correct_and_count
 from diagnose.training.step import Engine
 from diagnose.user_code import UserCodeError
 from probes.api import Inconclusive
@@ -32,7 +33,7 @@ class Change:
 
     ``apply(pipeline)`` may alter the pipeline and returns a context in which the trial runs. ``size`` orders changes
     of one kind by how much they change (the mildest has the smallest), ``label`` is for readers. ``constant_lr`` plays
-    no schedule.
+    no schedule; ``factors`` says by how much it scales each group, for the reader.
     """
 
     key: str
@@ -40,6 +41,7 @@ class Change:
     size: float = 0.0
     apply: Callable[[Pipeline], AbstractContextManager[Any]] = lambda _: nullcontext()
     constant_lr: bool = False
+    factors: Mapping[str, float] = field(default_factory=dict)
 
 
 AS_CONFIGURED = Change("configured", "as configured")
@@ -95,9 +97,20 @@ def run_trial(
             engine = Engine(pipeline, setting.device, channels_last=setting.channels_last)
             try:
                 trace = _train(setting, samples, engine, seed, steps, looks, look_mode, stop, progress)
+                predicted = _most_predicted(engine, samples.look_train, setting)
             finally:
                 engine.close()
-    return replace(trace, name=name or change.label, seconds=time.monotonic() - started)
+    last = trace.points[-1]
+    return replace(
+        trace,
+        name=name or change.label,
+        seconds=time.monotonic() - started,
+        share=judge.closed_share(trace, last.train_loss),
+        outcome=str(judge.judge(trace)),
+        above_chance=judge.above_chance(trace, last.train_score, trace.samples),
+        val_above_chance=judge.above_chance(trace, last.val_score, trace.val_samples),
+        predicted_share=predicted,
+    )
 
 
 def _train(
@@ -186,6 +199,46 @@ def evaluate(engine: Engine, raws: Sequence[Any], setting: Setting, mode: str = 
         for module, training in modes.items():
             module.training = training
     return (loss_sum / count if count else math.nan), (right / judged if judged else None)
+
+
+def gradient_agreement(setting: Setting, samples: Samples, change: Change, seed: int) -> float | None:
+    """Cosine between the gradients of two passes over the same first batch: what dropout leaves of the signal."""
+    with preserved():
+        pipeline = setting.build(seed)
+        if pipeline.train_step is not None:
+            return None
+        seed_all(seed + 1)
+        with change.apply(pipeline):
+            engine = Engine(pipeline, setting.device, channels_last=setting.channels_last)
+            engine.model.train()
+            raw = next(samples.batches(seed))
+            gradients = []
+            for _ in range(2):
+                engine.model.zero_grad(set_to_none=True)
+                engine.loss(raw).loss.backward()
+                flat = [p.grad.detach().flatten() for p in engine.model.parameters() if p.grad is not None]
+                gradients.append(torch.cat(flat).double())
+            engine.close()
+    return float(torch.nn.functional.cosine_similarity(gradients[0], gradients[1], dim=0))
+
+
+def _most_predicted(engine: Engine, raws: Sequence[Any], setting: Setting) -> float | None:
+    """The share of predictions that fall on the most common one, in eval mode; None for tasks without classes."""
+    counts: Counter[int] = Counter()
+    modes = {module: module.training for module in engine.model.modules()}
+    engine.model.eval()
+    try:
+        with torch.no_grad(), preserved():
+            for raw in raws:
+                done = engine.loss(raw)
+                pair = None if done.main is None else class_targets(done.main, done.batch.target, setting.task, setting.ignore_index)
+                if pair is None:
+                    return None
+                counts.update(pair[0].tolist())
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return max(counts.values()) / sum(counts.values()) if counts else None
 
 
 def _number(loss: Any) -> float:

@@ -2,72 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 
+from diagnose.batches import Batch
 from diagnose.failures import failure_name
+from diagnose.measure.recorder import LossRecorder, plain
+from diagnose.measure.sensitivity import only_step
 from diagnose.training.step import Engine, Forwarded
-from diagnose.user_code import UserCodeError, innermost_user_frame, user_code, user_frames
-from probes.measurements import Attempt, Failure, LossCall, ModuleRecord
+from diagnose.user_code import UserCodeError, user_code, user_frames
+from probes.measurements import Attempt, Failure, ModuleRecord
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-LOSSES = frozenset(
-    {
-        "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss", "cross_entropy", "ctc_loss",
-        "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss", "margin_ranking_loss",
-        "mse_loss", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "nll_loss",
-        "poisson_nll_loss", "smooth_l1_loss", "soft_margin_loss", "triplet_margin_loss",
-    }
-)  # fmt: skip
-WATCHED = frozenset({"softmax", "log_softmax", "sigmoid", "tanh", "detach", "relu", "dropout"})
-BATCHES = 4  # of which the loss in train mode is recorded
-
-
-class LossRecorder(TorchFunctionMode):
-    """Sees every call of a known loss function of torch, however deep in the user's code it is made."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[LossCall] = []
-        self.functions: list[str] = []
-        self._inside = 0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
-        if name in WATCHED and name not in self.functions:
-            self.functions.append(name)
-        known = name in LOSSES and not self._inside and getattr(func, "__module__", "") == "torch.nn.functional"
-        if not known:
-            return func(*args, **kwargs)
-        self._record(name, args, kwargs)
-        self._inside += 1
-        try:
-            return func(*args, **kwargs)
-        finally:
-            self._inside -= 1
-
-    def _record(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = dict(zip(("input", "target"), args, strict=False)) | kwargs
-        tensors = (given.pop("input", None), given.pop("target", None))
-        if all(isinstance(tensor, torch.Tensor) for tensor in tensors):
-            where = innermost_user_frame(sys._getframe(1))
-            self.calls.append(
-                LossCall(name, plain(tensors[0]), plain(tensors[1]), given, () if where is None else (where,))
-            )
-
-
-def plain(tensor: Any) -> Tensor:
-    """A detached copy on the CPU in contiguous layout."""
-    with torch._C.DisableTorchFunction():
-        copy: Tensor = tensor.detach().cpu().contiguous().clone()
-    return copy
 
 
 class ModuleWatch:
@@ -149,27 +98,37 @@ def failure_of(error: UserCodeError, watch: ModuleWatch | None = None) -> Failur
 def attempt(engine: Engine, raws: list[Any]) -> Attempt:
     """Forward, loss and backward on ``raws[0]`` in train mode; then the loss of the other batches, without update."""
     engine.model.train()
-    recorder = LossRecorder()
     watch = ModuleWatch(engine.model)
+    recorder = LossRecorder(lambda: watch.running[:2] if watch.running else None)
     done: Forwarded | None = None
+    own_step = only_step(engine.pipeline)
+    reached: list[bool] = []
+    handles = [p.register_hook(lambda _: reached.append(True)) for p in engine.model.parameters() if p.requires_grad]
     try:
         with recorder:
-            done = engine.loss(raws[0])
+            done = engine.step(raws[0]) if own_step else engine.loss(raws[0])
         error = None
     except UserCodeError as raised:
         error = raised
     finally:
         watch.close()
+        for handle in handles:
+            handle.remove()
     seen: dict[str, Any] = {
         "modules": tuple(watch.records.values()),
         "loss_calls": tuple(recorder.calls),
         "called_functions": tuple(recorder.functions),
+        "unstable_logs": tuple(recorder.unstable_logs),
+        "broadcasts": tuple(recorder.broadcasts),
     }
     if error is not None or done is None:
         assert error is not None
         seen.update(_inputs_of(engine, raws[0]))
         return Attempt(failure=failure_of(error, watch), **seen)
     seen.update(_describe(done, recorder))
+    if own_step:  # it did the backward too, and may return a plain number
+        engine.model.zero_grad(set_to_none=True)
+        return Attempt(failure=None, **seen | {"loss_has_graph": bool(reached)})
     try:
         if seen["loss_has_graph"] and seen["loss_shape"] == ():
             with user_code("backward"):
@@ -187,15 +146,20 @@ def _describe(done: Forwarded, recorder: LossRecorder) -> dict[str, Any]:
     if main is None and recorder.calls:
         main = recorder.calls[0].input
     return {
-        "inputs": tuple(plain(x) if isinstance(x, torch.Tensor) else x for x in done.batch.inputs),
+        "inputs": tuple(plain(x) if isinstance(x, torch.Tensor) else x for x in _given(done.batch)),
         "output": None if main is None else plain(main),
         "output_type": type(done.output).__name__,
+        "output_has_graph": None if main is None or done.main is None else main.requires_grad,
         "target": plain(done.batch.target) if isinstance(done.batch.target, torch.Tensor) else done.batch.target,
         "loss": float(loss.detach() if tensor else loss) if _is_scalar(loss) else None,
         "loss_type": type(loss).__name__,
         "loss_shape": tuple(loss.shape) if tensor else None,
         "loss_has_graph": bool(tensor and loss.requires_grad),
     }
+
+
+def _given(batch: Batch) -> tuple[Any, ...]:
+    return batch.inputs or tuple(batch.kwargs.values())
 
 
 def _inputs_of(engine: Engine, raw: Any) -> dict[str, Any]:
@@ -205,7 +169,7 @@ def _inputs_of(engine: Engine, raw: Any) -> dict[str, Any]:
         return {}
     target = batch.target
     return {
-        "inputs": tuple(plain(x) if isinstance(x, torch.Tensor) else x for x in batch.inputs),
+        "inputs": tuple(plain(x) if isinstance(x, torch.Tensor) else x for x in _given(batch)),
         "target": plain(target) if isinstance(target, torch.Tensor) else target,
     }
 

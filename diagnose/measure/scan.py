@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from diagnose.batches import first_tensor, understand
+from diagnose.measure.items import root_facts, sampler_facts
 from diagnose.rng import loader_untouched, seeded
 from diagnose.user_code import UserCodeError, user_code
 from probes.measurements import Failure, Scan
@@ -67,6 +68,8 @@ class _Seen:
     hashes: list[int] = field(default_factory=list)
     nonfinite: list[int] = field(default_factory=list)
     constant: list[int] = field(default_factory=list)
+    means: list[float] = field(default_factory=list)
+    stds: list[float] = field(default_factory=list)
     first: tuple[tuple[int, ...], str, tuple[int, ...], str] = ((), "", (), "")
 
 
@@ -125,10 +128,12 @@ def _add_inputs(seen: _Seen, x: Tensor, size: int) -> None:
     if x.is_floating_point():
         bad = ~torch.isfinite(rows).all(1)
         seen.nonfinite += [seen.samples + int(i) for i in bad.nonzero().flatten()]
+        seen.means += rows.double().mean(1).tolist()
+        seen.stds += rows.double().std(1, correction=0).tolist()
     if rows.shape[1] > 1:
         flat = (rows == rows[:, :1]).all(1)
         seen.constant += [seen.samples + int(i) for i in flat.nonzero().flatten()]
-    for row in rows.contiguous().numpy():
+    for row in rows.contiguous().view(torch.uint8).numpy():  # bytes: numpy knows no bfloat16
         seen.hashes.append(int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=7).digest(), "big"))
 
 
@@ -152,16 +157,6 @@ def total_samples(loader: Any) -> int | None:
         return len(dataset) if dataset is not None else None
     except (TypeError, NotImplementedError):
         return None
-
-
-def shuffles(loader: Any) -> bool | None:
-    """Whether the loader draws its order at random; None where it does not tell."""
-    sampler = getattr(loader, "sampler", None)
-    if isinstance(sampler, torch.utils.data.SequentialSampler):
-        return False
-    if isinstance(sampler, (torch.utils.data.RandomSampler, torch.utils.data.SubsetRandomSampler, torch.utils.data.WeightedRandomSampler)):
-        return True
-    return None
 
 
 def _result(
@@ -204,6 +199,9 @@ def _result(
         nonfinite=tuple(seen.nonfinite),
         constant=tuple(seen.constant),
         workers=int(getattr(loader, "num_workers", 0) or 0),
-        shuffles=shuffles(loader),
         failure=failure,
+        sample_mean=tuple(seen.means),
+        sample_std=tuple(seen.stds),
+        **sampler_facts(loader),
+        **root_facts(loader),
     )

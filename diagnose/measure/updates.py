@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from diagnose.training.step import Engine
 from probes.measurements import Coverage, ParameterRecord, Updates
@@ -17,7 +18,77 @@ if TYPE_CHECKING:
     from diagnose.pipeline import Pipeline
 
 UPDATES = 3  # a zero-initialised last layer passes a gradient on only from its second update
+JUDGED_PARAMETERS = 8  # trainable tensors, the last ones, whose gradients are followed from backward to step
+JUDGED_ELEMENTS = 1_000_000  # a larger tensor is not followed
+SAME = 1e-3  # relative: floating-point noise of one addition is far smaller
 DRY_RUN_STEPS = 20_000  # scheduler steps of a dry run, at most
+
+
+class StepWatch:
+    """What each ``optimizer.step`` found in the gradients; of any optimizer, for a user's step may have several.
+
+    ``fresh`` gradients are those that backward made since the last step; a step that finds more than that, namely the
+    gradient of the step before on top, was not cleared. Judged on a few parameters only, for their copies take memory.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: Any) -> None:
+        self.named = dict(model.named_parameters())
+        self.optimizer = optimizer
+        self.stepped = self.uncleared = self.cleared = 0
+        self.norms: dict[str, float] = {}
+        self._fresh: dict[str, torch.Tensor] = {}
+        self._last: dict[str, torch.Tensor] = {}
+        trainable = [(name, p) for name, p in self.named.items() if p.requires_grad and p.numel() <= JUDGED_ELEMENTS]
+        self._judged = dict(trainable[-JUDGED_PARAMETERS:])
+        self._handles = [p.register_hook(self._backward(name)) for name, p in self._judged.items()]
+        self._handles.append(register_optimizer_step_pre_hook(self._before_step))
+
+    def _backward(self, name: str) -> Any:
+        def hook(gradient: torch.Tensor) -> None:
+            made = gradient.detach().clone()
+            self._fresh[name] = self._fresh[name] + made if name in self._fresh else made
+
+        return hook
+
+    def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        self.stepped += optimizer is self.optimizer
+        self.norms |= gradient_norms(self.named)
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        mine = [name for name, p in self._judged.items() if id(p) in held and name in self._fresh]
+        self.cleared += bool(mine) and all(self._is_gone(name) for name in mine)
+        self.uncleared += any(self._holds_the_last(name) for name in mine)
+        for name in mine:
+            found = self.named[name].grad
+            self._last.pop(name, None)
+            if found is not None:
+                self._last[name] = found.detach().clone()
+            del self._fresh[name]
+
+    def _is_gone(self, name: str) -> bool:
+        found = self.named[name].grad
+        return bool(self._fresh[name].any()) and (found is None or not bool(found.any()))
+
+    def _holds_the_last(self, name: str) -> bool:
+        found, last, fresh = self.named[name].grad, self._last.get(name), self._fresh[name]
+        if found is None or last is None or found.is_sparse or fresh.is_sparse or not bool(last.any()):
+            return False
+        if torch.allclose(found, fresh, rtol=1e-4, atol=1e-7):
+            return False
+        return bool((found - fresh - last).norm() <= SAME * last.norm())
+
+    def taken(self) -> dict[str, float]:
+        """The gradient norms of the step just made, as its optimizers found them; else as they stand."""
+        norms = gradient_norms(self.named) | self.norms
+        self.norms = {}
+        return norms
+
+    def close(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+
+def gradient_norms(named: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    return {name: float(p.grad.detach().float().norm()) for name, p in named.items() if p.grad is not None}
 
 
 def updates(engine: Engine, raws: list[Any], steps: int = UPDATES) -> Updates:
@@ -30,12 +101,8 @@ def updates(engine: Engine, raws: list[Any], steps: int = UPDATES) -> Updates:
     moved: dict[str, list[float]] = {name: [] for name in named}
     losses: list[float] = []
     lrs: list[float] = []
-    calls = [0]
-
-    def before_step(*_: Any) -> None:
-        calls[0] += 1
-
-    handle = optimizer.register_step_pre_hook(before_step) if optimizer else None
+    watch = StepWatch(model, optimizer)
+    alike = {name: _identical_rows(p) for name, p in named.items()}
     micro = max(1, engine.pipeline.accumulate) if engine.pipeline.train_step is None else 1
     try:
         for step in range(steps):
@@ -44,24 +111,27 @@ def updates(engine: Engine, raws: list[Any], steps: int = UPDATES) -> Updates:
             for part in range(micro):
                 done = engine.step(raws[(step * micro + part) % len(raws)])
             losses.append(float(done.loss.detach()) if isinstance(done.loss, torch.Tensor) else float(done.loss or "nan"))
+            norms = watch.taken()
             for name, p in named.items():
-                gradients[name].append(None if p.grad is None else float(p.grad.detach().float().norm()))
+                gradients[name].append(norms.get(name))
                 moved[name].append(_relative_change(old[name], p.detach()))
             step_scheduler(engine.pipeline)
     finally:
-        if handle is not None:
-            handle.remove()
+        watch.close()
     return Updates(
         steps=steps,
         losses=tuple(losses),
         lrs=tuple(lrs),
-        stepped=calls[0],
+        stepped=watch.stepped,
         parameters=tuple(
             ParameterRecord(
-                name, tuple(p.shape), p.requires_grad, id(p) in held, tuple(gradients[name]), tuple(moved[name])
+                name, tuple(p.shape), p.requires_grad, id(p) in held, tuple(gradients[name]), tuple(moved[name]),
+                (alike[name], alike[name] and _identical_rows(p)),
             )
             for name, p in named.items()
         ),
+        uncleared=watch.uncleared,
+        cleared=watch.cleared,
     )
 
 
@@ -69,6 +139,13 @@ def _relative_change(old: torch.Tensor, new: torch.Tensor) -> float:
     size = float(old.float().norm())
     change = float((new.float() - old.float()).norm())
     return change / size if size else change
+
+
+def _identical_rows(p: torch.Tensor) -> bool:
+    if p.ndim < 2 or len(p) < 2 or p.is_sparse:
+        return False
+    rows = p.detach()
+    return bool((rows == rows[:1]).all())
 
 
 def largest_lr(optimizer: Any) -> float:
@@ -89,12 +166,13 @@ def _quiet_step(scheduler: Any) -> None:
         scheduler.step()
 
 
-def coverage(model: nn.Module, optimizer: Any) -> Coverage:
-    """Compared by identity, both ways. Tied parameters count once."""
+def coverage(model: nn.Module, optimizer: Any, *functions: Any) -> Coverage:
+    """Compared by identity, both ways. Tied parameters count once. The parameters of modules that ``functions`` (the
+    loss, a step of the user's own) hold are no strays: a loss may learn too."""
     named = dict(model.named_parameters())
     held = [p for group in optimizer.param_groups for p in group["params"]] if optimizer else []
     ids = {id(p) for p in held}
-    own = {id(p) for p in model.parameters()}
+    own = {id(p) for module in (model, *_modules_of(functions)) for p in module.parameters()}
     trainable = {name: p for name, p in named.items() if p.requires_grad}
     return Coverage(
         missing=tuple(name for name, p in trainable.items() if id(p) not in ids),
@@ -104,6 +182,24 @@ def coverage(model: nn.Module, optimizer: Any) -> Coverage:
         total=len(named),
         optimized=len(held),
     )
+
+
+def _modules_of(functions: Sequence[Any]) -> list[nn.Module]:
+    """The modules that are functions, or that they hold: in a closure, by functools.partial, as their ``self``."""
+    found: list[nn.Module] = []
+    for function in functions:
+        cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or () if _filled(cell)]
+        partial = (*getattr(function, "args", ()), *(getattr(function, "keywords", None) or {}).values())
+        held = (function, *cells, *partial, getattr(function, "__self__", None))
+        found += [item for item in held if isinstance(item, torch.nn.Module)]
+    return found
+
+
+def _filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:  # a variable of the enclosing function that was never set
+        return False
 
 
 def dry_run(pipeline: Pipeline, steps_per_epoch: int) -> tuple[list[float], bool]:

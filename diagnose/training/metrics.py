@@ -38,7 +38,9 @@ def main_output(output: Any) -> Tensor | None:
     return None
 
 
-def class_targets(output: Tensor, target: Any, task: str, ignore_index: int = IGNORE_INDEX) -> tuple[Tensor, Tensor] | None:
+def class_targets(
+    output: Tensor, target: Any, task: str, ignore_index: int = IGNORE_INDEX
+) -> tuple[Tensor, Tensor] | None:
     """(predicted, true) class indices as flat tensors of equal length, or None where the shapes do not tell."""
     import torch
 
@@ -61,7 +63,9 @@ def class_targets(output: Tensor, target: Any, task: str, ignore_index: int = IG
     return predicted[keep], target[keep]
 
 
-def correct_and_count(output: Tensor | None, target: Any, task: str, ignore_index: int = IGNORE_INDEX) -> tuple[int, int] | None:
+def correct_and_count(
+    output: Tensor | None, target: Any, task: str, ignore_index: int = IGNORE_INDEX
+) -> tuple[int, int] | None:
     """How many predictions are right, of how many; None for tasks without an accuracy."""
     import torch
 

@@ -49,7 +49,7 @@ class Engine:
         with user_code("moving the model to the device"):
             self.model.to(device)
             if self._format is not None:
-                self.model.to(memory_format=self._format)  # type: ignore[call-overload]
+                self.model.to(memory_format=self._format)
             if isinstance(pipeline.loss, torch.nn.Module):
                 pipeline.loss.to(device)
         move_optimizer_state(pipeline.optimizer, device)
@@ -122,8 +122,6 @@ class Engine:
 
     def step(self, raw: Any) -> Forwarded:
         """One whole step in the mode the model is in: gradients cleared, backward, clip, update."""
-        import torch
-
         pipeline = self.pipeline
         if pipeline.train_step is not None:
             batch = self.prepare(raw)
@@ -138,15 +136,34 @@ class Engine:
         with user_code("backward"):
             self.scaler.scale(done.loss / pipeline.accumulate).backward()
         self._micro = (self._micro + 1) % max(1, pipeline.accumulate)
-        if self._micro:
-            return done
-        with user_code("step"):
-            if pipeline.clip_grad_norm is not None:
-                self.scaler.unscale_(pipeline.optimizer)
-                torch.nn.utils.clip_grad_norm_(self.model.parameters(), pipeline.clip_grad_norm)
-            self.scaler.step(pipeline.optimizer)
-            self.scaler.update()
+        if not self._micro:
+            self._update()
         return done
+
+    @property
+    def updated(self) -> bool:
+        """Whether the last ``step`` ended with an update: with accumulation, not every one does."""
+        return self._micro == 0
+
+    def finish_update(self) -> bool:
+        """Update with the gradients of an accumulation that is not full, as at the end of an epoch; whether it did."""
+        if not self._micro:
+            return False
+        self._micro = 0
+        self._update()
+        return True
+
+    def _update(self) -> None:
+        import torch
+
+        optimizer = self.pipeline.optimizer
+        assert optimizer is not None
+        with user_code("step"):
+            if self.pipeline.clip_grad_norm is not None:
+                self.scaler.unscale_(optimizer)
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.pipeline.clip_grad_norm)
+            self.scaler.step(optimizer)
+            self.scaler.update()
 
 
 def move_optimizer_state(optimizer: Any, device: torch.device) -> None:

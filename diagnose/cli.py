@@ -1,0 +1,169 @@
+"""The command line. Nothing heavy is imported before a command needs it, so that help and explain answer at once."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from diagnose.errors import ExitCode, UsageError
+from diagnose.options import COMMON, with_options
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Rehearse a PyTorch training before the long run: find what is wrong, prove why, and write it up.",
+)
+
+STAGES = {
+    "data": ("Is what the loaders yield what you think?", ("only",)),
+    "smoke": ("Do forward, loss, backward and step work?", ("only",)),
+    "mnist": ("Can the model, loss and optimizer learn handwritten digits?", ("only", "reference")),
+    "overfit": ("Can the pipeline memorise a batch or two?", ("only",)),
+    "subset": ("Does it learn on a tenth of the data?", ("only", "fraction")),
+    "train": ("The full training: watched, logged, resumable.", ("only", "epochs", "resume", "init_from", "stop_on")),
+    "evaluate": ("What does the trained model get wrong?", ("checkpoint", "split")),
+}
+_RUN = ("from_stage", "until_stage", "keep_going", "plan", "fraction", "reference", "epochs")
+
+
+def _runs(name: str) -> Any:
+    def run(flags: dict[str, Any]) -> None:
+        from diagnose.execute import run_command
+
+        raise typer.Exit(run_command(name, flags, argv=sys.argv[1:]))
+
+    return run
+
+
+for _name, (_help, _extra) in STAGES.items():
+    app.command(_name, help=_help, rich_help_panel="Stages")(with_options(_runs(_name), (*COMMON, *_extra)))
+app.command("run", help="Every stage in order, each a gate for the next; then the report.", rich_help_panel="Runs")(
+    with_options(_runs("run"), (*COMMON, *_RUN))
+)
+app.command("gate", help="For CI: data, smoke and overfit; exit code, annotations, JUnit.", rich_help_panel="Runs")(
+    with_options(_runs("gate"), (*COMMON, "plan", "allow_inconclusive"))
+)
+
+
+def _ablate(flags: dict[str, Any]) -> None:
+    from diagnose.commands import ablate
+
+    raise typer.Exit(ablate(flags, argv=sys.argv[1:]))
+
+
+app.command("ablate", help="Turn one knob and compare: does it decide whether the model learns?", rich_help_panel="Runs")(
+    with_options(_ablate, ("knob", "values", *COMMON, "fraction"))
+)
+
+
+@app.command(rich_help_panel="Runs", no_args_is_help=False)
+def demo(
+    name: Annotated[str, typer.Argument(help="stuck or healthy.")] = "stuck",
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    out: Annotated[str, typer.Option(help="Folder of the run, instead of .diagnose/runs/.")] = "",
+    json: Annotated[bool, typer.Option("--json", help="Print results.json and nothing else on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Watch the tool at work on a pipeline that is stuck at chance (or on a healthy one)."""
+    from diagnose.commands import demo as run_demo
+
+    flags = {"seed": seed, "out": out, "json": json, "quiet": quiet}
+    raise typer.Exit(run_demo(name, flags, argv=sys.argv[1:]))
+
+
+@app.command(rich_help_panel="Results")
+def report(
+    run: Annotated[str, typer.Argument(help="Path, id, unique prefix, or latest.")] = "latest",
+    format: Annotated[str, typer.Option(help="md, json, junit or github.")] = "md",
+) -> None:
+    """Print the report of a run, from its folder alone."""
+    from diagnose.commands import report as print_report
+
+    print_report(run, format)
+
+
+@app.command(rich_help_panel="Results")
+def compare(
+    first: Annotated[str, typer.Argument(help="A run: path, id, unique prefix, or latest.")],
+    second: Annotated[str, typer.Argument(help="Another run.")],
+) -> None:
+    """Compare two runs: verdicts, causes, settings, figures."""
+    from diagnose.commands import compare as print_comparison
+
+    print_comparison(first, second)
+
+
+@app.command(rich_help_panel="Help")
+def explain(name: Annotated[str, typer.Argument(help="A name such as dropout-too-strong, or a code such as REG701.")]) -> None:
+    """What a finding means, why it matters and how to mend it."""
+    from diagnose.explain import explain as print_explanation
+
+    print_explanation(name)
+
+
+@app.command(rich_help_panel="Help")
+def probes() -> None:
+    """List everything that is looked for."""
+    from diagnose.explain import listing
+
+    listing()
+
+
+@app.command(rich_help_panel="Help")
+def doctor() -> None:
+    """Versions, device, memory and threads of this machine."""
+    from diagnose.commands import doctor as print_doctor
+
+    print_doctor()
+
+
+def _init(flags: dict[str, Any]) -> None:
+    from diagnose.commands import init
+
+    raise typer.Exit(init(flags, argv=sys.argv[1:]))
+
+
+app.command("init", help="Write a commented target file that runs (diagnose_target.py).", rich_help_panel="Help")(
+    with_options(_init, ("assertions", *COMMON))
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from diagnose import __version__
+
+        print(f"torch-diagnose {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point: exit codes as in the contract, and no traceback for a usage error."""
+    from diagnose.isolation import own_packages_first
+
+    own_packages_first()
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else ExitCode.HEALTHY)
+    except UsageError as error:
+        for problem in error.problems:
+            print(f"diagnose: {problem}", file=sys.stderr)
+        sys.exit(ExitCode.USAGE)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(ExitCode.INTERRUPTED)
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        print("diagnose: this is an error of torch-diagnose itself, not of your code.", file=sys.stderr)
+        sys.exit(ExitCode.INTERNAL)

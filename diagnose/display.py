@@ -1,0 +1,89 @@
+"""What a run shows while it goes on, on stderr: live on a terminal, plain lines elsewhere, nothing when quiet."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from probes.results import Result, StageResult, Status
+from reports.terminal import probe_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status as Spinner
+
+
+class Quiet:
+    """Shows nothing."""
+
+    def stage(self, stage: str, question: str) -> None: ...
+
+    def probe(self, name: str) -> None: ...
+
+    def progress(self, what: str, done: int, of: int) -> None: ...
+
+    def result(self, result: Result) -> None: ...
+
+    def stage_done(self, stage: StageResult) -> None: ...
+
+    def output(self, line: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Progress(Quiet):
+    """Stage by stage; the running probe and its steps in one live line where stderr is a terminal."""
+
+    def __init__(self, *, verbose: bool = False) -> None:
+        from rich.console import Console
+
+        self._console: Console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._verbose = verbose
+        self._live = self._console.is_terminal and "NO_COLOR" not in os.environ
+        self._spinner: Spinner | None = None
+        self._passed = 0
+
+    def stage(self, stage: str, question: str) -> None:
+        self._passed = 0
+        self._print(f"{stage}: {question}")
+        if self._live:
+            self._spinner = self._console.status("")
+            self._spinner.start()
+
+    def probe(self, name: str) -> None:
+        if self._spinner is not None:
+            self._spinner.update(f"  {name}")
+
+    def progress(self, what: str, done: int, of: int) -> None:
+        if self._spinner is not None:
+            self._spinner.update(f"  {what} [{done}/{of}]")
+
+    def result(self, result: Result) -> None:
+        if result.status is Status.PASS and not self._verbose:
+            self._passed += 1
+            return
+        if result.status is Status.SKIPPED and not self._verbose:
+            return
+        self._print(f"  {probe_line(result)}")
+
+    def stage_done(self, stage: StageResult) -> None:
+        self.close()
+        words = {Status.PASS: "passed", Status.FAIL: "FAILED", Status.CRASHED: "CRASHED"}.get(stage.status, str(stage.status))
+        checks = f", {self._passed} checks clean" if self._passed else ""
+        self._print(f"{stage.name}: {words} in {stage.seconds:.1f} s{checks}")
+
+    def output(self, line: str) -> None:
+        self._print(f"  | {line.rstrip()}")
+
+    def close(self) -> None:
+        if self._spinner is not None:
+            self._spinner.stop()
+            self._spinner = None
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+
+def make_display(*, quiet: bool, verbose: bool) -> Quiet:
+    return Quiet() if quiet or not sys.stderr else Progress(verbose=verbose)

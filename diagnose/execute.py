@@ -1,0 +1,173 @@
+"""One command that runs the user's pipeline, from configuration to exit code."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import diagnose
+from diagnose.config import Config, load_config
+from diagnose.display import make_display
+from diagnose.errors import ExitCode, UsageError
+from diagnose.plan import QUESTIONS, Plan, make_plan
+from diagnose.session import Session, open_folder
+from diagnose.worker import interrupt_on_termination
+from probes.api import Stage
+from probes.results import RunResults, Severity, Verdict
+
+ADVISORY = (Stage.MNIST,)  # by itself it decides nothing, unless it is what was asked for
+
+
+def run_command(command: str, flags: Mapping[str, Any], *, argv: Sequence[str]) -> int:
+    """Runs the stages of ``command``; prints the result; returns the exit code."""
+    config = load_config(flags, Path.cwd())
+    plan = make_plan(command, config)
+    if config.plan:
+        return _print_plan(config, plan)
+    results, folder = in_session(command, config, argv, lambda session: _stages(session, plan, config), plan=plan)
+    return conclude(results, folder, config, command)
+
+
+def _stages(session: Session, plan: Plan, config: Config) -> None:
+    if session.load(plan.stages[0]) and not config.quiet and len(plan.requested) > 1:
+        for line in plan_lines(plan, session.estimate()):
+            print(line, file=sys.stderr)
+    session.run(plan)
+
+
+def in_session(
+    command: str, config: Config, argv: Sequence[str], work: Callable[[Session], None], *, plan: Plan | None = None
+) -> tuple[RunResults, Path]:
+    """Opens a run folder and a worker for ``work``; whatever ends it, the results are written and no process is left."""
+    interrupt_on_termination()
+    folder = open_folder(_header(command, config, argv), config)
+    display = make_display(quiet=config.quiet, verbose=config.verbose)
+    requested = [str(stage) for stage in plan.requested] if plan else []
+    advisory = ADVISORY if len(requested) > 1 else ()
+    interrupted = False
+    with Session(config, folder, display) as session:
+        try:
+            work(session)
+        except KeyboardInterrupt:
+            interrupted = True
+        except UsageError:
+            session.finish(requested, interrupted=True)
+            raise
+        finally:
+            display.close()
+        results = session.finish(requested, interrupted=interrupted, advisory=[str(stage) for stage in advisory])
+    return results, folder.path
+
+
+def conclude(results: RunResults, folder: Path, config: Config, command: str) -> int:
+    """Writes the report and the figures, prints what was asked for, and gives the exit code."""
+    report = write_report(results, folder, junit=command == "gate")
+    if config.json:
+        print((folder / "results.json").read_text(encoding="utf-8"), end="")
+    elif not (config.quiet and results.verdict is Verdict.HEALTHY):
+        from rich.console import Console
+
+        from reports.terminal import render_terminal
+
+        render_terminal(results, Console(highlight=False, soft_wrap=not sys.stdout.isatty()), _relative(report))
+    if command == "gate" and os.environ.get("GITHUB_ACTIONS") and not config.json:
+        from reports.ci import render_github
+
+        print(render_github(results))
+    code = exit_code(results, config, command)
+    if results.verdict is Verdict.INCONCLUSIVE and code == ExitCode.HEALTHY:
+        print(f"inconclusive: {_why(results)}", file=sys.stderr)
+    return int(code)
+
+
+def write_report(results: RunResults, folder: Path, *, junit: bool = False) -> Path:
+    from diagnose.store import write_atomically
+    from reports.figures import write_figures
+    from reports.markdown import render_markdown
+
+    write_figures(results, folder)
+    path = folder / "report.md"
+    write_atomically(path, render_markdown(results, folder).encode())
+    if junit:
+        from reports.ci import render_junit
+
+        write_atomically(folder / "junit.xml", render_junit(results).encode())
+    return path
+
+
+def exit_code(results: RunResults, config: Config, command: str) -> ExitCode:
+    """SPEC 4."""
+    if results.verdict is Verdict.INTERRUPTED:
+        return ExitCode.INTERRUPTED
+    severities = {f.severity for r in results.results for f in r.findings}
+    if results.verdict is Verdict.FAULTY or (config.fail_on == "warning" and Severity.WARNING in severities):
+        return ExitCode.FAULTY
+    if any(r.status == "internal" for r in results.results):
+        return ExitCode.INTERNAL
+    if results.verdict is Verdict.INCONCLUSIVE and command == "gate" and not config.allow_inconclusive:
+        return ExitCode.FAULTY
+    return ExitCode.HEALTHY
+
+
+def plan_lines(plan: Plan, estimate: Mapping[str, Any]) -> list[str]:
+    """The stages with what each will cost at most; unknown where the first step could not be timed."""
+    from reports.numbers import duration
+
+    step = estimate.get("seconds_per_step")
+    epoch = estimate.get("steps_per_epoch")
+    epochs = int(estimate.get("epochs") or 0)
+    steps: dict[Stage, int | None] = {
+        Stage.SMOKE: 30, Stage.MNIST: 500, Stage.OVERFIT: 300, Stage.SUBSET: 600,
+        Stage.TRAIN: None if epoch is None else int(epoch) * epochs,
+    }  # fmt: skip
+    lines = ["Plan:"]
+    for stage in plan.stages:
+        count = steps.get(stage)
+        cost = "seconds" if stage in {Stage.DATA, Stage.EVALUATE} else "not known yet"
+        if step is not None and count is not None:
+            cost = f"up to {duration(max(1.0, step * count))}"
+        lines.append(f"  {stage:<9} {QUESTIONS[stage]:<58} {cost}")
+    return lines
+
+
+def _print_plan(config: Config, plan: Plan) -> int:
+    """Builds the pipeline and times one step, runs nothing else and keeps no run folder."""
+    import tempfile
+
+    from diagnose.store import RunFolder
+
+    with tempfile.TemporaryDirectory() as place:
+        folder = RunFolder.create(_header("plan", config, ()), project=Path(place))
+        with Session(config, folder, make_display(quiet=True, verbose=False)) as session:
+            estimate = session.estimate() if session.load(plan.stages[0]) else {}
+    print("\n".join(plan_lines(plan, estimate)))
+    return int(ExitCode.HEALTHY)
+
+
+def _header(command: str, config: Config, argv: Sequence[str]) -> dict[str, Any]:
+    return {
+        "tool_version": diagnose.__version__,
+        "command": command,
+        "reproduce": shlex.join(["diagnose", *argv]),
+        "target": config.target or "",
+        "config": replace(config, origins={}).to_dict(),
+    }
+
+
+def _why(results: RunResults) -> str:
+    for stage in results.stages:
+        if stage.status != "pass":
+            return f"stage {stage.name} was {stage.status}: {stage.reason}"
+    return "not everything could be checked"
+
+
+def _relative(path: Path) -> Path:
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path

@@ -1,0 +1,259 @@
+"""A closer look at the forward: activations and signal in train mode, randomness and new modules in eval mode."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from diagnose.measure.attempt import ModuleWatch
+from diagnose.user_code import innermost_user_frame
+from probes.measurements import ActivationRecord, CreatedModule, Inspection, LayerRecord, RandomCall
+from probes.results import Where
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RECTIFIERS = frozenset({"relu", "relu6"})
+SQUASHERS = frozenset({"sigmoid", "tanh"})
+OTHERS = frozenset(
+    {"gelu", "silu", "elu", "selu", "celu", "leaky_relu", "prelu", "mish", "hardswish", "softplus", "glu"}
+)
+DROPOUTS = frozenset(
+    {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "rrelu"}
+)
+DRAWS = frozenset(
+    {
+        "rand", "randn", "randint", "rand_like", "randn_like", "randint_like", "randperm", "bernoulli", "bernoulli_",
+        "normal", "normal_", "uniform_", "random_", "exponential_", "multinomial", "poisson",
+    }
+)  # fmt: skip
+FLAT_SIGMOID = 0.01  # distance from 0 or 1 below which the derivative is under 1 % (a twenty-fifth of its largest)
+FLAT_TANH = 0.99  # |tanh| above which the derivative is under 2 %
+
+_Made = list[tuple[nn.Module, tuple[Where, ...]]]
+
+
+@dataclass
+class _Site:
+    """One place that activates, over all batches. ``fired``: per unit, whether it ever did."""
+
+    function: str
+    module: str
+    where: tuple[Where, ...]
+    fired: Tensor | None = None
+    rows: Tensor | None = None
+    flat: float = 0.0
+    values: int = 0
+    is_output: bool = False
+
+    def add(self, out: Tensor) -> None:
+        self.values += out.numel()
+        if self.function in RECTIFIERS:
+            self.fired = _either(self.fired, _per_unit(out > 0, _unit_axis(out)))
+            if out.ndim == 3:
+                self.rows = _either(self.rows, _per_unit(out > 0, 1))
+        elif self.function == "sigmoid":
+            self.flat += float(((out < FLAT_SIGMOID) | (out > 1 - FLAT_SIGMOID)).sum())
+        elif self.function == "tanh":
+            self.flat += float((out.abs() > FLAT_TANH).sum())
+
+    def record(self) -> ActivationRecord:
+        dead = 0.0 if self.fired is None else float((~self.fired).float().mean())
+        if self.rows is not None:  # (N, L, C) or (N, C, L): which axis holds the units is not known
+            dead = min(dead, float((~self.rows).float().mean()))
+        units = 0 if self.fired is None else self.fired.numel()
+        return ActivationRecord(
+            self.function, self.module, self.where, units, dead, self.flat / max(1, self.values), self.values,
+            self.is_output,
+        )  # fmt: skip
+
+
+def _unit_axis(out: Tensor) -> int:
+    return 1 if out.ndim >= 4 else out.ndim - 1
+
+
+def _per_unit(fired: Tensor, axis: int) -> Tensor:
+    return fired.transpose(0, axis).flatten(1).any(1) if fired.ndim > 1 else fired
+
+
+def _either(old: Tensor | None, new: Tensor) -> Tensor:
+    return new if old is None or old.shape != new.shape else old | new
+
+
+class _Watch(TorchFunctionMode):
+    """Activations, or (``draws``) calls that draw random numbers."""
+
+    def __init__(self, watch: ModuleWatch, *, draws: bool) -> None:
+        super().__init__()
+        self.sites: dict[tuple[str, int], _Site] = {}
+        self.draws: dict[tuple[str, str], RandomCall] = {}
+        self._watch = watch
+        self._draws = draws
+        self._count: dict[str, int] = {}
+        self._last: tuple[int, _Site] | None = None
+        self._inside = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if self._inside:
+            return func(*args, **kwargs)
+        if self._draws:
+            self._draw(name, args, kwargs)
+        self._inside += 1
+        try:
+            result = func(*args, **kwargs)
+            plain_name = name.rstrip("_") if not name.startswith("__") else ""
+            if not self._draws and isinstance(result, torch.Tensor) and plain_name in RECTIFIERS | SQUASHERS | OTHERS:
+                self._activation(plain_name, result)
+        finally:
+            self._inside -= 1
+        return result
+
+    def begin(self) -> None:
+        """A new forward: the n-th call at a place is the same site in every batch."""
+        self._count.clear()
+        self._last = None
+
+    def ended(self, output: Tensor | None) -> None:
+        if output is not None and self._last is not None and output.untyped_storage().data_ptr() == self._last[0]:
+            self._last[1].is_output = True
+
+    def _place(self) -> tuple[str, tuple[Where, ...]]:
+        where = innermost_user_frame(sys._getframe(2))
+        running = self._watch.running
+        own = running is not None and type(running[1]).__module__.startswith("torch.nn")
+        return running[0] if running is not None and own else "", () if where is None else (where,)
+
+    def _activation(self, name: str, result: Tensor) -> None:
+        running = self._watch.running
+        if running is None:  # outside the model: the user's own loss
+            return
+        module, where = self._place()
+        key = f"{running[0]}:{name}:{where[0].file}:{where[0].line}" if where else f"{running[0]}:{name}"
+        count = self._count[key] = self._count.get(key, 0) + 1
+        site = self.sites.setdefault((key, count), _Site(name, module, where))
+        site.add(result.detach())
+        self._last = (result.untyped_storage().data_ptr(), site)
+
+    def _draw(self, name: str, args: Any, kwargs: Any) -> None:
+        if name in DROPOUTS:
+            p = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
+            training = kwargs.get("training", args[2] if len(args) > 2 else True)
+            drawn = bool(training) and float(p) > 0
+        elif name == "scaled_dot_product_attention":
+            drawn = float(kwargs.get("dropout_p", args[4] if len(args) > 4 else 0.0)) > 0
+        else:
+            drawn = name in DRAWS
+        if drawn and self._watch.running is not None:
+            module, where = self._place()
+            key = (name, f"{where[0].file}:{where[0].line}" if where else module)
+            self.draws.setdefault(key, RandomCall(name, module, where))
+
+
+class _Signal:
+    """How much the input and output of each weighted layer differ between samples, in the order of the calls."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.records: dict[str, list[tuple[float, float]]] = {}
+        self._types: dict[str, str] = {}
+        self._handles = [
+            module.register_forward_hook(self._hook(path))
+            for path, module in model.named_modules()
+            if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd))
+        ]
+
+    def _hook(self, path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if args and isinstance(args[0], torch.Tensor) and isinstance(output, torch.Tensor):
+                self._types[path] = type(module).__name__
+                self.records.setdefault(path, []).append((_between(args[0]), _between(output)))
+
+        return hook
+
+    def layers(self) -> tuple[LayerRecord, ...]:
+        means = {
+            path: [sum(column) / len(pairs) for column in zip(*pairs, strict=True)]
+            for path, pairs in self.records.items()
+        }
+        return tuple(LayerRecord(path, self._types[path], *pair) for path, pair in means.items())
+
+    def close(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+
+def _between(value: Tensor) -> float:
+    """Standard deviation over the first axis, root mean square over the rest."""
+    if value.ndim == 0 or len(value) < 2:
+        return 0.0
+    return float(value.detach().float().var(0).mean().sqrt())
+
+
+@contextmanager
+def _new_modules() -> Iterator[_Made]:
+    """Collects the modules that are constructed in the block."""
+    made: _Made = []
+    original = nn.Module.__init__
+
+    def __init__(module: nn.Module, *args: Any, **kwargs: Any) -> None:
+        where = innermost_user_frame(sys._getframe(1))
+        made.append((module, () if where is None else (where,)))
+        original(module, *args, **kwargs)
+
+    nn.Module.__init__ = __init__  # type: ignore[method-assign, assignment]
+    try:
+        yield made
+    finally:
+        nn.Module.__init__ = original  # type: ignore[method-assign]
+
+
+def inspection(model: nn.Module, forward: Callable[[Any], Tensor | None], raws: list[Any]) -> Inspection:
+    """``forward(raw)`` runs the model on a batch and returns its main output. Samples are counted by that output."""
+    watch = ModuleWatch(model)
+    signal = _Signal(model)
+    samples = 0
+    first: _Made = []
+    try:
+        model.train()
+        seen = _Watch(watch, draws=False)
+        for index, raw in enumerate(raws):
+            seen.begin()
+            with _new_modules() as new, seen:
+                output = forward(raw)
+            if index == 0:
+                first = new
+            seen.ended(output)
+            samples += len(output) if output is not None and output.ndim else 0
+        signal.close()
+        model.eval()
+        drawing = _Watch(watch, draws=True)
+        with _new_modules() as later, drawing:
+            forward(raws[0])
+    finally:
+        signal.close()
+        watch.close()
+    return Inspection(
+        activations=tuple(site.record() for site in seen.sites.values()),
+        layers=signal.layers(),
+        random_calls=tuple(drawing.draws.values()),
+        created=tuple(_with_parameters(first, later)),
+        samples=samples,
+    )
+
+
+def _with_parameters(first: _Made, later: _Made) -> Iterator[CreatedModule]:
+    again = {(type(module), where) for module, where in later}
+    seen = set()
+    for module, where in first:
+        kind = (type(module), where)
+        if next(iter(module.parameters(recurse=False)), None) is not None and kind not in seen:
+            seen.add(kind)
+            yield CreatedModule(type(module).__name__, where, kind in again)

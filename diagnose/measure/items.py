@@ -1,0 +1,163 @@
+"""A split's data set item by item, past its loader's order: are items stable, and are they shared between splits?
+
+Only for map-style data sets behind a ``DataLoader``; everything else gives None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch.utils.data import ConcatDataset, IterableDataset, Sampler, SequentialSampler, Subset
+
+from diagnose.batches import first_tensor, understand
+from diagnose.rng import seeded
+from diagnose.user_code import user_code
+from probes.measurements import Reread
+
+ITEMS = 16  # spread evenly over the data set
+TOLERANCE = 1e-5  # of an item's range: two readings that differ less are the same item
+MAX_INDICES = 2_000_000
+Key = tuple[Any, int]
+
+
+def reread(loader: Any, split: str, seed: int) -> Reread | None:
+    """Reads a few items twice, under different random states."""
+    dataset, collate = getattr(loader, "dataset", None), getattr(loader, "collate_fn", None)
+    size = _size(dataset)
+    if dataset is None or collate is None or not size or isinstance(dataset, IterableDataset):
+        return None
+    indices = _indices(loader, size)
+    if not indices:
+        return None
+    chosen = [indices[i * len(indices) // min(ITEMS, len(indices))] for i in range(min(ITEMS, len(indices)))]
+    first, again = ([_read(dataset, collate, index, seed + turn) for index in chosen] for turn in (0, 1))
+    pairs = [(a, b) for a, b in zip(first, again, strict=True) if a is not None and b is not None]
+    if not pairs:
+        return None
+    changed = sum(not _same(a, b) for a, b in pairs)
+    distinct = 1 + sum(not _same(a, b) for a, b in pairwise(sorted(first, key=_order)) if a is not None and b is not None)
+    return Reread(split=split, items=len(pairs), changed=changed, distinct=distinct)
+
+
+def _read(dataset: Any, collate: Any, index: Any, seed: int) -> torch.Tensor | None:
+    with seeded(seed), user_code("reading data"):
+        raw = collate([dataset[index]])
+    tensor = first_tensor(raw)
+    if tensor is None:
+        return None
+    batch = understand(raw)
+    tensor = first_tensor((batch.inputs, batch.kwargs))
+    return None if tensor is None else tensor.detach().cpu()
+
+
+def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if not a.is_floating_point():
+        return bool(torch.equal(a, b))
+    span = float(a.max() - a.min()) if a.numel() else 0.0
+    return bool(torch.allclose(a, b, rtol=0, atol=TOLERANCE * span, equal_nan=True))
+
+
+def _order(tensor: torch.Tensor | None) -> tuple[int, float]:
+    return (0, 0.0) if tensor is None else (tensor.numel(), float(tensor.double().nansum()))
+
+
+def shared_items(train: Any, val: Any) -> tuple[int, int] | None:
+    """(items of val that train reads too, items of val), by data set and index; None where that cannot be told."""
+    first, second = _keys(train), _keys(val)
+    if first is None or second is None:
+        return None
+    return len(first & second), len(second)
+
+
+def _keys(loader: Any) -> set[Key] | None:
+    dataset = getattr(loader, "dataset", None)
+    size = _size(dataset)
+    if dataset is None or size is None or size > MAX_INDICES or isinstance(dataset, IterableDataset):
+        return None
+    indices = _indices(loader, size)
+    found: set[Key] = set()
+    for index in indices or ():
+        root, at = _resolve(dataset, index)
+        if not isinstance(at, int):
+            return None
+        found.add((_identity(root), at))
+    return found or None
+
+
+def _resolve(dataset: Any, index: Any) -> tuple[Any, Any]:
+    """The innermost data set and the index in it, through Subset and ConcatDataset."""
+    while True:
+        if type(dataset) is Subset:
+            dataset, index = dataset.dataset, int(dataset.indices[index])
+        elif type(dataset) is ConcatDataset:
+            position = next(i for i, end in enumerate(dataset.cumulative_sizes) if index < end)
+            index -= dataset.cumulative_sizes[position - 1] if position else 0
+            dataset = dataset.datasets[position]
+        else:
+            return dataset, index
+
+
+def _identity(dataset: Any) -> Any:
+    """Two data sets over the same list of files, or the same tensor, are the same whatever their transforms."""
+    files = getattr(dataset, "samples", None)
+    if isinstance(files, list) and files and isinstance(files[0], tuple):
+        return type(dataset).__name__, len(files), str(files[0]), str(files[-1])
+    return id(dataset)
+
+
+def _indices(loader: Any, size: int) -> Sequence[int] | None:
+    """The indices that an epoch of a loader may draw, None for samplers that keep them to themselves."""
+    kind = type(getattr(loader, "batch_sampler", None)).__name__
+    sampler = getattr(loader, "sampler", None)
+    if kind != "BatchSampler" or not isinstance(sampler, Sampler):
+        return None
+    if isinstance(sampler, torch.utils.data.SubsetRandomSampler):
+        return [int(index) for index in sampler.indices]
+    if isinstance(sampler, (SequentialSampler, torch.utils.data.RandomSampler, torch.utils.data.WeightedRandomSampler)):
+        return range(size)
+    return None
+
+
+def sampler_facts(loader: Any) -> Mapping[str, Any]:
+    """``shuffles``: whether the order is drawn at random, None where it does not tell. ``replacement``: whether a
+    sample may come twice in an epoch. ``weighted``: drawn by weight. ``planned``: samples that an epoch draws."""
+    if type(getattr(loader, "batch_sampler", None)).__name__ != "BatchSampler":
+        return {"shuffles": None, "replacement": None, "weighted": False, "planned": None}
+    sampler = loader.sampler
+    weighted = isinstance(sampler, torch.utils.data.WeightedRandomSampler)
+    shuffles = replacement = planned = None
+    if isinstance(sampler, SequentialSampler):
+        shuffles, replacement = False, False
+    elif isinstance(sampler, (torch.utils.data.RandomSampler, torch.utils.data.SubsetRandomSampler)) or weighted:
+        shuffles, replacement = True, bool(getattr(sampler, "replacement", False))
+    try:
+        planned = len(sampler)
+    except (TypeError, NotImplementedError):
+        planned = None
+    return {"shuffles": shuffles, "replacement": replacement, "weighted": weighted, "planned": planned}
+
+
+def root_facts(loader: Any) -> Mapping[str, Any]:
+    """``dataset``: class and folder of the innermost data set; ``dataset_size``: its length."""
+    dataset = getattr(loader, "dataset", None)
+    for _ in range(8):
+        inner = getattr(dataset, "dataset", None)
+        if inner is None:
+            break
+        dataset = inner
+    if dataset is None:
+        return {}
+    folder = getattr(dataset, "root", "")
+    return {"dataset": f"{type(dataset).__name__} {folder}".strip(), "dataset_size": _size(dataset)}
+
+
+def _size(dataset: Any) -> int | None:
+    try:
+        return len(dataset)
+    except (TypeError, NotImplementedError, AttributeError):
+        return None

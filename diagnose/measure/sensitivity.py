@@ -1,0 +1,88 @@
+"""What the loss depends on: parameters disturbed on purpose, and the gradient of a disturbed model."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from diagnose.training.step import Engine
+from diagnose.user_code import UserCodeError, user_code
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from diagnose.pipeline import Pipeline
+
+JOLT = 1.0  # noise, in units of a parameter's own root mean square: large enough to wake units that rest
+JITTER = 0.1  # noise that leaves the model in the neighbourhood of its start, same unit
+ZERO_SCALE = 0.02  # in the place of the root mean square of a parameter that is all zero: a usual initial std
+RETURNED = re.compile(r"Function '?(\w+?)(?:Backward\d*)?'? returned nan")
+
+
+def only_step(pipeline: Pipeline) -> bool:
+    """Whether nothing but the user's own ``train_step`` can compute the loss."""
+    return pipeline.train_step is not None and pipeline.loss is None and pipeline.compute_loss is None
+
+
+def loss_of(engine: Engine, raw: Any) -> float:
+    """The loss in train mode, through the user's own step where only that computes it (the model moves then)."""
+    value = (engine.step(raw) if only_step(engine.pipeline) else engine.loss(raw)).loss
+    return float(value.detach()) if isinstance(value, torch.Tensor) else float(value)
+
+
+@contextmanager
+def disturbed(model: nn.Module, scale: float, names: Collection[str] | None = None) -> Iterator[None]:
+    """Noise on the named parameters (all by default), from a generator of its own; afterwards they are as before."""
+    generator = torch.Generator().manual_seed(0)
+    before: list[tuple[torch.Tensor, torch.Tensor]] = []
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if (names is None or name in names) and p.is_floating_point() and p.numel():
+                before.append((p, p.detach().clone()))
+                size = float(p.float().square().mean().sqrt()) or ZERO_SCALE
+                noise = torch.randn(p.shape, generator=generator) * size * scale
+                p.add_(noise.to(p.device, p.dtype))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for p, values in before:
+                p.copy_(values)
+
+
+def gradients(engine: Engine, raws: Iterable[Any]) -> Mapping[str, float | None]:
+    """Name -> the largest gradient norm over ``raws`` (None: never a gradient), without any update."""
+    found: dict[str, float | None] = dict.fromkeys((name for name, p in engine.model.named_parameters() if p.requires_grad))
+    for raw in raws:
+        engine.model.zero_grad(set_to_none=True)
+        loss = engine.loss(raw).loss
+        with user_code("backward"):
+            loss.backward()
+        for name, p in engine.model.named_parameters():
+            if p.grad is not None:
+                norm = float(p.grad.detach().float().norm())
+                found[name] = norm if math.isnan(norm) else max(found.get(name) or 0.0, norm)
+    engine.model.zero_grad(set_to_none=True)
+    return found
+
+
+def nonfinite_operation(engine: Engine, raws: Iterable[Any]) -> str:
+    """The operation whose backward first returned NaN on ``raws`` ("" if none did), by autograd's anomaly mode."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for raw in raws:
+            try:
+                with torch.autograd.detect_anomaly(check_nan=True):
+                    engine.loss(raw).loss.backward()
+            except UserCodeError:
+                return ""
+            except RuntimeError as error:
+                match = RETURNED.search(str(error))
+                return match.group(1) if match else ""
+    return ""

@@ -1,0 +1,217 @@
+"""The worker's side of a session: loads the user's pipeline and runs the steps that the parent asks for.
+
+Every module of ours that a step may need is imported here, before the user's paths join: afterwards ``probes`` and
+``reports`` may mean the user's own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diagnose import isolation
+from diagnose.config import Config
+from diagnose.context import MeasuringContext
+from diagnose.environment import describe_environment
+from diagnose.errors import UsageError
+from diagnose.facts import pipeline_facts
+from diagnose.judging import crash_finding, run_probe
+from diagnose.measure.assertions import assertions
+from diagnose.target import Source, load_source
+from diagnose.training import evaluate as evaluation
+from diagnose.training import loop, pictures
+from diagnose.user_code import UserCodeError
+from probes import catalogue
+from probes.api import Inconclusive, Skip
+from probes.results import Result, Status, to_json
+
+Emit = Callable[[dict[str, Any]], None]
+
+BUILDING = "building the pipeline"
+
+for _name in catalogue.names():
+    catalogue.module(_name)
+
+
+def handler(job: Mapping[str, Any], emit: Emit) -> Callable[[dict[str, Any]], None]:
+    """``job``: {"config": ..., "folder": ..., "isolate": bool, "poisoned": {measurement: reason}}."""
+    if job.get("isolate", True):
+        isolation.hide_own_packages()
+    return Runner(job, emit).run
+
+
+class Runner:
+    """Holds the pipeline and its measurements from step to step."""
+
+    def __init__(self, job: Mapping[str, Any], emit: Emit) -> None:
+        self.config = Config.from_dict(job["config"])
+        self.folder = Path(job["folder"])
+        self.emit = emit
+        self.poisoned: Mapping[str, str] = job.get("poisoned", {})
+        self._ctx: MeasuringContext | None = None
+
+    def run(self, step: dict[str, Any]) -> None:
+        """One step. A usage error is an event of its own; the user's failures are results."""
+        do: Callable[[dict[str, Any]], None] = getattr(self, f"_do_{step['do']}")
+        try:
+            do(step)
+        except UsageError as error:
+            self.emit({"event": "usage-error", "problems": list(error.problems)})
+
+    def context(self, step: Mapping[str, Any]) -> MeasuringContext:
+        if self._ctx is None:
+            self._measuring(BUILDING, True)
+            device = choose_device(self.config.device)
+            ctx = MeasuringContext(
+                self._source(), seed=self.config.seed, device=device, fraction=self.config.fraction,
+                reference=self.config.reference, download=self.config.download, progress=self._progress,
+                measuring=self._measuring, poisoned=self.poisoned,
+            )  # fmt: skip
+            self._ctx = ctx
+            self._measuring(BUILDING, False)
+        budget = step.get("seconds")
+        self._ctx.deadline = None if budget is None else time.monotonic() + float(budget)
+        return self._ctx
+
+    def _source(self) -> Source:
+        return load_source(self.config)
+
+    def _measuring(self, key: str, begins: bool) -> None:
+        self.emit({"event": "measuring", "key": key, "begins": begins})
+
+    def _progress(self, what: str, done: int, of: int) -> None:
+        self.emit({"event": "progress", "what": what, "done": done, "of": of})
+
+    # -- steps --------------------------------------------------------------------------------------------------
+
+    def _do_load(self, step: dict[str, Any]) -> None:
+        """Builds the pipeline and tells its facts; an exception of the user's code is the result of this step."""
+        self.emit({"event": "environment", "environment": describe_environment(choose_device(self.config.device))})
+        started = time.monotonic()
+        try:
+            ctx = self.context(step)
+            facts = pipeline_facts(ctx)
+        except UserCodeError as error:
+            finding = crash_finding(error)
+            doc = catalogue.doc(finding.name)
+            result = Result(
+                doc.code, doc.name, step["stage"], Status.CRASHED, finding.message, (finding,), time.monotonic() - started
+            )
+            self.emit({"event": "result", "result": to_json(result)})
+            self.emit({"event": "load-failed"})
+            return
+        self.emit({"event": "pipeline", "pipeline": to_json(facts)})
+        self.emit({"event": "loaded", "has_data": ctx.source.has_data, "splits": list(ctx.facts.splits)})
+
+    def _do_probe(self, step: dict[str, Any]) -> None:
+        name, stage = step["name"], step["stage"]
+        ctx = self.context(step)
+        result = run_probe(
+            name,
+            ctx,
+            lambda finding: self.emit({"event": "finding", "probe": name, "stage": stage, "finding": to_json(finding)}),
+            stage,
+        )
+        self.emit({"event": "result", "result": to_json(result)})
+
+    def _do_compare(self, step: dict[str, Any]) -> None:
+        """``diagnose ablate``: a comparison on purpose, every arm over every seed."""
+        ctx = self.context(step)
+
+        def measure() -> None:
+            found = ctx.comparison(step["knob"], step.get("values", ()))
+            self.emit({"event": "comparison", "comparison": to_json(found)})
+
+        self._guarded(step, measure)
+
+    def _do_estimate(self, step: dict[str, Any]) -> None:
+        """What a training step costs here, from the first one; nothing where it fails, for a probe will say so."""
+        ctx = self.context(step)
+        with _advisory(self.emit, "estimate"):
+            ctx.attempt()
+            started = time.monotonic()
+            updates = ctx.updates()
+            seconds = (time.monotonic() - started) / max(1, updates.steps)
+            batches = len(ctx.pipeline.train) if hasattr(ctx.pipeline.train, "__len__") else None
+            self.emit({"event": "estimate", "seconds_per_step": seconds, "steps_per_epoch": batches, "epochs": ctx.facts.epochs})
+
+    def _do_pictures(self, step: dict[str, Any]) -> None:
+        with _advisory(self.emit, "samples picture"):
+            pictures.samples_picture(self.context(step), self.folder)
+
+    def _do_train(self, step: dict[str, Any]) -> None:
+        ctx = self.context(step)
+        from_event = lambda row: self.emit({"event": "epoch", "row": to_json(row)})  # noqa: E731
+        expected = [to_json(row) for row in ctx.expected()]
+        if expected:
+            self.emit({"event": "expected", "expected": expected})
+        self._guarded(
+            step,
+            lambda: loop.train(
+                ctx, self.folder, epochs=self.config.epochs, resume=bool(step.get("resume")),
+                init_from=self.config.init_from, on_epoch=from_event, deadline=ctx.deadline,
+            ),
+        )  # fmt: skip
+
+    def _do_evaluate(self, step: dict[str, Any]) -> None:
+        ctx = self.context(step)
+
+        def measure() -> None:
+            found = evaluation.evaluate(
+                ctx, self.folder, checkpoint=self.config.checkpoint, split=self.config.split or "val"
+            )
+            self.emit({"event": "evaluation", "evaluation": to_json(found)})
+
+        self._guarded(step, measure)
+
+    def _do_assertions(self, step: dict[str, Any]) -> None:
+        self.emit({"event": "assertions", "lines": assertions(self.context(step))})
+
+    def _guarded(self, step: Mapping[str, Any], work: Callable[[], Any]) -> None:
+        """A long piece of work that is no probe: its end becomes the outcome of the stage."""
+        try:
+            work()
+        except UserCodeError as error:
+            finding = crash_finding(error)
+            doc = catalogue.doc(finding.name)
+            result = Result(doc.code, doc.name, step["stage"], Status.CRASHED, finding.message, (finding,))
+            self.emit({"event": "result", "result": to_json(result)})
+        except (Inconclusive, Skip) as reason:
+            status = Status.INCONCLUSIVE if isinstance(reason, Inconclusive) else Status.SKIPPED
+            self.emit({"event": "cut-short", "status": str(status), "reason": str(reason)})
+
+
+class _advisory:
+    """Pictures are a service: the user's failure in making one is a line in the log, never a finding."""
+
+    def __init__(self, emit: Emit, what: str) -> None:
+        self._emit, self._what = emit, what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        if isinstance(error, (UserCodeError, Skip)):
+            self._emit({"event": "remark", "text": f"no {self._what}: {error}"})
+            return True
+        return False
+
+
+def choose_device(wanted: str) -> str:
+    """Raises UsageError for a device that is not there."""
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"--device {wanted}: torch sees no CUDA device here. Use --device cpu, or install a CUDA build.")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise UsageError(f"--device {wanted}: expected auto, cpu, cuda or cuda:N.") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"--device {wanted}: there are {torch.cuda.device_count()} CUDA devices, counted from 0.")
+    return wanted
+

@@ -1,0 +1,321 @@
+"""The parent's side of a run: asks the worker for one step after another, keeps what comes, decides what is next.
+
+The parent never imports torch nor the user's code. Whatever happens to a worker becomes a ``crashed`` result on the
+probe that was running; the next step gets a fresh worker, which is told what not to try again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from diagnose.config import Config
+from diagnose.death import Death
+from diagnose.diagnosis import LEARNING_SYMPTOMS, diagnose, verdict
+from diagnose.errors import UsageError
+from diagnose.in_process import InProcessWorker
+from diagnose.plan import DECISIVE, QUESTIONS, Plan
+from diagnose.store import RunFolder
+from diagnose.worker import Worker
+from probes import catalogue
+from probes.api import Stage
+from probes.results import Finding, Result, RunResults, Severity, StageResult, Status, Text, Trace, Verdict, to_json
+from reports.fold import fold
+from reports.load import read_events
+from reports.schema import validate
+
+HANDLER = "diagnose.runner:handler"
+SILENCE = 180.0  # seconds without a sign of life, after which user code counts as hung
+LOAD_SILENCE = 300.0  # building a pipeline may read a whole data set before it says anything
+GRACE = 10.0  # seconds past the budget, in which a worker that answers ends by itself
+DEATHS = {"hung": "hung", "out-of-memory": "killed-out-of-memory"}
+KEPT = frozenset(
+    {"environment", "pipeline", "finding", "result", "stage", "epoch", "expected", "evaluation", "remark", "comparison"}
+)
+
+
+class Display(Protocol):
+    """Where progress is shown; it must not write to stdout."""
+
+    def stage(self, stage: str, question: str) -> None: ...
+
+    def probe(self, name: str) -> None: ...
+
+    def progress(self, what: str, done: int, of: int) -> None: ...
+
+    def result(self, result: Result) -> None: ...
+
+    def stage_done(self, stage: StageResult) -> None: ...
+
+    def output(self, line: str) -> None: ...
+
+
+class Session:
+    """One run in one folder."""
+
+    def __init__(self, config: Config, folder: RunFolder, display: Display) -> None:
+        self.config = config
+        self.folder = folder
+        self.display = display
+        self.results: list[Result] = []
+        self.stages: list[StageResult] = []
+        self.extra: dict[str, Any] = {}
+        self._job: dict[str, Any] = {
+            "config": config.to_dict(), "folder": str(folder.path), "isolate": not config.in_process, "poisoned": {},
+        }  # fmt: skip
+        self._measuring: list[str] = []
+        self._findings: list[Finding] = []
+        self._usage: list[str] = []
+        self._deadline = None if config.budget is None else time.monotonic() + config.budget
+        self._ids = 0
+        self._loaded: dict[str, Any] | None = None
+        self._load_failure = ""
+        self._worker: Worker | InProcessWorker = (
+            InProcessWorker(self._job, HANDLER)
+            if config.in_process
+            else Worker(self._job, HANDLER, folder.path, display.output if config.verbose else None)
+        )
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._worker.close()
+
+    # -- stages -------------------------------------------------------------------------------------------------
+
+    def load(self, stage: Stage) -> bool:
+        """Builds the pipeline in the worker. False if the user's code failed; then the results say how."""
+        death = self._ask({"do": "load", "stage": str(stage)}, LOAD_SILENCE)
+        if death is not None:
+            self._died(death, "user-code-error", stage, 0.0)
+        if self._loaded is None:
+            crashed = self.results[-1] if self.results else None
+            self._load_failure = f"the pipeline could not be built ({crashed.name if crashed else 'no reason was given'})"
+        return self._loaded is not None
+
+    def estimate(self) -> dict[str, Any]:
+        """Seconds per training step and sizes, for the plan; empty where the first step fails (a probe will say so)."""
+        death = self._ask({"do": "estimate", "stage": str(Stage.SMOKE)}, SILENCE)
+        if death is not None:
+            self._died(death, "user-code-error", Stage.SMOKE, 0.0)
+        found: dict[str, Any] = self.extra.pop("estimate", {})
+        return found
+
+    def run(self, plan: Plan) -> None:
+        """Every stage in order, each a gate for the next. ``load`` comes first."""
+        loaded = self._loaded is not None
+        stopped = "" if loaded else self._load_failure or "the pipeline was not loaded"
+        for stage in plan.stages:
+            if stopped and not (loaded and self.config.keep_going):
+                self._stage_done(StageResult(str(stage), Status.SKIPPED, stopped))
+                continue
+            done = self._stage(stage, plan)
+            if done.status in {Status.FAIL, Status.CRASHED} and stage is not Stage.MNIST:
+                stopped = f"stage {stage} {'failed' if done.status is Status.FAIL else 'crashed'}"
+
+    def _stage(self, stage: Stage, plan: Plan) -> StageResult:
+        started = time.monotonic()
+        self.display.stage(str(stage), QUESTIONS[stage])
+        assert self._loaded is not None
+        if stage in {Stage.DATA, Stage.MNIST, Stage.OVERFIT, Stage.SUBSET, Stage.TRAIN, Stage.EVALUATE}:
+            if not self._loaded["has_data"]:
+                return self._stage_done(StageResult(str(stage), Status.SKIPPED, "no data was given"))
+        before = len(self.results)
+        cut = self._work(stage)
+        for name in plan.probes[stage]:
+            if not any(r.name == name and r.stage == stage for r in self.results):  # the estimate may have met its crash
+                self._probe(name, stage)
+        if self._needs_experiments(before, stage):
+            for name in plan.experiments:
+                self._probe(name, stage)
+        return self._stage_done(self._judged(stage, self.results[before:], cut, time.monotonic() - started))
+
+    def _work(self, stage: Stage) -> tuple[Status, str] | None:
+        """What a stage does besides its probes. Returns how it was cut short, if it was."""
+        if stage is Stage.DATA:
+            self._quietly({"do": "pictures", "stage": str(stage)}, stage)
+        if stage in {Stage.TRAIN, Stage.EVALUATE}:
+            step = {"do": str(stage), "stage": str(stage), "resume": self.config.resume}
+            started = time.monotonic()
+            death = self._ask(step, SILENCE)
+            if death is not None:
+                self._died(death, "worker-crashed", stage, time.monotonic() - started)
+        cut = self.extra.pop("cut-short", None)
+        return None if cut is None else (Status(cut["status"]), str(cut["reason"]))
+
+    def _quietly(self, step: dict[str, Any], stage: Stage) -> None:
+        """A service that is no check: a death in it is told by the probes that meet the same cause."""
+        self._ask(step, SILENCE)
+        self._measuring.clear()
+
+    def _needs_experiments(self, before: int, stage: Stage) -> bool:
+        if stage not in {Stage.OVERFIT, Stage.SUBSET}:
+            return False
+        errors = [f for r in self.results[before:] for f in r.findings if f.severity is Severity.ERROR]
+        return bool(errors) and all(f.name in LEARNING_SYMPTOMS for f in errors)
+
+    def _judged(
+        self, stage: Stage, results: Sequence[Result], cut: tuple[Status, str] | None, seconds: float
+    ) -> StageResult:
+        """The outcome of a stage, and in one line why."""
+        errors = [r for r in results if any(f.severity is Severity.ERROR for f in r.findings)]
+        crashed = [r for r in results if r.status is Status.CRASHED]
+        internal = [r for r in results if r.status is Status.INTERNAL]
+        decisive = next((r for r in results if r.name == DECISIVE.get(stage)), None)
+        if crashed:
+            return StageResult(str(stage), Status.CRASHED, crashed[0].reason, seconds)
+        if errors:
+            return StageResult(str(stage), Status.FAIL, errors[0].reason, seconds)
+        if cut is not None:
+            return StageResult(str(stage), cut[0], cut[1], seconds)
+        if internal:
+            return StageResult(str(stage), Status.INCONCLUSIVE, f"{internal[0].name} failed inside the tool", seconds)
+        if decisive is not None and decisive.status in {Status.SKIPPED, Status.INCONCLUSIVE}:
+            return StageResult(str(stage), decisive.status, decisive.reason, seconds)
+        late = next((r for r in results if r.reason == OUT_OF_TIME), None)
+        if late is not None:
+            return StageResult(str(stage), Status.INCONCLUSIVE, OUT_OF_TIME, seconds)
+        return StageResult(str(stage), Status.PASS, decisive.reason if decisive else "", seconds)
+
+    def _stage_done(self, stage: StageResult) -> StageResult:
+        self.stages.append(stage)
+        self.folder.append({"event": "stage", "stage": to_json(stage)})
+        self.display.stage_done(stage)
+        return stage
+
+    def compare(self, knob: str, values: Sequence[str], names: Sequence[str]) -> None:
+        """``diagnose ablate``: all arms of a knob; then the probes that speak for it judge what was measured."""
+        self.display.stage("ablate", f"does the {knob} decide whether the model learns?")
+        started = time.monotonic()
+        death = self._ask({"do": "compare", "knob": knob, "values": list(values), "stage": "subset"}, SILENCE)
+        if death is not None:
+            self._died(death, "stuck-at-chance", Stage.SUBSET, time.monotonic() - started)
+        cut = self.extra.pop("cut-short", None)
+        if cut is None:
+            for name in ("stuck-at-chance", *names):
+                self._probe(name, Stage.SUBSET)
+        judged = self._judged(Stage.SUBSET, self.results, None, time.monotonic() - started)
+        if cut is not None:
+            judged = StageResult(str(Stage.SUBSET), Status(cut["status"]), cut["reason"], judged.seconds)
+        self._stage_done(judged)
+
+    # -- probes and steps ---------------------------------------------------------------------------------------
+
+    def _probe(self, name: str, stage: Stage) -> None:
+        if self._remaining() == 0:
+            doc = catalogue.doc(name)
+            self._keep(Result(doc.code, name, str(stage), Status.INCONCLUSIVE, OUT_OF_TIME))
+            return
+        self.display.probe(name)
+        started = time.monotonic()
+        death = self._ask({"do": "probe", "name": name, "stage": str(stage)}, SILENCE)
+        if death is not None:
+            self._died(death, name, stage, time.monotonic() - started)
+        elif (trouble := self.extra.pop("internal", None)) is not None:
+            doc = catalogue.doc(name)
+            self._keep(Result(doc.code, name, str(stage), Status.INTERNAL, trouble))
+
+    def ask(self, step: dict[str, Any]) -> Death | None:
+        """A step of a command that is no stage (``init --assertions``, ``ablate``); see ``extra`` for what it told."""
+        return self._ask(step, SILENCE)
+
+    def _remaining(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def _ask(self, step: dict[str, Any], silence: float) -> Death | None:
+        self._ids += 1
+        self._findings = []
+        self._measuring = []
+        remaining = self._remaining()
+        timeout = silence if remaining is None else min(silence, remaining + GRACE)
+        death = self._worker.run({**step, "id": self._ids, "seconds": remaining}, timeout, self._heard)
+        if self._usage:
+            raise UsageError(*self._usage)
+        return death
+
+    def _heard(self, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind in KEPT:
+            self.folder.append(event)
+        if kind == "measuring":
+            if event["begins"]:
+                self._measuring.append(event["key"])
+            elif event["key"] in self._measuring:
+                self._measuring.remove(event["key"])
+        elif kind == "progress":
+            self.display.progress(event["what"], event["done"], event["of"])
+        elif kind == "finding":
+            self._findings.append(validate(Finding, event["finding"]))
+        elif kind == "result":
+            self._take(validate(Result, event["result"]))
+        elif kind == "usage-error":
+            self._usage = list(event["problems"])
+        elif kind == "loaded":
+            self._loaded = event
+        elif kind in {"cut-short", "comparison", "assertions", "estimate"}:
+            self.extra[kind] = event
+        elif kind == "epoch":
+            self.extra.setdefault("epochs", []).append(event["row"])
+        elif kind == "step-failed":
+            self.extra["internal"] = f"{event.get('type')}: {event.get('message')}\n{event.get('traceback', '')}"
+
+    def _keep(self, result: Result) -> None:
+        self.folder.append({"event": "result", "result": to_json(result)})
+        self._take(result)
+
+    def _take(self, result: Result) -> None:
+        self.results.append(result)
+        self.display.result(result)
+
+    def _died(self, death: Death, name: str, stage: Stage, seconds: float) -> None:
+        """The death of a worker, as a crashed result of the probe that was running, with what it had found before."""
+        cause = DEATHS.get(death.kind, "worker-crashed")
+        doc = catalogue.doc(cause)
+        during = f" while {_words(self._measuring)}" if self._measuring else ""
+        finding = doc.finding(
+            "{summary}{during}",
+            summary=death.summary.rstrip("."),
+            during=during,
+            exit_code=death.exit_code,
+            signal=death.signal,
+            where=death.frames[-1:],
+            evidence=[
+                Trace(death.signal or death.kind, death.summary, death.frames),
+                *([Text("the last lines it printed", death.log_tail[-2000:])] if death.log_tail.strip() else []),
+            ],
+        )
+        for key in self._measuring[-1:]:
+            self._job["poisoned"][key] = finding.message
+        found = (*self._findings, finding)
+        probe = catalogue.doc(name)
+        self._keep(Result(probe.code, name, str(stage), Status.CRASHED, finding.message, found, seconds))
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def finish(self, requested: Sequence[str], *, interrupted: bool = False, advisory: Sequence[str] = ()) -> RunResults:
+        """Diagnosis and verdict from all results; writes results.json and returns it."""
+        found = diagnose(self.results, self.stages)
+        outcome = Verdict.INTERRUPTED if interrupted else verdict(
+            found, self.results, self.stages, requested, advisory=advisory
+        )  # fmt: skip
+        self.folder.append({"event": "diagnosis", "diagnosis": to_json(found)})
+        self.folder.append({"event": "verdict", "verdict": str(outcome)})
+        results = fold(read_events(self.folder.path / "events.jsonl"))
+        self.folder.write_results(results)
+        return results
+
+
+OUT_OF_TIME = "the time budget had ended before this began"
+
+
+def _words(measuring: Sequence[str]) -> str:
+    return f"measuring: {' / '.join(measuring)}"
+
+
+def open_folder(header: dict[str, Any], config: Config, project: Path | None = None) -> RunFolder:
+    out = Path(config.out) if config.out else None
+    return RunFolder.create(header, project=project, out=out, resume=config.resume)
+

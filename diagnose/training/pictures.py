@@ -1,0 +1,170 @@
+"""Pictures that need the data or the model: samples as the model gets them, confident errors."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diagnose.batches import understand
+from diagnose.training.scores import WRONG_SAMPLES, ClassScores, Wrong
+from reports.figures import PALETTE, STYLE
+from reports.numbers import one_line, percent
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from diagnose.context import MeasuringContext
+
+SAMPLES = 16
+COLUMNS = 4
+BINS = 20
+NAME = 18  # characters of a class name above a picture
+
+
+def samples_picture(ctx: MeasuringContext, folder: Path) -> Path | None:
+    """``figures/samples.png``: training samples exactly as the model gets them; None where inputs are no images."""
+    images: list[Any] = []
+    titles: list[str] = []
+    for raw in ctx.raws():
+        batch = understand(raw)
+        values = (*batch.inputs, *batch.kwargs.values())
+        found = next((item for item in values if _are_images(item)), None)
+        if found is None:
+            return None
+        for row in range(min(len(found), SAMPLES - len(images))):
+            images.append(found[row].detach().float().cpu())
+            titles.append(_label(batch.target, row, ctx.facts.class_names))
+    if not images:
+        return None
+    shape = "x".join(str(size) for size in images[0].shape)
+    title = f"Training samples as the model gets them ({shape}), each stretched from its minimum to its maximum"
+    with _style():
+        return _saved(_grid(images, titles, title), folder / "figures" / "samples.png")
+
+
+def write_evaluation_pictures(scores: ClassScores, folder: Path) -> list[Path]:
+    """``confidence_analysis.png``, and ``error_samples.png`` where inputs are images and some were taken for others."""
+    if not scores.true:
+        return []
+    names = scores.names()
+    with _style():
+        written = [_saved(_confidence(scores), folder / "figures" / "confidence_analysis.png")]
+        wrong = [item for item in scores.wrong if item.image is not None and _is_image(item.image)]
+        if wrong:
+            titles = [_wrong_title(item, names) for item in wrong]
+            title = f"The most confident of {_errors(scores):,} wrong predictions"
+            figure = _grid([item.image for item in wrong[:WRONG_SAMPLES]], titles, title)
+            written.append(_saved(figure, folder / "figures" / "error_samples.png"))
+    return written
+
+
+def _wrong_title(item: Wrong, names: Sequence[str]) -> str:
+    true, predicted = _short(names[item.true]), _short(names[item.predicted])
+    return f"true {true}\npredicted {predicted}\nconfidence {percent(item.confidence)}"
+
+
+def _errors(scores: ClassScores) -> int:
+    return sum(a != b for a, b in zip(scores.true, scores.predicted, strict=True))
+
+
+def _confidence(scores: ClassScores) -> Figure:
+    """How sure the model was where it was right, and where it was wrong."""
+    right: list[float] = []
+    wrong: list[float] = []
+    for true, predicted, confidence in zip(scores.true, scores.predicted, scores.confidence, strict=True):
+        if math.isfinite(confidence):
+            (right if true == predicted else wrong).append(confidence)
+    figure = _figure(6.4, 3.8)
+    axes = figure.subplots()
+    edges = [i / BINS for i in range(BINS + 1)]
+    for values, name, colour in ((right, "right", PALETTE[2]), (wrong, "wrong", PALETTE[1])):
+        if values:
+            mean = percent(sum(values) / len(values))
+            label = f"{name}: {len(values):,}, mean confidence {mean}"
+            axes.hist(values, bins=edges, color=colour, alpha=0.6, label=label)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("confidence of the prediction")
+    axes.set_ylabel("samples")
+    axes.set_title("Confidence of right and wrong predictions")
+    if right or wrong:
+        axes.legend(frameon=False)
+    return figure
+
+
+def _grid(images: Sequence[Any], titles: Sequence[str], title: str) -> Figure:
+    rows = math.ceil(len(images) / COLUMNS)
+    figure = _figure(2.1 * COLUMNS, 2.55 * rows + 0.5)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    for index, axes in enumerate(figure.subplots(rows, COLUMNS, squeeze=False).flat):
+        axes.axis("off")
+        if index < len(images):
+            pixels = _pixels(images[index])
+            axes.imshow(pixels, cmap="gray" if pixels.ndim == 2 else None, vmin=0, vmax=1, interpolation="nearest")
+            axes.set_title(titles[index], fontsize=8, loc="center")
+    return figure
+
+
+def _pixels(image: Any) -> Any:
+    """(H, W) or (H, W, 3) in [0, 1], from (C, H, W) or (H, W, C): stretched between the extremes of the image."""
+    if image.shape[0] not in (1, 3, 4) and image.shape[-1] in (1, 3, 4):
+        image = image.movedim(-1, 0)
+    image = image[:3] if image.shape[0] in (3, 4) else image[0]
+    image = image.nan_to_num(0.0, 0.0, 0.0)
+    low, high = image.min(), image.max()
+    image = (image - low) / (high - low) if high > low else image * 0 + 0.5
+    return (image if image.ndim == 2 else image.movedim(0, -1)).numpy()
+
+
+def _are_images(value: Any) -> bool:
+    return hasattr(value, "ndim") and value.ndim == 4 and len(value) > 0 and _is_image(value[0])
+
+
+def _is_image(value: Any) -> bool:
+    """(C, H, W) or (H, W, C) with one, three or four channels, and a real extent."""
+    if value.ndim != 3 or value.is_complex():
+        return False
+    channels_first = value.shape[0] in (1, 3, 4) and min(value.shape[1:]) > 4
+    return bool(channels_first or (value.shape[-1] in (1, 3, 4) and min(value.shape[:2]) > 4))
+
+
+def _label(target: Any, row: int, names: Sequence[str]) -> str:
+    """The sample's label in a few words; empty where it is not one number."""
+    if not hasattr(target, "ndim") or target.ndim == 0 or len(target) <= row or target[row].numel() != 1:
+        return ""
+    value = target[row].item()
+    if isinstance(value, int) and 0 <= value < len(names):
+        return _short(names[value])
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _short(name: str) -> str:
+    return one_line(name, NAME)
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    import matplotlib as mpl
+
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*Glyph.*", category=UserWarning)  # names in scripts the font lacks
+        yield
+
+
+def _figure(width: float, height: float) -> Figure:
+    """A figure outside of pyplot's registry, always drawn by Agg."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _saved(figure: Figure, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+    return path

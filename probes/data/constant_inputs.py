@@ -1,0 +1,66 @@
+"""Inputs without content."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from probes.api import Findings, ProbeDoc, Stage
+from probes.results import Severity
+
+if TYPE_CHECKING:
+    from probes.measurements import Context, Scan
+
+MOST = 0.5  # share of samples: above it the data set, and not single samples, is broken
+MANY = 0.1  # share of samples; a few blank pages or slices are usual
+MIN_ELEMENTS = 16  # per sample; a short row of a table may well repeat one value
+
+DOC = ProbeDoc(
+    code="DAT104",
+    name="constant-inputs",
+    stage=Stage.DATA,
+    summary="Samples consist of one single value, so they carry no information.",
+    why=(
+        "A model can learn nothing from an input that is the same everywhere; such samples only add noise to "
+        "the labels."
+    ),
+    fix=(
+        "Look at raw samples and at each step of the transform: an integer division, a wrong scale or a "
+        "failed read blanks them."
+    ),
+    before="image = image.astype('uint8') // 255",
+    after="image = image.astype('float32') / 255",
+    consequences=(
+        "repeated-samples",
+        "duplicate-samples",
+        "train-val-leakage",
+        "cannot-overfit",
+        "stuck-at-chance",
+        "ignored-input",
+    ),
+)
+
+
+def run(ctx: Context) -> Findings:
+    """The share of samples with a single value, per split."""
+    facts = []
+    for split in ctx.facts.splits or ("train",):
+        scan = ctx.scan(split)
+        elements = math.prod(scan.input_shape[1:]) if len(scan.input_shape) > 1 else 0
+        share = len(scan.constant) / scan.seen if scan.seen else 0.0
+        if elements < MIN_ELEMENTS or share <= MANY:
+            facts.append(f"{split} {_shape(scan)} {scan.input_dtype}, range {scan.input_min:g} to {scan.input_max:g}")
+            continue
+        yield DOC.finding(
+            "{count} of {seen} {split} samples hold one single value ({share:.0%})",
+            severity=None if share > MOST else Severity.WARNING,
+            count=len(scan.constant),
+            seen=scan.seen,
+            split=split,
+            share=share,
+        )
+    return "; ".join(facts)
+
+
+def _shape(scan: Scan) -> str:
+    return " x ".join(str(size) for size in scan.input_shape[1:]) or "scalar"

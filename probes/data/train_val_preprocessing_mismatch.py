@@ -1,0 +1,97 @@
+"""Training and validation data are prepared differently."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.results import Grade, Table
+
+if TYPE_CHECKING:
+    from probes.measurements import Context
+
+MIN_SEEN = 20  # samples per split: below, two samples of one distribution may look as far apart
+APART = 0.8  # Kolmogorov-Smirnov distance between per-sample means (or stds); 1: they do not overlap at all
+RATIO = 1.3  # of the typical per-sample std
+SHIFT = 0.5  # of the means, in units of the typical per-sample std
+APART_AUGMENTED = 0.9  # where train is augmented at random, which moves both on purpose
+RATIO_AUGMENTED = 1.8  # mean 0.5, std 0.5 left out changes the std by 2; ImageNet's by 4.4
+SHIFT_AUGMENTED = 1.0
+
+DOC = ProbeDoc(
+    code="DAT115",
+    name="train-val-preprocessing-mismatch",
+    stage=Stage.DATA,
+    grade=Grade.SUPPORTED,
+    summary="Training and validation data are scaled differently.",
+    why=(
+        "The model is validated on inputs of a scale that it was never trained on, so validation looks far "
+        "worse than it is."
+    ),
+    fix=(
+        "Use the same deterministic transforms (scaling, normalisation) for both splits; leave out only "
+        "random augmentation."
+    ),
+    before="val_transform = ToTensor()",
+    after="val_transform = Compose([ToTensor(), Normalize(mean, std)])",
+    consequences=("no-generalisation", "metric-loss-disagree"),
+)
+
+
+def run(ctx: Context) -> Findings:
+    """Two samples of per-sample means and standard deviations: are they apart, and by how much?"""
+    import numpy as np
+
+    train, val = ctx.scan("train"), ctx.scan("val")
+    if not train.seen or not val.seen:
+        raise Skip("a split is empty")
+    if ("float" in train.input_dtype) != ("float" in val.input_dtype):
+        yield DOC.finding("train inputs are {train}, val inputs {val}", train=train.input_dtype, val=val.input_dtype)
+        return ""
+    if min(len(train.sample_mean), len(val.sample_mean)) < MIN_SEEN:
+        raise Skip("inputs are not floating-point, or too few to compare")
+    means = [np.asarray(scan.sample_mean) for scan in (train, val)]
+    stds = [np.asarray(scan.sample_std) for scan in (train, val)]
+    typical = [float(np.median(std)) for std in stds]
+    ratio = max(typical) / max(min(typical), 1e-12) if max(typical) else 1.0
+    shift = abs(float(np.median(means[0]) - np.median(means[1]))) / max(*typical, 1e-12)
+    fixed = _is_fixed(ctx)
+    apart, least_ratio, least_shift = (
+        (APART, RATIO, SHIFT) if fixed else (APART_AUGMENTED, RATIO_AUGMENTED, SHIFT_AUGMENTED)
+    )
+    by_std = _distance(*stds) >= apart and ratio >= least_ratio
+    by_mean = _distance(*means) >= apart and shift >= least_shift
+    if by_std or by_mean:
+        rows = [(scan.split, scan.input_mean, scan.input_std, scan.input_min, scan.input_max) for scan in (train, val)]
+        yield DOC.finding(
+            "train inputs have mean {train_mean:.3g} and std {train_std:.3g}, val inputs {val_mean:.3g} and "
+            "{val_std:.3g}",
+            evidence=(Table(("split", "mean", "std", "min", "max"), rows, "Inputs as the model gets them"),),
+            train_mean=train.input_mean,
+            train_std=train.input_std,
+            val_mean=val.input_mean,
+            val_std=val.input_std,
+            ratio=ratio,
+            shift=shift,
+        )
+    return (
+        f"mean {train.input_mean:.3g} / {val.input_mean:.3g}, std {train.input_std:.3g} / {val.input_std:.3g} "
+        f"(train / val)"
+    )
+
+
+def _is_fixed(ctx: Context) -> bool:
+    """Whether train is known to be free of random augmentation."""
+    try:
+        return ctx.reread("train").changed == 0
+    except Skip:
+        return False
+
+
+def _distance(a: Any, b: Any) -> float:
+    """Kolmogorov-Smirnov distance of two samples, from 0 (alike) to 1 (no overlap)."""
+    import numpy as np
+
+    grid = np.sort(np.concatenate([a, b]))
+    below = [np.searchsorted(np.sort(x), grid, side="right") / len(x) for x in (a, b)]
+    return float(np.abs(below[0] - below[1]).max())

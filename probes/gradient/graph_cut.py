@@ -1,0 +1,68 @@
+"""The graph is cut: parameters that shape the loss get no gradient from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.gradient._silent import split_by_influence
+from probes.results import Table
+
+if TYPE_CHECKING:
+    from probes.measurements import Context
+
+DOC = ProbeDoc(
+    code="GRD501",
+    name="graph-cut",
+    stage=Stage.SMOKE,
+    summary="The loss depends on parameters that get no gradient from it: the graph is cut after them.",
+    why="Everything before the cut stays as it was initialised, so the rest learns on top of random features.",
+    fix="Remove the detach(), .data, .item(), numpy() or torch.no_grad() between the named module and the loss.",
+    before="features = self.backbone(x).detach()",
+    after="features = self.backbone(x)",
+    consequences=(
+        "zero-gradient",
+        "parameters-not-updated",
+        "unused-parameters",
+        "vanishing-gradient",
+        "cannot-overfit",
+        "stuck-at-chance",
+        "fails-on-reference-data",
+        "slow-to-learn",
+    ),
+    references=("torch.Tensor.detach documentation",),
+)
+
+
+def run(ctx: Context) -> Findings:
+    """Disturbs the parameters that have no gradient: where the loss moves, the graph is cut."""
+    if "frozen" in ctx.facts.intents:
+        raise Skip("parts of the model are declared as frozen on purpose")
+    trainable = [p for p in ctx.updates().parameters if p.requires_grad]
+    moving, _ = split_by_influence(ctx)
+    if moving:
+        last = list(moving)[-1]
+        after = _first_connected(ctx, last)
+        yield DOC.finding(
+            "no gradient reaches {module} ({type}), though the loss depends on it{after}; {count} of {total} trainable "
+            "tensors are cut off",
+            where=ctx.created_at(last),
+            evidence=(Table(("module", "tensors without gradient"), [(p, len(n)) for p, n in moving.items()]),),
+            module=last or "the model itself",
+            type=type(dict(ctx.pipeline.model.named_modules())[last]).__name__,
+            after=f": the graph is cut before {after}" if after else "",
+            count=sum(len(names) for names in moving.values()),
+            total=len(trainable),
+        )
+    reached = sum(any(norm is not None for norm in p.gradients) for p in trainable)
+    return f"{reached} of {len(trainable)} trainable tensors receive a gradient"
+
+
+def _first_connected(ctx: Context, last: str) -> str:
+    """The first module after ``last`` whose parameters do get a gradient; "" where there is none."""
+    reached = {
+        p.name.rpartition(".")[0] for p in ctx.updates().parameters if any(norm is not None for norm in p.gradients)
+    }
+    order = [record.path for record in ctx.attempt().modules]
+    later = order[order.index(last) + 1 :] if last in order else order
+    return next((path for path in later if path in reached), "")

@@ -1,0 +1,68 @@
+"""Traces as evidence: curves and tables that a report can draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from probes.results import Evidence, Series, Table
+
+if TYPE_CHECKING:
+    from probes.measurements import Ablation, Arm, Trace
+
+
+def loss_curve(trace: Trace, name: str = "") -> Series:
+    return Series(
+        name or trace.name,
+        [point.step for point in trace.points],
+        [point.train_loss for point in trace.points],
+        y_label="training loss",
+    )
+
+
+def curves(trace: Trace, name: str = "") -> list[Series]:
+    """Loss and, where there is one, validation accuracy (else training accuracy)."""
+    found = [loss_curve(trace, name)]
+    scores = [point.val_score if point.val_score is not None else point.train_score for point in trace.points]
+    if any(score is not None for score in scores):
+        label = "validation accuracy" if trace.val_samples else "training accuracy"
+        found.append(Series(name or trace.name, [point.step for point in trace.points], scores, y_label=label))
+    return found
+
+
+def proof(ablation: Ablation) -> list[Evidence]:
+    """The proof table (arm x seed) and the curves of every trial."""
+    rows: list[list[str | int | float | None]] = []
+    drawn: list[Evidence] = []
+    for arm in (ablation.control, *ablation.arms):
+        for trace in arm.traces:
+            last = trace.points[-1]
+            rows.append(
+                [
+                    arm.label, trace.seed, trace.steps, trace.points[0].train_loss, last.train_loss, last.train_score,
+                    last.val_score, WORDS.get(trace.outcome, trace.outcome),
+                ]
+            )  # fmt: skip
+            drawn += curves(trace, f"{arm.label}, seed {trace.seed}")
+    title = f"Each row is one short training on the same samples, of at most {ablation.steps} steps"
+    columns = ["change", "seed", "steps", "loss at start", "loss at end", "train accuracy", "val accuracy", "learns?"]
+    return [Table(columns, rows, title), *drawn]
+
+
+def learned_of(arm: Arm) -> str:
+    """"3 of 3"."""
+    return f"{sum(outcome == 'learns' for outcome in arm.outcomes)} of {len(arm.outcomes)}"
+
+
+def failed(arm: Arm) -> int:
+    return sum(outcome != "learns" for outcome in arm.outcomes)
+
+
+def shares(arms: Sequence[Arm]) -> str:
+    """How far each arm got, for a sentence on what was ruled out."""
+    return "; ".join(
+        f"{arm.label}: {', '.join(WORDS.get(outcome, outcome) for outcome in arm.outcomes)}" for arm in arms
+    )
+
+
+WORDS = {"learns": "yes", "slow": "hardly", "stuck": "no", "nonfinite": "no (not finite)", "unknown": "cannot be told"}

@@ -1,0 +1,57 @@
+"""A short training on a part of the data that gets no better than guessing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from probes.api import Inconclusive, ProbeDoc, Stage
+from probes.learning._curves import curves
+from probes.results import Finding, Grade
+
+if TYPE_CHECKING:
+    from probes.measurements import Context
+
+DOC = ProbeDoc(
+    code="FIT002",
+    name="stuck-at-chance",
+    stage=Stage.SUBSET,
+    symptom=True,
+    grade=Grade.SUSPECTED,
+    summary="After a short training the model is still no better than guessing.",
+    why="A pipeline that learns leaves chance within a few hundred steps, on a tenth of the data too. One that does not "
+    "will usually spend its long run there.",
+    fix="See the causes that were found with it. If there are none, compare the samples with their labels, and try "
+    "other learning rates.",
+    consequences=("predicts-one-class", "slow-to-learn"),
+)
+
+
+def run(ctx: Context) -> Iterator[Finding]:
+    trace = ctx.subset()
+    first, last = trace.points[0], trace.points[-1]
+    if trace.outcome == "unknown":
+        raise Inconclusive("the task has no known chance level, and the loss did not clearly fall")
+    if trace.outcome in {"learns", "slow"}:
+        score = "" if last.val_score is None else f", val accuracy {last.val_score:.1%}"
+        return f"loss {first.train_loss:.2f} to {last.train_loss:.2f} in {trace.steps} steps{score}"
+    message = (
+        "After {steps} steps the loss is {loss_last:.3f} (start {loss_first:.3f}, guessing {constant:.3f}) and the "
+        "accuracy {accuracy:.1%} (guessing {chance:.1%})."
+        if last.train_score is not None and trace.chance is not None
+        else "After {steps} steps the loss is {loss_last:.3f} (start {loss_first:.3f}, guessing {constant:.3f})."
+    )
+    if trace.outcome == "nonfinite":
+        message = "The loss stopped being a finite number after {steps} steps."
+    yield DOC.finding(
+        message,
+        steps=trace.steps,
+        loss_first=first.train_loss,
+        loss_last=last.train_loss,
+        constant=float("nan") if trace.constant is None else trace.constant,
+        accuracy=last.val_score if last.val_score is not None else last.train_score,
+        chance=trace.chance,
+        share_closed=trace.share,
+        evidence=curves(trace, "as configured"),
+    )
+    return ""

@@ -1,0 +1,47 @@
+"""The loss cannot be differentiated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.class_scores import ran
+
+if TYPE_CHECKING:
+    from probes.measurements import Context
+
+DOC = ProbeDoc(
+    code="LOS403",
+    name="loss-detached",
+    stage=Stage.SMOKE,
+    summary="The loss has lost its connection to the parameters.",
+    why="backward() fails, or has nothing to do: no parameter gets a gradient.",
+    fix="Keep tensors from the model to the loss: no .item(), .detach(), .numpy(), argmax or torch.tensor(...) "
+    "between.",
+    consequences=("zero-gradient", "parameters-not-updated", "cannot-overfit", "fails-on-reference-data"),
+    before="return torch.tensor(loss.item())",
+    after="return loss",
+)
+
+
+def run(ctx: Context) -> Findings:
+    attempt = ran(ctx)
+    if attempt.loss is None:
+        raise Skip("the loss is not a single number")
+    if attempt.loss_has_graph:
+        return "the loss can be differentiated"
+    if not any(p.requires_grad for p in ctx.pipeline.model.parameters()):
+        return "no parameter is trainable, so there is nothing to differentiate: see everything-frozen"
+    if attempt.output_has_graph is False:
+        return "the connection is lost inside the model: see graph-cut"
+    if ctx.facts.custom_step:
+        return "the pipeline's own step does the backward"
+    kind = "a tensor without a graph" if attempt.loss_shape is not None else f"a {attempt.loss_type}, not a tensor"
+    by = " after argmax" if "argmax" in attempt.called_functions else ""
+    yield DOC.finding(
+        "the loss is {kind}{by}, although the model's output has a graph",
+        kind=kind,
+        by=by,
+        where=attempt.loss_calls[-1].where if attempt.loss_calls else (),
+    )
+    return ""

@@ -1,0 +1,114 @@
+"""The targets of a language model are not the next tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.class_scores import PICKS_ONE, calls
+from probes.results import Grade, Table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from probes.measurements import Context
+
+DOC = ProbeDoc(
+    code="LOS412",
+    name="misaligned-language-model-labels",
+    stage=Stage.SMOKE,
+    grade=Grade.SUPPORTED,
+    summary="The model is trained on tokens that are shifted against its inputs by another number of places than one.",
+    why="With no shift, a causal model just copies its input and the loss falls to nearly 0; with a shift of two, it "
+    "skips "
+    "a token. Neither can write text.",
+    fix="Compare the output at t with the token at t + 1, and shift only once: in the data set or in the loss.",
+    consequences=("no-generalisation", "slow-to-learn", "metric-loss-disagree"),
+    before="F.cross_entropy(logits.reshape(-1, V), tokens.reshape(-1))",
+    after="F.cross_entropy(logits[:, :-1].reshape(-1, V), tokens[:, 1:].reshape(-1))",
+)
+AGREES = 0.95  # share of positions; a padded end or a separator may differ
+DIFFERS = 0.9  # below this share, another shift does not explain the targets as well (constant text would)
+SHIFTS = (-1, 0, 1, 2)
+MIN_LENGTH = 4  # tokens; shorter sequences cannot tell shifts apart
+
+
+def run(ctx: Context) -> Findings:
+    agreement = _agreement(ctx)
+    best = max(agreement, key=lambda shift: agreement[shift])
+    others = [share for shift, share in agreement.items() if shift != best]
+    if agreement[best] < AGREES or max(others) > DIFFERS:
+        raise Skip("the targets are not the input tokens, shifted by up to two places")
+    if best == 1:
+        return "the target of each token is the next one"
+    if best == 0 and not _is_causal(ctx):
+        raise Skip("the model sees the whole sequence and gives back what it reads: no next token is meant")
+    yield DOC.finding(
+        "the target at t is the input token at t {sign} {places}, in {share:.0%} of the positions; expected: t + 1",
+        sign="-" if best < 0 else "+",
+        places=abs(best),
+        share=agreement[best],
+        where=calls(ctx, *PICKS_ONE)[0].where,
+        evidence=(Table(("shift", "share of targets equal to the token"), list(agreement.items())),),
+    )
+    return ""
+
+
+def next_token_tokens(ctx: Context) -> Tensor:
+    """The tokens (N, L) of a model that is trained to predict the next one. Skip for any other."""
+    agreement = _agreement(ctx)
+    if agreement[1] < AGREES or max(share for shift, share in agreement.items() if shift != 1) > DIFFERS:
+        raise Skip("the targets are not the next tokens")
+    return _tokens(ctx)
+
+
+def _tokens(ctx: Context) -> Tensor:
+    import torch
+
+    if ctx.facts.task not in {"language-model", "segmentation", "custom"}:
+        raise Skip(f"the task is {ctx.facts.task}")
+    found = [x for x in ctx.attempt().inputs if isinstance(x, torch.Tensor) and x.ndim == 2 and x.dtype == torch.long]
+    found = found[:1]  # attention masks and labels follow
+    if not found or found[0].shape[1] < MIN_LENGTH:
+        raise Skip("the input is not one tensor of tokens (N, L)")
+    return found[0]
+
+
+def _agreement(ctx: Context) -> dict[int, float]:
+    """Shift -> the share of targets that equal the input token that many places on, over the targets that count."""
+    tokens = _tokens(ctx)
+    known = calls(ctx, *PICKS_ONE)
+    if len(known) != 1:
+        raise Skip("several losses are taken: a model of its own kind")
+    call = known[0]
+    samples, length = tokens.shape
+    if call.target.is_floating_point() or call.target.numel() not in (samples * length, samples * (length - 1)):
+        raise Skip("the loss is not taken over one target per token")
+    targets = call.target.reshape(samples, -1)
+    ignored = int(call.options.get("ignore_index", -100))
+    return {shift: _share_equal(tokens, targets, shift, ignored) for shift in SHIFTS}
+
+
+def _share_equal(tokens: Tensor, targets: Tensor, shift: int, ignored: int) -> float:
+    start, stop = max(0, -shift), min(targets.shape[1], tokens.shape[1] - shift)
+    aim = targets[:, start:stop]
+    counts = aim != ignored
+    equal = (aim == tokens[:, start + shift : stop + shift]) & counts
+    return float(equal.sum()) / max(1, int(counts.sum()))
+
+
+def _is_causal(ctx: Context) -> bool:
+    """Whether outputs of the first half stay, when the tokens of the second half change."""
+    import torch
+
+    tokens = _tokens(ctx)
+    cut = tokens.shape[1] // 2
+    output = ctx.evaluate(stirred=True)
+    if output.ndim != 3 or output.shape[:2] != tokens.shape:
+        return False
+
+    def change(values: object) -> list[Tensor]:
+        return [torch.cat([tokens[:, :cut], tokens[:, cut:].flip(0).roll(1, 1)], 1)]
+
+    moved = (ctx.evaluate(change, stirred=True) - output).abs().amax(dim=(0, 2))
+    return bool(moved[cut:].max() > 0) and float(moved[:cut].max()) <= 1e-4 * float(output.abs().max())

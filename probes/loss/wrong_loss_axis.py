@@ -1,0 +1,53 @@
+"""The classes are not where the loss looks for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.api import Findings, ProbeDoc, Skip, Stage
+
+if TYPE_CHECKING:
+    from probes.measurements import Attempt, Context, LossCall
+
+DOC = ProbeDoc(
+    code="LOS409",
+    name="wrong-loss-axis",
+    stage=Stage.SMOKE,
+    summary="Cross-entropy takes axis 1 for the classes, but the model puts them on the last axis.",
+    why="The loss then normalises over positions instead of classes, or fails because the shapes do not fit.",
+    fix="Transpose the logits to (N, C, L), or flatten both: logits.reshape(-1, C) and targets.reshape(-1).",
+    consequences=("output-shape-mismatch", "initial-loss-off", "slow-to-learn", "cannot-overfit", "stuck-at-chance"),
+    before="F.cross_entropy(logits, targets)                    # (N, L, C)",
+    after="F.cross_entropy(logits.transpose(1, 2), targets)    # (N, C, L)",
+    references=("torch.nn.CrossEntropyLoss documentation: input of shape (N, C, d1, ...)",),
+)
+
+
+def run(ctx: Context) -> Findings:
+    attempt = ctx.attempt()
+    call = swapped_call(attempt)
+    if call is not None:
+        yield DOC.finding(
+            "cross_entropy is given scores of shape {scores} and targets of shape {targets}: axis 1 holds positions",
+            scores=str(tuple(call.input.shape)),
+            targets=str(tuple(call.target.shape)),
+            where=call.where,
+        )
+        return ""
+    if attempt.failure is not None:
+        raise Skip(f"{attempt.failure.phase} raised {attempt.failure.type}")
+    dense = [c for c in attempt.loss_calls if c.function in {"cross_entropy", "nll_loss"} and c.input.ndim > 2]
+    return f"classes on axis 1 of {tuple(dense[0].input.shape)}" if dense else "no loss over several positions at once"
+
+
+def swapped_call(attempt: Attempt) -> LossCall | None:
+    """The call whose classes are on the last axis. Where both axes are of one size, a linear layer gives it away: it
+    puts its features last, and only a transposed (hence not contiguous) result of it has them on axis 1."""
+    for call in attempt.loss_calls:
+        scores, targets = call.input.shape, call.target.shape
+        if call.function not in {"cross_entropy", "nll_loss"} or len(scores) < 3 or len(targets) != len(scores) - 1:
+            continue
+        fits = targets == (scores[0], *scores[2:])
+        if targets == scores[:-1] and (not fits or (call.origin is not None and call.origin.function == "linear")):
+            return call
+    return None

@@ -1,0 +1,68 @@
+"""An activation after the last layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.api import Findings, ProbeDoc, Stage
+from probes.class_scores import calls, rows
+from probes.measurements import placed
+from probes.results import Number
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from probes.measurements import Context
+
+DOC = ProbeDoc(
+    code="MOD205",
+    name="activation-on-logits",
+    stage=Stage.SMOKE,
+    summary="An activation function limits the logits before they reach the loss.",
+    why="The loss needs logits of any sign and size. Behind a ReLU a class whose logit is 0 gets no gradient at all; "
+    "behind a sigmoid or tanh the loss cannot get near 0.",
+    fix="Remove the activation after the last layer.",
+    consequences=(
+        "zero-gradient", "dead-relu", "initial-loss-off", "slow-to-learn", "cannot-overfit", "stuck-at-chance",
+        "fails-on-reference-data", "predicts-one-class", "plateau",
+    ),
+    before="return F.relu(self.head(x))",
+    after="return self.head(x)",
+    references=("torch.nn.CrossEntropyLoss documentation: input is expected to contain unnormalised logits",),
+)  # fmt: skip
+LIMITS = {  # function -> the range of its values
+    "relu": (0.0, float("inf")),
+    "relu6": (0.0, 6.0),
+    "softplus": (0.0, float("inf")),
+    "sigmoid": (0.0, 1.0),
+    "hardsigmoid": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+}
+SIGMOIDS = ("sigmoid", "hardsigmoid")
+
+
+def run(ctx: Context) -> Findings:
+    found = calls(ctx, "cross_entropy", "binary_cross_entropy_with_logits")
+    for call in found:
+        origin = call.origin
+        if origin is None or origin.function not in LIMITS or not _within(call.input, *LIMITS[origin.function]):
+            continue
+        if call.function != "cross_entropy" and origin.function in SIGMOIDS:
+            return "a sigmoid before a loss with its own: see bce-on-probabilities"
+        table = rows(call.input)
+        yield DOC.finding(
+            "the scores that reach {function} come straight out of {activation}: they lie in [{low:.3g}, {high:.3g}]",
+            function=call.function,
+            activation=origin.function,
+            low=float(table.min()),
+            high=float(table.max()),
+            where=placed(ctx, origin) or call.where,
+            evidence=(Number("share of scores that are exactly 0", float((table == 0).float().mean()), "0"),),
+        )
+        return ""
+    scores = found[0].input
+    return f"scores from {float(scores.min()):.3g} to {float(scores.max()):.3g}, no activation behind the last layer"
+
+
+def _within(scores: Tensor, low: float, high: float) -> bool:
+    return bool(((scores >= low) & (scores <= high)).all())

@@ -1,0 +1,98 @@
+"""Samples of a batch influence each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.results import Number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from probes.measurements import Context
+
+DOC = ProbeDoc(
+    code="MOD207",
+    name="batch-mixing",
+    stage=Stage.SMOKE,
+    summary="In eval mode, the output of a sample depends on the other samples of its batch.",
+    why="The model can learn from its neighbours in the batch, which are others at every step and absent in use.",
+    fix="Keep the batch axis apart: reshape with x.flatten(1) or x.view(x.size(0), -1), and pass batch_first=True to "
+    "recurrent and attention layers that get (N, L, D).",
+    consequences=("slow-to-learn", "cannot-overfit", "stuck-at-chance", "fails-on-reference-data", "no-generalisation"),
+    before="x = x.permute(1, 0, 2).reshape(n, -1)",
+    after="x = x.reshape(n, -1)",
+    references=("Karpathy, A Recipe for Training Neural Networks: use backprop to chart dependencies",),
+)
+RELATIVE_CHANGE = 1e-4  # of the largest output; kernels that split a batch differently stay below 1e-6
+
+
+def run(ctx: Context) -> Findings:
+    import torch
+
+    inputs = ctx.attempt().inputs
+    size = _batch_size(ctx)
+    statistics = [m for m in ctx.pipeline.model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    if any(not m.track_running_stats for m in statistics):
+        raise Skip("a batch norm without running statistics mixes the batch by intent")
+    if any(isinstance(x, torch.Tensor) and x.ndim and len(x) != size for x in inputs):
+        raise Skip("not every input has the batch on its first axis")
+    before = ctx.evaluate(stirred=True)
+    if before.ndim < 1 or len(before) != size:
+        raise Skip(f"the output, of shape {tuple(before.shape)}, does not have the batch ({size}) on its first axis")
+    if ctx.facts.task == "custom" and before.ndim == 2 and before.shape[1] == size:
+        raise Skip("an output of one column per sample compares samples by intent")
+    kept = (size + 1) // 2
+
+    def replace_the_rest(values: Sequence[Any]) -> list[Any]:
+        return [_replaced(x, kept, size) if isinstance(x, torch.Tensor) else x for x in values]
+
+    def replace_the_first(values: Sequence[Any]) -> list[Any]:
+        flipped = [x.flip(0) if isinstance(x, torch.Tensor) and x.ndim else x for x in values]
+        mixed = replace_the_rest(flipped)
+        return [x.flip(0) if isinstance(x, torch.Tensor) and x.ndim else x for x in mixed]
+
+    scale = float(before.abs().max())
+    change = max(
+        float((ctx.evaluate(replace_the_rest, stirred=True)[:kept] - before[:kept]).abs().max()),
+        float((ctx.evaluate(replace_the_first, stirred=True)[size - kept :] - before[size - kept :]).abs().max()),
+    )
+    if change > RELATIVE_CHANGE * scale:
+        yield DOC.finding(
+            "with half of the batch replaced, the outputs of the other half change by {share:.1%} of the largest "
+            "output",
+            share=change / scale,
+            evidence=(Number("largest change of an output", change, "0"),),
+        )
+        return ""
+    return f"with half of a batch of {size} replaced, the other half's outputs stay the same"
+
+
+def _batch_size(ctx: Context) -> int:
+    import torch
+
+    attempt = ctx.attempt()
+    tensors = [x for x in attempt.inputs if isinstance(x, torch.Tensor) and x.ndim]
+    if not tensors:
+        raise Skip("the model's inputs are not tensors in order")
+    size = len(tensors[0])
+    target = attempt.target
+    loader_size = getattr(ctx.pipeline.train, "batch_size", None)
+    if isinstance(target, torch.Tensor) and target.ndim and len(target) != size:
+        raise Skip("the targets do not have the batch on their first axis")
+    if ctx.facts.task == "language-model" and tensors[0].ndim == 2 and loader_size != size:
+        raise Skip("which axis of the tokens is the batch is not known")
+    if size < 2:
+        raise Skip("the batch has a single sample")
+    return size
+
+
+def _replaced(x: Any, kept: int, size: int) -> Any:
+    """``x`` with the samples from ``kept`` on replaced by others of the batch."""
+    import torch
+
+    if not x.ndim:
+        return x
+    return torch.cat([x[:kept], x[:kept].flip(0)[: size - kept]])

@@ -1,0 +1,56 @@
+"""Two forwards in eval mode differ."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.measurements import placed
+from probes.results import Number, Severity
+
+if TYPE_CHECKING:
+    from probes.measurements import Context, RandomCall
+
+DOC = ProbeDoc(
+    code="MOD211",
+    name="nondeterministic-eval",
+    stage=Stage.SMOKE,
+    summary="In eval mode the model gives different outputs for the same input.",
+    why="Validation and use are noisy, and weaker than the model could be: the randomness of training is still on.",
+    fix="Pass training=self.training to F.dropout, and draw random numbers only `if self.training`.",
+    consequences=("no-generalisation", "below-expected-curve"),
+    before="x = F.dropout(x, 0.5)",
+    after="x = F.dropout(x, 0.5, training=self.training)",
+    references=("torch.nn.functional.dropout documentation: training defaults to True",),
+)
+RELATIVE_CHANGE = 1e-5  # of the largest output: above what threads that add in another order make
+
+
+def run(ctx: Context) -> Findings:
+    outputs = ctx.outputs()
+    scale = float(outputs.first.abs().max()) if outputs.first.numel() else 0.0
+    if outputs.first.shape == outputs.again.shape:
+        change = float((outputs.first - outputs.again).abs().nan_to_num(0.0).max()) if outputs.first.numel() else 0.0
+        if change <= RELATIVE_CHANGE * scale:
+            return "two forwards in eval mode give the same output"
+    else:
+        change = float("inf")
+    source = next(iter(sorted(ctx.inspection().random_calls, key=lambda call: not _drops(call))), None)
+    if source is None and ctx.pipeline.compute_loss is not None:
+        raise Skip("the outputs differ, but compute_loss calls the model, and may itself give it other inputs each time")
+    # Sampling is part of what a generative model computes (a VAE's latent code); dropout in eval is part of nothing.
+    by_intent = ctx.facts.task == "custom" and source is not None and not _drops(source)
+    yield DOC.finding(
+        "two forwards in eval mode differ by up to {change:.3g} (largest output {scale:.3g}){cause}",
+        change=change,
+        scale=scale,
+        cause=f": {source.function} draws random numbers" if source is not None else "",
+        where=placed(ctx, source) if source is not None else (),
+        evidence=(Number("largest difference of an output", change if change < float("inf") else None, "0"),),
+        severity=Severity.NOTE if by_intent else None,
+    )
+    return ""
+
+
+def _drops(call: RandomCall) -> bool:
+    return "dropout" in call.function or call.function == "scaled_dot_product_attention"

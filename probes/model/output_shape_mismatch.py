@@ -1,0 +1,50 @@
+"""The output does not have the shape that the loss and the targets need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.class_scores import PICKS_ONE
+from probes.loss.wrong_loss_axis import swapped_call
+
+if TYPE_CHECKING:
+    from probes.measurements import Context
+
+DOC = ProbeDoc(
+    code="MOD201",
+    name="output-shape-mismatch",
+    stage=Stage.SMOKE,
+    summary="The shape of the model's output does not fit the targets or the loss.",
+    why="The loss fails, or is constant: cross-entropy over a single output is exactly 0, whatever the model computes.",
+    fix="Give the last layer one output per class; for a single output use BCEWithLogitsLoss or MSELoss.",
+    consequences=("zero-gradient", "initial-loss-off", "cannot-overfit", "stuck-at-chance", "fails-on-reference-data"),
+    before="self.head = nn.Linear(256, 1)      # with nn.CrossEntropyLoss",
+    after="self.head = nn.Linear(256, num_classes)",
+    references=("torch.nn.CrossEntropyLoss documentation: input of shape (N, C) or (N, C, d1, ...)",),
+)
+
+
+def run(ctx: Context) -> Findings:
+    attempt = ctx.attempt()
+    if attempt.failure is not None:
+        if attempt.failure.name != DOC.name:
+            raise Skip(f"{attempt.failure.phase} raised {attempt.failure.type}")
+        if swapped_call(attempt) is not None:
+            return "the classes are on the wrong axis: see wrong-loss-axis"
+        yield attempt.failure.finding(DOC)
+        return ""
+    for call in attempt.loss_calls:
+        if call.function in PICKS_ONE and call.input.ndim >= 2 and call.input.shape[1] == 1:
+            head = attempt.head
+            yield DOC.finding(
+                "{function} is given scores of shape {shape}: with a single class the loss is always {loss:g}",
+                function=call.function,
+                shape=str(tuple(call.input.shape)),
+                loss=attempt.loss,
+                where=(ctx.created_at(head.path) if head else ()) or call.where,
+            )
+            return ""
+    if attempt.output is None:
+        raise Skip(f"the model returns no tensor but {attempt.output_type}")
+    return f"outputs {tuple(attempt.output.shape)}"

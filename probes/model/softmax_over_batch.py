@@ -1,0 +1,56 @@
+"""Softmax over the batch instead of the classes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.class_scores import PICKS_ONE, SUM_TOLERANCE, calls
+from probes.measurements import placed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from probes.measurements import Context
+
+DOC = ProbeDoc(
+    code="MOD206",
+    name="softmax-over-batch",
+    stage=Stage.SMOKE,
+    summary="Softmax is taken over the samples of the batch, not over the classes.",
+    why="Every sample's scores then depend on the other samples of its batch, and a class is shared out among them.",
+    fix="Use dim=1 (or dim=-1), the axis of the classes; for CrossEntropyLoss leave softmax out altogether.",
+    consequences=(
+        "batch-mixing", "softmax-before-cross-entropy", "initial-loss-off", "slow-to-learn", "cannot-overfit",
+        "stuck-at-chance", "fails-on-reference-data", "no-generalisation",
+    ),
+    before="return F.log_softmax(x, dim=0)",
+    after="return F.log_softmax(x, dim=1)",
+    references=("torch.nn.functional.softmax documentation, argument dim",),
+)  # fmt: skip
+MIN_SAMPLES = 2  # over one sample, softmax gives 1 everywhere
+
+
+def run(ctx: Context) -> Findings:
+    found = calls(ctx, *PICKS_ONE)
+    for call in found:
+        scores = call.input.float()
+        if scores.ndim < 2 or scores.shape[0] < MIN_SAMPLES or scores.shape[1] < 2:
+            continue
+        values = scores.exp() if bool((scores <= 0).all()) else scores
+        if _sums_to_one(values, 0) and not _sums_to_one(values, 1):
+            yield DOC.finding(
+                "in the scores of shape {shape} that reach {function}, each column sums to 1 over the batch, no row "
+                "does",
+                shape=str(tuple(scores.shape)),
+                function=call.function,
+                where=(placed(ctx, call.origin) if call.origin is not None else ()) or call.where,
+            )
+            return ""
+    if len(found[0].input) < MIN_SAMPLES:
+        raise Skip("the batch has a single sample")
+    return "the scores are not normalised over the batch"
+
+
+def _sums_to_one(values: Tensor, axis: int) -> bool:
+    return bool((values >= 0).all()) and bool(((values.sum(axis) - 1).abs() < SUM_TOLERANCE).all())

@@ -1,0 +1,57 @@
+"""Units that start alike and stay alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.results import Table
+
+if TYPE_CHECKING:
+    from probes.measurements import Context, ParameterRecord
+
+DOC = ProbeDoc(
+    code="MOD218",
+    name="symmetric-initialisation",
+    stage=Stage.SMOKE,
+    summary="All units of a layer start with the same weights and stay the same.",
+    why="Units with equal weights get equal gradients: the layer acts as one unit, however wide it is.",
+    fix="Start with random weights (the layers' own initialisation); constants are for biases and for the last layer "
+    "of a "
+    "residual branch.",
+    consequences=(
+        "zero-gradient", "parameters-not-updated", "dead-relu", "slow-to-learn", "cannot-overfit", "stuck-at-chance",
+        "fails-on-reference-data", "predicts-one-class",
+    ),
+    before="nn.init.constant_(layer.weight, 0.01)",
+    after="nn.init.kaiming_normal_(layer.weight)",
+    references=("Goodfellow et al. 2016, Deep Learning, section 8.4: breaking symmetry",),
+)  # fmt: skip
+
+
+def run(ctx: Context) -> Findings:
+    updates = ctx.updates()
+    if not updates.stepped:
+        raise Skip("the optimizer made no step")
+    found = [record for record in updates.parameters if record.identical_rows == (True, True) and _judged(record)]
+    if found:
+        first = found[0]
+        yield DOC.finding(
+            "{count} layers have equal weights in all units, still after {steps} updates; the first is {first} {shape}",
+            count=len(found),
+            steps=updates.steps,
+            first=first.name,
+            shape=str(tuple(first.shape)),
+            where=ctx.created_at(first.name.rpartition(".")[0]),
+            evidence=(Table(("parameter", "shape"), [(r.name, str(tuple(r.shape))) for r in found[:20]]),),
+        )
+        return ""
+    return f"no layer keeps equal weights in all units over {updates.steps} updates"
+
+
+def _judged(record: ParameterRecord) -> bool:
+    """Whether a step could have told the units apart: optimised, with a gradient, and moved unless that is 0."""
+    norms = [norm for norm in record.gradients if norm is not None]
+    if not (record.requires_grad and record.optimized and len(norms) == len(record.gradients)):
+        return False
+    return not any(norms) or any(record.updates)

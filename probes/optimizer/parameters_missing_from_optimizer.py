@@ -1,0 +1,70 @@
+"""Trainable parameters that the optimizer does not hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.results import Text
+
+if TYPE_CHECKING:
+    from probes.measurements import Context
+
+SHOWN = 5  # parameters named in the message
+ON_PURPOSE = frozenset({"frozen", "partial-optimizer", "multiple-optimizers"})
+
+DOC = ProbeDoc(
+    code="OPT601",
+    name="parameters-missing-from-optimizer",
+    stage=Stage.SMOKE,
+    summary="The optimizer does not hold some trainable parameters.",
+    why="They get a gradient at every step and are never updated: this part of the model stays as it was initialised.",
+    fix="Give the optimizer all parameters; freeze with requires_grad_(False) what is meant to stay.",
+    before="optimizer = Adam(model.head.parameters())",
+    after="optimizer = Adam(model.parameters())",
+    consequences=(
+        "parameters-not-updated",
+        "cannot-overfit",
+        "stuck-at-chance",
+        "fails-on-reference-data",
+        "slow-to-learn",
+    ),
+    references=("torch.optim documentation, Constructing it",),
+)
+
+
+def run(ctx: Context) -> Findings:
+    """By identity. A parameter that moves all the same belongs to another optimizer; an unused one is not missed."""
+    meant = sorted(ON_PURPOSE & ctx.facts.intents)
+    if meant:
+        raise Skip(f"{meant[0]} is declared as meant")
+    coverage = ctx.coverage()
+    used = _used(ctx)
+    missing = [name for name in coverage.missing if used is None or name in used]
+    if missing:
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        yield DOC.finding(
+            "{count} of {trainable} trainable tensors are not in the optimizer: {names}",
+            where=coverage.where,
+            evidence=(Text("Not in the optimizer", "\n".join(missing)),),
+            count=len(missing),
+            trainable=coverage.trainable,
+            names=", ".join(missing[:SHOWN]) + more,
+        )
+    rest = f", {len(coverage.frozen)} frozen" if coverage.frozen else ""
+    if coverage.missing and not missing:
+        rest += "; the others move by another optimizer, or get no gradient"
+    return f"the optimizer holds {coverage.trainable - len(coverage.missing)} of {coverage.trainable} trainable tensors{rest}"
+
+
+def _used(ctx: Context) -> set[str] | None:
+    """Names of parameters that get a gradient and do not move; None where that could not be measured."""
+    try:
+        updates = ctx.updates()
+    except Skip:
+        return None
+    return {
+        p.name
+        for p in updates.parameters
+        if any(norm is not None for norm in p.gradients) and not any(update > 0 for update in p.updates)
+    }

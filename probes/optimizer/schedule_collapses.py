@@ -1,0 +1,59 @@
+"""The learning rate is gone after a fraction of the run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.results import Series
+
+if TYPE_CHECKING:
+    from probes.measurements import Context
+
+EARLY = 0.1  # share of the run
+GONE = 0.01  # of the peak learning rate
+MIN_STEPS = 20  # of the planned run; a tenth of fewer is one or two steps
+
+DOC = ProbeDoc(
+    code="OPT606",
+    name="schedule-collapses",
+    stage=Stage.SMOKE,
+    summary="The schedule lowers the learning rate to almost nothing at the beginning of the run.",
+    why="A schedule made for epochs but stepped per batch runs through its whole decay within the first epochs.",
+    fix="Step the scheduler once per epoch, or give it the length of the run in steps.",
+    before="scheduler = StepLR(optimizer, step_size=10)  # stepped after every batch",
+    after="scheduler = StepLR(optimizer, step_size=10 * len(train_loader))",
+    consequences=("stuck-at-chance", "slow-to-learn", "plateau", "below-expected-curve"),
+    references=("torch.optim.lr_scheduler documentation",),
+)
+
+
+def run(ctx: Context) -> Findings:
+    """A dry run of the schedule: does it fall early, and never come back? A warm-up has its peak later."""
+    lrs = ctx.learning_rates()
+    if len(lrs) < MIN_STEPS:
+        raise Skip(f"the planned run has {len(lrs)} steps, too few for a schedule to be judged")
+    peak = max(lrs)
+    if peak <= 0:
+        raise Skip("the learning rate is 0 throughout")
+    tenth = int(EARLY * len(lrs))
+    rest = max(lrs[tenth:])
+    if rest < GONE * peak:
+        left = next(step for step in range(lrs.index(peak), len(lrs)) if lrs[step] < GONE * peak)
+        thinned = lrs[:: max(1, len(lrs) // 200)]
+        yield DOC.finding(
+            "the learning rate falls from {peak:g} to {rest:.1e} within {step} of {steps} steps and stays there",
+            where=ctx.optimizer_at(),
+            evidence=(
+                Series(
+                    "learning rate", [float(i * max(1, len(lrs) // 200)) for i in range(len(thinned))], list(thinned)
+                ),
+            ),
+            peak=peak,
+            rest=rest,
+            step=left,
+            steps=len(lrs),
+        )
+    if peak == min(lrs):
+        return f"lr {peak:g} throughout"
+    return f"lr {lrs[0]:g} at the start, {peak:g} at its peak, {lrs[-1]:g} at the end of {len(lrs):,} steps"

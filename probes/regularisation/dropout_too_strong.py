@@ -1,0 +1,127 @@
+"""So much dropout that the model cannot learn: found by turning it down until it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from probes.api import Inconclusive, ProbeDoc, Skip, Stage
+from probes.learning._curves import failed, learned_of, proof
+from probes.results import Evidence, Finding, Grade, Table, Where
+
+if TYPE_CHECKING:
+    from probes.measurements import Ablation, Arm, Context, DropoutSite
+
+DOC = ProbeDoc(
+    code="REG701",
+    name="dropout-too-strong",
+    stage=Stage.SUBSET,
+    experiment=True,
+    summary="Dropout removes so much of the signal that the model does not learn.",
+    why="Dropout multiplies the noise of every layer it follows, and layers in a row multiply it again: with three "
+    "layers at 0.5 a path through the network survives one time in eight. While the weights are still small, the "
+    "gradient's noise then exceeds its signal, and the loss stays where it began. The same network learns as soon as "
+    "the noise is turned down.",
+    fix="Lower the dropout to the mildest value that learned, and raise it again only against measured overfitting.",
+    consequences=("stuck-at-chance", "predicts-one-class", "slow-to-learn", "cannot-overfit", "fails-on-reference-data"),
+    before="nn.Dropout(0.5)",
+    after="nn.Dropout(0.25)",
+    takeaways=(
+        "Begin with little or no dropout, and add it once the model overfits.",
+        "Convolutional blocks bear little dropout (0 to 0.1); the head bears more (0.3 to 0.5, once rather than after "
+        "every layer).",
+        "Use less of it together with batch normalisation, strong augmentation or many classes.",
+    ),
+    ladder=(
+        "dropout 0.2 in the head and none in the convolutional blocks",
+        "dropout 0.1 in the head",
+        "no dropout at all",
+        "no dropout and a learning rate of 5e-4",
+    ),
+    references=(
+        "Srivastava et al., Dropout: A Simple Way to Prevent Neural Networks from Overfitting, JMLR 15 (2014)",
+    ),
+)
+
+
+def run(ctx: Context) -> Iterator[Finding]:
+    ablation = ctx.ablation("dropout")
+    sites = ctx.dropout_sites()
+    arm = ablation.repairing
+    if not ablation.arms:
+        raise Skip("the unchanged pipeline learns in a short training, so there is nothing to repair")
+    if arm is None:
+        learners = [a for a in ablation.arms if "learns" in a.outcomes]
+        if learners:
+            raise Inconclusive(f"only some seeds learn with {learners[0].label} ({learned_of(learners[0])})")
+        tried = ", ".join(a.label for a in ablation.arms)
+        return f"it does not learn without it either ({tried}, {ablation.steps} steps)"
+    grade = Grade.PROVED if ablation.proved else Grade.SUSPECTED
+    ps = {site.key: site.p for site in sites}
+    trace, control = arm.traces[0], ablation.control.traces[0]
+    yield DOC.finding(
+        "As configured (dropout {dropout}) {control_failed} of {control_seeds} seeds did not learn in {steps} steps; "
+        "with {change} {learned} did.",
+        dropout=" and ".join(f"{p:g}" for p in sorted(set(ps.values()))),
+        control_failed=failed(ablation.control),
+        control_seeds=len(ablation.control.outcomes),
+        steps=ablation.steps,
+        change=arm.label,
+        learned=learned_of(arm),
+        repaired_seeds=sum(outcome == "learns" for outcome in arm.outcomes),
+        seeds=ablation.seeds,
+        grade=str(grade),
+        loss_first=control.points[0].train_loss,
+        loss_last=control.points[-1].train_loss,
+        loss_repaired=trace.points[-1].train_loss,
+        accuracy=control.points[-1].val_score,
+        accuracy_repaired=trace.points[-1].val_score,
+        chance=control.chance,
+        **{f"{group.replace(' ', '_')}_p": p for group, p in largest_p(sites).items()},
+        **fix_values(arm, sites),
+        where=places(sites, arm),
+        evidence=[*proof(ablation), *measured(ablation)],
+    )
+    return ""
+
+
+def largest_p(sites: Sequence[DropoutSite]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for site in sites:
+        found[site.group] = max(site.p, found.get(site.group, 0.0))
+    return found
+
+
+def fix_values(arm: Arm, sites: Sequence[DropoutSite]) -> dict[str, str]:
+    """The lines as they are and as they should be: only sites that the repairing change touches."""
+    before, after = [], []
+    for site in sites:
+        factor = arm.factors.get(site.group, 1.0)
+        if factor == 1.0:
+            continue
+        new = f"{site.p * factor:.3g}"
+        line = site.where[0].text if site.where else f"{site.kind}({site.p:g})  # {site.key}"
+        changed = line.replace(f"{site.p:g}", new, 1) if f"{site.p:g}" in line else f"{line}  # p={new}"
+        place = f"  # {site.where[0].file}:{site.where[0].line}" if site.where else ""
+        if line + place not in before:
+            before.append(line + place)
+            after.append(changed + place)
+    return {"before": "\n".join(before), "after": "\n".join(after)}
+
+
+def places(sites: Sequence[DropoutSite], arm: Arm) -> list[Where]:
+    """The lines of the layers that the repairing change touches, each once."""
+    found: list[Where] = []
+    for site in sites:
+        if arm.factors.get(site.group, 1.0) != 1.0:
+            found += [where for where in site.where if where not in found]
+    return found
+
+
+def measured(ablation: Ablation) -> list[Evidence]:
+    """Figures of the mechanism, taken in the trials themselves."""
+    rows = [[arm.label, arm.signal] for arm in (ablation.control, *ablation.arms) if arm.signal is not None]
+    if not rows:
+        return []
+    title = "Measured at the start of training: how well the gradients of two passes over the same batch agree"
+    return [Table(["change", "agreement (cosine, 1 is noise-free)"], rows, title)]
