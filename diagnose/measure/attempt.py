@@ -103,7 +103,11 @@ def attempt(engine: Engine, raws: list[Any]) -> Attempt:
     done: Forwarded | None = None
     own_step = only_step(engine.pipeline)
     reached: list[bool] = []
-    handles = [p.register_hook(lambda _: reached.append(True)) for p in engine.model.parameters() if p.requires_grad]
+    handles = [
+        p.register_hook(lambda _: reached.append(True))  # type: ignore[no-untyped-call]
+        for p in engine.model.parameters()
+        if p.requires_grad
+    ]
     try:
         with recorder:
             done = engine.step(raws[0]) if own_step else engine.loss(raws[0])
@@ -200,7 +204,9 @@ def _head(raw: Any, size: int, keep: int) -> Any:
     if isinstance(raw, tuple) and hasattr(raw, "_fields"):
         return type(raw)(*(_head(item, size, keep) for item in raw))
     if isinstance(raw, (list, tuple)):
-        if len(raw) == size and not any(isinstance(item, torch.Tensor) and len(item) == size for item in raw if getattr(item, "ndim", 0)):
+        if len(raw) == size and not any(
+            isinstance(item, torch.Tensor) and len(item) == size for item in raw if getattr(item, "ndim", 0)
+        ):
             return type(raw)(raw[:keep])
         return type(raw)(_head(item, size, keep) for item in raw)
     return raw

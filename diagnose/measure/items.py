@@ -38,7 +38,9 @@ def reread(loader: Any, split: str, seed: int) -> Reread | None:
     if not pairs:
         return None
     changed = sum(not _same(a, b) for a, b in pairs)
-    distinct = 1 + sum(not _same(a, b) for a, b in pairwise(sorted(first, key=_order)) if a is not None and b is not None)
+    distinct = 1 + sum(
+        not _same(a, b) for a, b in pairwise(sorted(first, key=_order)) if a is not None and b is not None
+    )
     return Reread(split=split, items=len(pairs), changed=changed, distinct=distinct)
 
 

@@ -77,7 +77,9 @@ class LossRecorder(TorchFunctionMode):
     def origin(self, tensor: Any) -> Origin | None:
         """What put out the values of ``tensor``, if that was one of ``ORIGINS``."""
         mark = self._marks.get(_storage(tensor)) if isinstance(tensor, torch.Tensor) else None
-        return mark[1] if mark is not None else None
+        if mark is None or (mark[1].function == "linear" and not tensor.is_contiguous()):  # transposed since
+            return None
+        return mark[1]
 
     def _mark(self, name: str, args: tuple[Any, ...], result: Any) -> None:
         if not isinstance(result, torch.Tensor):

@@ -52,13 +52,15 @@ def disturbed(model: nn.Module, scale: float, names: Collection[str] | None = No
         yield
     finally:
         with torch.no_grad():
-            for p, values in before:
-                p.copy_(values)
+            for changed, values in before:
+                changed.copy_(values)
 
 
 def gradients(engine: Engine, raws: Iterable[Any]) -> Mapping[str, float | None]:
     """Name -> the largest gradient norm over ``raws`` (None: never a gradient), without any update."""
-    found: dict[str, float | None] = dict.fromkeys((name for name, p in engine.model.named_parameters() if p.requires_grad))
+    found: dict[str, float | None] = dict.fromkeys(
+        (name for name, p in engine.model.named_parameters() if p.requires_grad)
+    )
     for raw in raws:
         engine.model.zero_grad(set_to_none=True)
         loss = engine.loss(raw).loss

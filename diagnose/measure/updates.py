@@ -40,7 +40,10 @@ class StepWatch:
         self._last: dict[str, torch.Tensor] = {}
         trainable = [(name, p) for name, p in self.named.items() if p.requires_grad and p.numel() <= JUDGED_ELEMENTS]
         self._judged = dict(trainable[-JUDGED_PARAMETERS:])
-        self._handles = [p.register_hook(self._backward(name)) for name, p in self._judged.items()]
+        self._handles = [
+            p.register_hook(self._backward(name))  # type: ignore[no-untyped-call]
+            for name, p in self._judged.items()
+        ]
         self._handles.append(register_optimizer_step_pre_hook(self._before_step))
 
     def _backward(self, name: str) -> Any:
@@ -110,7 +113,9 @@ def updates(engine: Engine, raws: list[Any], steps: int = UPDATES) -> Updates:
             lrs.append(largest_lr(optimizer))
             for part in range(micro):
                 done = engine.step(raws[(step * micro + part) % len(raws)])
-            losses.append(float(done.loss.detach()) if isinstance(done.loss, torch.Tensor) else float(done.loss or "nan"))
+            losses.append(
+                float(done.loss.detach()) if isinstance(done.loss, torch.Tensor) else float(done.loss or "nan")
+            )
             norms = watch.taken()
             for name, p in named.items():
                 gradients[name].append(norms.get(name))
@@ -125,7 +130,12 @@ def updates(engine: Engine, raws: list[Any], steps: int = UPDATES) -> Updates:
         stepped=watch.stepped,
         parameters=tuple(
             ParameterRecord(
-                name, tuple(p.shape), p.requires_grad, id(p) in held, tuple(gradients[name]), tuple(moved[name]),
+                name,
+                tuple(p.shape),
+                p.requires_grad,
+                id(p) in held,
+                tuple(gradients[name]),
+                tuple(moved[name]),
                 (alike[name], alike[name] and _identical_rows(p)),
             )
             for name, p in named.items()
@@ -149,7 +159,11 @@ def _identical_rows(p: torch.Tensor) -> bool:
 
 
 def largest_lr(optimizer: Any) -> float:
-    return max((float(group["lr"]) for group in optimizer.param_groups if "lr" in group), default=0.0) if optimizer else 0.0
+    return (
+        max((float(group["lr"]) for group in optimizer.param_groups if "lr" in group), default=0.0)
+        if optimizer
+        else 0.0
+    )
 
 
 def step_scheduler(pipeline: Pipeline) -> None:

@@ -72,13 +72,15 @@ def _groups(ctx: Context, attempt: Attempt | None, call: LossCall | None) -> Ite
     if call is not None and not as_given(attempt, call):
         yield "first batch's", call.target.flatten().tolist()
         return
+    scanned = False
     for split in ctx.facts.splits or ("train",):
         try:
             scan, _ = labels_of(ctx, split)
         except Skip:
             continue
+        scanned = True
         yield split, scan.labels
-    if call is not None:
+    if call is not None and not scanned:
         yield "first batch's", call.target.flatten().tolist()
 
 

@@ -1,49 +1,61 @@
-"""The gradient grows on its way to the first layers."""
+"""The gradient is far larger than the weights it is to change."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from probes.api import Findings, ProbeDoc, Stage
-from probes.gradient._depth import curve, first_to_last, profile
-from probes.results import Grade
+from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.results import Grade, Severity, Table
 
 if TYPE_CHECKING:
     from probes.measurements import Context
 
-RATIO = 1e6  # first third of the layers to the last; deep plain networks with BatchNorm reach 1e4 and still train
+RATIO = 1e4  # gradient norm / weight norm; at most 1 at a usual start, about 100 with pixels from 0 to 255 as input
+BOUNDED = frozenset({"cross_entropy", "nll_loss", "binary_cross_entropy_with_logits"})  # slope at most 1 per target
+SHOWN = 5  # layers in the table
 
 DOC = ProbeDoc(
     code="GRD506",
     name="exploding-gradient",
     stage=Stage.SMOKE,
     grade=Grade.SUPPORTED,
-    summary="The gradient grows on its way back: the first layers get a far larger one than the last.",
-    why="One learning rate cannot fit all layers: the first ones are thrown about, and the loss becomes NaN.",
-    fix=(
-        "Scale the initialisation to the width of the layers, add normalisation or residual connections, or "
-        "clip the gradient."
-    ),
+    summary="The gradient is thousands of times larger than the weights it is to change.",
+    why="It grew from layer to layer on its way back. A step of usual size throws the weights far away, or to NaN.",
+    fix="Scale the initial weights to the width of the layers, add normalisation or residual connections, or clip.",
     before="nn.init.normal_(layer.weight, std=1.0)",
     after="nn.init.kaiming_normal_(layer.weight)",
-    consequences=("nonfinite-training", "diverging", "cannot-overfit", "stuck-at-chance"),
+    consequences=("nonfinite-training", "diverging", "loss-spike", "cannot-overfit", "stuck-at-chance"),
     references=(
+        "Pascanu et al. 2013, On the difficulty of training recurrent neural networks",
         "He et al. 2015, Delving Deep into Rectifiers",
-        "Yang et al. 2019, A Mean Field Theory of Batch Normalization",
     ),
 )
 
 
 def run(ctx: Context) -> Findings:
-    """The ratio of the gradient in the first layers to that in the last."""
-    found = profile(ctx)
-    ratio = first_to_last(found)
-    if ratio > RATIO:
+    """The norm of each weight's gradient, before any clipping, over that of the weight."""
+    calls = ctx.attempt().loss_calls
+    if len(calls) != 1 or calls[0].function not in BOUNDED or calls[0].options.get("reduction", "mean") != "mean":
+        raise Skip("the loss sets no scale of its own: judged for one mean cross-entropy only")
+    gradients = ctx.jittered_gradients()
+    sizes = {name: float(p.detach().norm()) for name, p in ctx.pipeline.model.named_parameters() if p.ndim > 1}
+    ratios = {
+        name: norm / sizes[name]
+        for name, norm in gradients.items()
+        if norm is not None and math.isfinite(norm) and sizes.get(name)
+    }
+    if not ratios:
+        raise Skip("no weight has a finite gradient")
+    worst = max(ratios, key=lambda name: ratios[name])
+    if ratios[worst] > RATIO:
+        largest = sorted(ratios.items(), key=lambda item: -item[1])[:SHOWN]
         yield DOC.finding(
-            "the gradient of the first layers is {ratio:.1e} times that of the last, over {layers} layers",
-            where=ctx.created_at(next(iter(found)).rpartition(".")[0]),
-            evidence=(curve(found),),
-            ratio=ratio,
-            layers=len(found),
+            "the gradient of {name} is {ratio:.1e} times as large as the weight itself",
+            severity=Severity.WARNING if ctx.pipeline.clip_grad_norm is not None else None,
+            where=ctx.created_at(worst.rpartition(".")[0]),
+            evidence=(Table(("weight", "gradient norm / weight norm"), largest, "Largest gradients"),),
+            name=worst,
+            ratio=ratios[worst],
         )
-    return f"gradient of the first layers {ratio:.2g} times that of the last"
+    return f"gradients are at most {ratios[worst]:.2g} times as large as their weights"

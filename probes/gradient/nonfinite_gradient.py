@@ -24,7 +24,7 @@ DOC = ProbeDoc(
     ),
     before="torch.sqrt(x)",
     after="torch.sqrt(x + 1e-8)",
-    consequences=("nonfinite-loss", "nonfinite-training", "cannot-overfit", "stuck-at-chance", "exploding-gradient"),
+    consequences=("nonfinite-training", "cannot-overfit", "stuck-at-chance", "exploding-gradient"),
     references=("torch.autograd.detect_anomaly documentation",),
 )
 

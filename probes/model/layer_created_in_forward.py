@@ -16,7 +16,7 @@ DOC = ProbeDoc(
     summary="A layer with parameters is constructed while the model runs.",
     why="The optimizer was built before it exists and never updates it; made anew at every call, it is random noise.",
     fix="Construct the layer in __init__ and only call it in forward; nn.LazyLinear helps where the size is not known.",
-    consequences=("nondeterministic-eval", "parameters-not-in-optimizer", "slow-to-learn", "cannot-overfit",
+    consequences=("nondeterministic-eval", "parameters-missing-from-optimizer", "slow-to-learn", "cannot-overfit",
                   "stuck-at-chance", "fails-on-reference-data"),
     before="def forward(self, x):\n    return nn.Linear(64, 10)(x)",
     after="def __init__(self):\n    self.head = nn.Linear(64, 10)\ndef forward(self, x):\n    return self.head(x)",

@@ -30,14 +30,15 @@ def run(ctx: Context) -> Findings:
     outputs = ctx.outputs()
     scale = float(outputs.first.abs().max()) if outputs.first.numel() else 0.0
     if outputs.first.shape == outputs.again.shape:
-        change = float((outputs.first - outputs.again).abs().nan_to_num(0.0).max()) if outputs.first.numel() else 0.0
+        difference = (outputs.first - outputs.again).abs().nan_to_num(0.0)
+        change = float(difference.max()) if difference.numel() else 0.0
         if change <= RELATIVE_CHANGE * scale:
             return "two forwards in eval mode give the same output"
     else:
         change = float("inf")
     source = next(iter(sorted(ctx.inspection().random_calls, key=lambda call: not _drops(call))), None)
     if source is None and ctx.pipeline.compute_loss is not None:
-        raise Skip("the outputs differ, but compute_loss calls the model, and may itself give it other inputs each time")
+        raise Skip("the outputs differ, but compute_loss may itself give the model other inputs each time")
     # Sampling is part of what a generative model computes (a VAE's latent code); dropout in eval is part of nothing.
     by_intent = ctx.facts.task == "custom" and source is not None and not _drops(source)
     yield DOC.finding(

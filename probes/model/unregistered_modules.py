@@ -24,8 +24,8 @@ DOC = ProbeDoc(
     fix="Use nn.ModuleList, nn.ModuleDict or nn.ParameterList instead of a plain list or dict, and nn.Parameter for "
     "tensors.",
     consequences=(
-        "parameters-not-in-optimizer", "parameters-not-updated", "device-mismatch", "slow-to-learn", "cannot-overfit",
-        "everything-frozen", "loss-detached",
+        "parameters-missing-from-optimizer", "parameters-not-updated", "device-mismatch", "slow-to-learn",
+        "cannot-overfit", "everything-frozen", "loss-detached",
     ),
     before="self.layers = [nn.Linear(64, 64) for _ in range(4)]",
     after="self.layers = nn.ModuleList(nn.Linear(64, 64) for _ in range(4))",

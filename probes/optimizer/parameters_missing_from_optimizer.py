@@ -54,7 +54,8 @@ def run(ctx: Context) -> Findings:
     rest = f", {len(coverage.frozen)} frozen" if coverage.frozen else ""
     if coverage.missing and not missing:
         rest += "; the others move by another optimizer, or get no gradient"
-    return f"the optimizer holds {coverage.trainable - len(coverage.missing)} of {coverage.trainable} trainable tensors{rest}"
+    held = coverage.trainable - len(coverage.missing)
+    return f"the optimizer holds {held} of {coverage.trainable} trainable tensors{rest}"
 
 
 def _used(ctx: Context) -> set[str] | None:

@@ -1,9 +1,10 @@
-"""Healthy pipelines that look like faulty ones to a hasty probe: zero-initialised parts, unusual losses, torchvision."""
+"""Healthy pipelines that look faulty to a hasty probe: zero-initialised parts, unusual losses, torchvision."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from diagnose.pipeline import Pipeline
 
 def mlp(*widths: int, activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Flatten()]
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), activation()]
     return nn.Sequential(*layers[:-1])
 
@@ -226,7 +227,7 @@ def from_torchvision(name: str) -> Callable[[], Pipeline]:
         import torchvision
 
         model = getattr(torchvision.models, name)(weights=None, num_classes=20)
-        data = TensorDataset(torch.randn(32, 3, 64, 64), torch.arange(32) % 20)
+        data = TensorDataset(torch.randn(16, 3, 64, 64), torch.arange(16))
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         return Pipeline(model, DataLoader(data, batch_size=8), optimizer=optimizer, num_classes=20)
 

@@ -174,7 +174,9 @@ def _tensors(n: int) -> Dataset[Any]:
 def train_lacks_nine() -> Pipeline:
     images, labels = (part[:512] for part in small.digits_tensors())
     keep = labels != 9
-    return small.digits_cnn(**loaders(TensorDataset(images[keep], labels[keep]), Subset(_tensors(900), range(600, 900))))
+    return small.digits_cnn(
+        **loaders(TensorDataset(images[keep], labels[keep]), Subset(_tensors(900), range(600, 900)))
+    )
 
 
 def imbalanced(ratio: int, **fields: Any) -> Pipeline:
@@ -200,12 +202,16 @@ def mildly_imbalanced() -> Pipeline:
 
 def leaking() -> Pipeline:
     images, labels = small.digits_tensors()
-    return small.digits_cnn(**loaders(TensorDataset(images[:600], labels[:600]), TensorDataset(images[500:800], labels[500:800])))
+    return small.digits_cnn(
+        **loaders(TensorDataset(images[:600], labels[:600]), TensorDataset(images[500:800], labels[500:800]))
+    )
 
 
 def leaking_behind_augmentation() -> Pipeline:
     data = small.Images(*small.digits_tensors(), small.shifted)
-    return small.digits_cnn(**loaders(Subset(data, range(600)), Subset(data, range(500, 800))), intents=("augmented-validation",))
+    return small.digits_cnn(
+        **loaders(Subset(data, range(600)), Subset(data, range(500, 800))), intents=("augmented-validation",)
+    )
 
 
 def val_not_normalised() -> Pipeline:
@@ -251,7 +257,9 @@ class OtherDevice(nn.Module):
         self.net = small.cnn()
 
     def forward(self, x: Tensor) -> Tensor:
-        raise RuntimeError("Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!")
+        raise RuntimeError(
+            "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!"
+        )
 
 
 def other_device() -> Pipeline:

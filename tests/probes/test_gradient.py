@@ -162,12 +162,12 @@ def deep_relu() -> Pipeline:
     return deep(nn.ReLU)
 
 
-def deep_linear_huge() -> Pipeline:
-    class Norm(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x / x.detach().norm(dim=1, keepdim=True) * 8
+def deep_relu_huge() -> Pipeline:
+    return deep(nn.ReLU, std=1.0)
 
-    return deep(Norm, std=4.0)
+
+def pixels_up_to_255() -> Pipeline:
+    return small.digits_cnn(images=lambda x: x * 255)
 
 
 Build = Callable[[], Pipeline]
@@ -180,7 +180,7 @@ FAULTS: list[tuple[str, Build, Sequence[Build]]] = [
     ("zero-gradient", rounded, (small.text,)),
     ("nonfinite-gradient", root_of_zero, (root_of_more,)),
     ("vanishing-gradient", deep_sigmoid, (deep_relu, small.language_model)),
-    ("exploding-gradient", deep_linear_huge, (deep_relu,)),
+    ("exploding-gradient", deep_relu_huge, (deep_relu, pixels_up_to_255)),
 ]
 PAIRS = [(name, healthy) for name, _, twins in FAULTS for healthy in twins]
 
@@ -220,4 +220,5 @@ def test_an_auxiliary_head_is_a_note() -> None:
 
 
 def test_names_the_operation_of_a_nonfinite_gradient() -> None:
-    assert judge("nonfinite-gradient", root_of_zero).values["operation"].endswith(("Sqrt returned NaN first", "Mul returned NaN first"))
+    operation = judge("nonfinite-gradient", root_of_zero).values["operation"]
+    assert operation.endswith(("Sqrt returned NaN first", "Mul returned NaN first"))

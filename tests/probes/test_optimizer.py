@@ -192,20 +192,29 @@ def accumulating() -> Pipeline:
     return with_step(step)
 
 
+class Adversary(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.classify, self.judge = small.cnn(), nn.Linear(10, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.classify(x)
+        return logits
+
+
 def adversarial() -> Pipeline:
     """Two optimizers in one step, of which the pipeline names one: each clears what is its own."""
-    net = nn.ModuleDict({"classify": small.cnn(), "judge": nn.Linear(10, 1)})
-    net.forward = lambda x: net["classify"](x)  # type: ignore[method-assign, assignment]
-    first, second = adam(net["classify"].parameters()), adam(net["judge"].parameters())
+    net = Adversary()
+    first, second = adam(net.classify.parameters()), adam(net.judge.parameters())
 
     def step(model: Any, batch: Any, optimizer: Any) -> Tensor:
         first.zero_grad()
         logits = model(batch[0])
-        loss = F.cross_entropy(logits, batch[1]) - 0.1 * model["judge"](logits).mean()
+        loss = F.cross_entropy(logits, batch[1]) - 0.1 * model.judge(logits).mean()
         loss.backward()
         first.step()
         second.zero_grad()
-        model["judge"](model(batch[0]).detach()).mean().backward()
+        model.judge(model(batch[0]).detach()).mean().backward()
         second.step()
         return loss
 
@@ -214,7 +223,11 @@ def adversarial() -> Pipeline:
 
 Build = Callable[[], Pipeline]
 FAULTS: list[tuple[str, Build, Sequence[Build]]] = [
-    ("parameters-missing-from-optimizer", only_the_head, (only_the_head_meant, small.own_step, small.fine_tuning, adversarial)),
+    (
+        "parameters-missing-from-optimizer",
+        only_the_head,
+        (only_the_head_meant, small.own_step, small.fine_tuning, adversarial),
+    ),
     ("stale-optimizer-parameters", built_before_swap, (built_after_swap, loss_learns_too)),
     ("stale-optimizer-parameters", of_another_model, (small.plain_cnn,)),
     ("everything-frozen", all_frozen, (small.fine_tuning,)),

@@ -1,4 +1,4 @@
-"""Every probe of data, gradient and optimizer on every healthy pipeline: no error, no warning, no failure of the tool."""
+"""Every probe of data, gradient and optimizer on every healthy pipeline: no error, no warning, no internal failure."""
 
 from __future__ import annotations
 
