@@ -94,6 +94,7 @@ class MeasuringContext:
         self.deadline: float | None = None
         self.rows: list[Mapping[str, Any]] = []
         self.notes: list[str] = []  # what was done otherwise than asked, as sentences; see Facts.notes
+        self.has_proof = False
         self._ablation_steps = SUBSET_STEPS
         self._memo: dict[str, Any] = {}
         self._failed: dict[str, Exception] = {}
@@ -448,6 +449,7 @@ class MeasuringContext:
         def turn() -> Ablation:
             found = ablate(self, knob, self._ablation_steps)
             if found.proved:  # the rivals get as many steps as the repair was given, not more
+                self.has_proof = True
                 self._ablation_steps = min(self._ablation_steps, found.steps)
             return found
 

@@ -71,7 +71,11 @@ class Progress(Quiet):
         self.close()
         words = {Status.PASS: "passed", Status.FAIL: "FAILED", Status.CRASHED: "CRASHED"}.get(stage.status, str(stage.status))
         checks = f", {self._passed} checks clean" if self._passed else ""
-        self._print(f"{stage.name}: {words} in {stage.seconds:.1f} s{checks}")
+        self._passed = 0
+        if stage.status is Status.SKIPPED:
+            self._print(f"{stage.name}: skipped, {stage.reason}")
+        else:
+            self._print(f"{stage.name}: {words} in {stage.seconds:.1f} s{checks}")
 
     def output(self, line: str) -> None:
         self._print(f"  | {line.rstrip()}")

@@ -103,9 +103,10 @@ def place(filename: str, line: int, module_globals: dict[str, Any] | None = None
 
 
 def relative_name(filename: str | Path) -> str:
-    """``filename`` relative to the current folder, else to the first import path; as it is where it lies elsewhere."""
+    """``filename`` relative to the current folder, else to the first import path, else (for a demo) to where we are
+    installed; as it is where it lies elsewhere."""
     path = Path(filename).resolve()
-    for base in (Path.cwd(), *(Path(entry) for entry in sys.path[:1])):
+    for base in (Path.cwd(), *(Path(entry) for entry in sys.path[:1]), _ROOT):
         if path.is_relative_to(base.resolve()):
             return path.relative_to(base.resolve()).as_posix()
     return path.as_posix()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from diagnose.pipeline import Pipeline
 
 LR_FACTORS = (0.1, 10.0, 0.01, 100.0)
+RIVAL_LR_FACTORS = (0.1, 10.0)  # enough to rule out a rival of a cause that is proved already
 
 
 def arms(ctx: MeasuringContext, knob: str, values: Sequence[str] = ()) -> list[Change]:
@@ -65,7 +66,7 @@ def _lr(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
         return [_in_groups(f"lr {v:g}", "lr", lambda old, f=v / now: old * f, abs(v - now)) for v in values]
     return [
         _in_groups(f"lr x {factor:g}", "lr", lambda old, f=factor: old * f, max(factor, 1 / factor), factor)
-        for factor in LR_FACTORS
+        for factor in (RIVAL_LR_FACTORS if ctx.has_proof else LR_FACTORS)
     ]
 
 
