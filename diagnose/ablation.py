@@ -26,9 +26,8 @@ def run_ablation(config: Config, argv: Sequence[str]) -> int:
     if config.knob not in SPEAKS:
         from diagnose.near_miss import did_you_mean
 
-        raise UsageError(
-            f"--knob: got {config.knob!r}, expected {', '.join(SPEAKS)}.{did_you_mean(str(config.knob), SPEAKS)}"
-        )
+        got = f"got {config.knob!r}" if config.knob else "none was given"
+        raise UsageError(f"--knob: {got}, expected {', '.join(SPEAKS)}.{did_you_mean(str(config.knob), SPEAKS)}")
     told: dict[str, Any] = {}
 
     def work(session: Session) -> None:

@@ -92,6 +92,11 @@ def first_tensor(obj: Any) -> Tensor | None:
     return next((tensor for item in items if (tensor := first_tensor(item)) is not None), None)
 
 
+def concatenable(tensors: Sequence[Tensor]) -> bool:
+    """Whether tensors of several batches agree in all but their first axis."""
+    return len({tensor.shape[1:] for tensor in tensors}) == 1 and all(tensor.ndim for tensor in tensors)
+
+
 def _rebuilt(original: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
     try:
         return type(original)(items)  # type: ignore[call-arg]

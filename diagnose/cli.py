@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -23,7 +26,7 @@ STAGES = {
     "mnist": ("Can the model, loss and optimizer learn handwritten digits?", ("only", "reference")),
     "overfit": ("Can the pipeline memorise a batch or two?", ("only",)),
     "subset": ("Does it learn on a tenth of the data?", ("only", "fraction")),
-    "train": ("The full training: watched, logged, resumable.", ("only", "epochs", "resume", "init_from", "stop_on")),
+    "train": ("The full training: watched, logged, resumable.", ("only", "epochs", "resume", "init_from")),
     "evaluate": ("What does the trained model get wrong?", ("checkpoint", "split")),
 }
 _RUN = ("from_stage", "until_stage", "keep_going", "plan", "fraction", "reference", "epochs")
@@ -146,6 +149,27 @@ def _root(
     pass
 
 
+# Newer versions of Typer carry a copy of click, whose exceptions are not those of the package `click`.
+_ClickError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
+def _told_by_click(error: Exception) -> list[str]:
+    """What click has to say in one line; nothing where it has printed the help already (`diagnose` alone)."""
+    message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+    context = getattr(error, "ctx", None)
+    command = context.info_name if context is not None and context.parent is not None else None
+    if not message or message.startswith("Usage:"):
+        return []
+    stop = "" if message.endswith((".", "?")) else "."
+    return [f"{command}: {message}{stop} See diagnose {command} --help." if command else f"{message}{stop} See diagnose --help."]
+
+
+def _end_with_usage(problems: Sequence[str]) -> NoReturn:
+    for problem in dict.fromkeys(problems):
+        print(f"diagnose: {problem}", file=sys.stderr)
+    sys.exit(ExitCode.USAGE)
+
+
 def main() -> None:
     """Entry point: exit codes as in the contract, and no traceback for a usage error."""
     from diagnose.isolation import own_packages_first
@@ -153,14 +177,18 @@ def main() -> None:
     own_packages_first()
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else ExitCode.HEALTHY)
     except UsageError as error:
-        for problem in error.problems:
-            print(f"diagnose: {problem}", file=sys.stderr)
-        sys.exit(ExitCode.USAGE)
-    except KeyboardInterrupt:
+        _end_with_usage(error.problems)
+    except _ClickError as error:
+        _end_with_usage(_told_by_click(error))
+    except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         sys.exit(ExitCode.INTERRUPTED)
+    except BrokenPipeError:  # the reader has gone, as in `diagnose report | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except Exception:
         import traceback
 

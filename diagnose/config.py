@@ -23,7 +23,7 @@ __all__ = ["Config", "load_config", "parse_duration"]
 class Config:
     """Every field is JSON data. None, or an empty tuple, means that nothing was said.
 
-    ``set``: "scope.key=value". ``budget``: seconds. ``ignore``: names, codes or prefixes that hold today;
+    ``set``: "scope.key=value". ``budget``, ``hang_after``: seconds. ``ignore``: names, codes or prefixes that hold today;
     ``ignore_reasons``: the table {name, reason, until} of those that were given with one; ``ignore_expired``: names
     whose ``until`` is past. ``origins``: field -> "flag" or "configuration".
     """
@@ -39,6 +39,7 @@ class Config:
     device: str = "auto"
     seed: int = 0
     budget: float | None = None
+    hang_after: float | None = None
     out: str | None = None
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
@@ -59,7 +60,6 @@ class Config:
     reference: str | None = None
     resume: bool = False
     init_from: str | None = None
-    stop_on: tuple[str, ...] = ()
     checkpoint: str | None = None
     split: str | None = None
     knob: str | None = None

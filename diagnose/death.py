@@ -104,6 +104,11 @@ def _is_ours(file: str) -> bool:
     return file.startswith("<frozen ") or (file.startswith(_OURS) and not file.startswith(_DEMOS)) or file == "<string>"
 
 
+def innermost(frames: Sequence[Where]) -> tuple[Where, ...]:
+    """The last of the user's own lines; none where only libraries were running."""
+    return tuple(frame for frame in frames if not _is_installed(frame.file))[-1:]
+
+
 def _is_installed(file: str) -> bool:
     return file.startswith(_STDLIB) or any(part in file for part in _INSTALLED)
 

@@ -52,7 +52,9 @@ def diagnose(results: Sequence[Result], stages: Sequence[StageResult]) -> Diagno
             for r in results
             if r.status in {Status.SKIPPED, Status.INCONCLUSIVE, Status.INTERNAL}
         )
-        + tuple(Because(f"stage {s.name}", s.reason) for s in stages if s.status in {Status.SKIPPED, Status.INCONCLUSIVE}),
+        + tuple(
+            Because(f"stage {s.name}", s.reason) for s in stages if s.status in {Status.SKIPPED, Status.INCONCLUSIVE}
+        ),
     )
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import diagnose
 from diagnose.config import Config, load_config
 from diagnose.display import make_display
+from diagnose.earlier import best_checkpoint, open_folder
 from diagnose.errors import ExitCode, UsageError
 from diagnose.plan import QUESTIONS, Plan, make_plan
-from diagnose.session import Session, open_folder
+from diagnose.session import Session
 from diagnose.worker import interrupt_on_termination
 from probes.api import Stage
 from probes.results import RunResults, Severity, Verdict
@@ -29,8 +30,21 @@ def run_command(command: str, flags: Mapping[str, Any], *, argv: Sequence[str]) 
     plan = make_plan(command, config)
     if config.plan:
         return _print_plan(config, plan)
+    if command == "evaluate" and config.checkpoint is None:
+        config = _with_best_checkpoint(config)
     results, folder = in_session(command, config, argv, lambda session: _stages(session, plan, config), plan=plan)
     return conclude(results, folder, config, command)
+
+
+def _with_best_checkpoint(config: Config) -> Config:
+    path = best_checkpoint(config, Path.cwd())
+    if path is None:
+        said = f"No run of {config.target} here has kept weights: the model is evaluated as built, untrained."
+    else:
+        said = f"Evaluating {_relative(path)}, the newest of this target; another with --checkpoint."
+    if not config.quiet:
+        print(said, file=sys.stderr)
+    return config if path is None else replace(config, checkpoint=str(path))
 
 
 def _stages(session: Session, plan: Plan, config: Config) -> None:
@@ -48,19 +62,23 @@ def in_session(
     folder = open_folder(_header(command, config, argv), config)
     display = make_display(quiet=config.quiet, verbose=config.verbose)
     requested = [str(stage) for stage in plan.requested] if plan else []
-    advisory = ADVISORY if len(requested) > 1 else ()
-    interrupted = False
+    advisory = [str(stage) for stage in ADVISORY] if len(requested) > 1 else []
+    interrupted, unusable = False, None
     with Session(config, folder, display) as session:
         try:
             work(session)
         except KeyboardInterrupt:
             interrupted = True
-        except UsageError:
-            session.finish(requested, interrupted=True)
-            raise
+        except UsageError as error:
+            unusable = error
         finally:
             display.close()
-        results = session.finish(requested, interrupted=interrupted, advisory=[str(stage) for stage in advisory])
+        if unusable is None or session.stages:
+            results = session.finish(requested, interrupted=interrupted or unusable is not None, advisory=advisory)
+    if unusable is not None:
+        if not session.stages:
+            folder.discard()
+        raise unusable
     return results, folder.path
 
 

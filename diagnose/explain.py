@@ -22,7 +22,11 @@ def explanation(doc: ProbeDoc) -> str:
     import textwrap
 
     kind = "symptom" if doc.symptom else "cause"
-    parts = [f"{doc.name}  ({doc.code}, {kind}, {doc.severity}, looked for in: {doc.stage})", "", *_wrapped(doc.summary)]
+    parts = [
+        f"{doc.name}  ({doc.code}, {kind}, {doc.severity}, looked for in: {doc.stage})",
+        "",
+        *_wrapped(doc.summary),
+    ]
     parts += ["", "Why it matters", *_wrapped(doc.why), "", "What to do", *_wrapped(doc.fix)]
     if doc.before or doc.after:
         parts += ["", "Before", textwrap.indent(doc.before, "    "), "After", textwrap.indent(doc.after, "    ")]

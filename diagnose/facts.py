@@ -1,13 +1,37 @@
-"""What the pipeline is, for the report: sizes, names, rates."""
+"""What the pipeline is: for probes (task, splits, intents) and for the report (sizes, names, rates)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from diagnose.measure.scan import total_samples
+from probes.measurements import Facts
 
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
+    from diagnose.pipeline import Pipeline
+    from diagnose.target import Source
+    from probes.records.trials import Trace
+
+
+def known_facts(pipeline: Pipeline, source: Source, device: str, notes: Sequence[str]) -> Facts:
+    """What probes may know without measuring. ``notes``: what was done otherwise than asked, besides the source's."""
+    splits = [name for name in ("train", "val", "test") if getattr(pipeline, name) is not None]
+    loss = pipeline.compute_loss or pipeline.loss
+    return Facts(
+        task=pipeline.task or "custom",
+        num_classes=pipeline.num_classes,
+        class_names=tuple(pipeline.class_names or ()),
+        intents=frozenset(pipeline.intents),
+        has_data=source.has_data,
+        epochs=pipeline.epochs,
+        device=device,
+        loss_name=getattr(loss, "__name__", type(loss).__name__),
+        splits=tuple(splits if source.has_data else ()),
+        notes=(*source.notes, *notes),
+        custom_step=pipeline.train_step is not None,
+    )
 
 
 def pipeline_facts(ctx: MeasuringContext) -> dict[str, Any]:
@@ -43,3 +67,25 @@ def pipeline_facts(ctx: MeasuringContext) -> dict[str, Any]:
         "provenance": ctx.source.provenance,
         "warnings": list(facts.notes),
     }
+
+
+def short_history(trace: Trace) -> Iterator[dict[str, Any]]:
+    """Rows of ``training.history`` from a short training; epochs are passes over the part of the data it used."""
+    before = None
+    for point in trace.points[1:]:
+        epoch = point.step / trace.steps_per_epoch if trace.steps_per_epoch else point.step
+        seconds = point.seconds - (before.seconds if before else 0.0)
+        per_step = (trace.trained_on or 0) / (trace.steps_per_epoch or 1)
+        steps = point.step - (before.step if before else 0)
+        yield {
+            "epoch": int(epoch) if epoch == int(epoch) else round(epoch, 2),
+            "step": point.step,
+            "lr": point.lr,
+            "train_loss": point.train_loss,
+            "val_loss": point.val_loss,
+            "train_accuracy": point.train_score,
+            "val_accuracy": point.val_score,
+            "seconds": seconds,
+            "samples_per_second": steps * per_step / seconds if seconds and per_step else None,
+        }
+        before = point

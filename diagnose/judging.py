@@ -48,7 +48,7 @@ def run_probe(
     except Exception as error:
         status, reason = Status.INTERNAL, f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-4)}"
     if status is Status.PASS and any(finding.severity is not Severity.NOTE for finding in findings):
-        status = Status.FAIL
+        status = Status.CRASHED if doc.code.startswith("ENV") else Status.FAIL  # the user's code did not survive
         reason = findings[0].message
     return Result(doc.code, name, stage or doc.stage, status, reason, tuple(findings), time.monotonic() - started)
 

@@ -26,6 +26,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "device": (Text, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=RUN)),
     "seed": (Whole, typer.Option(help="Seed of everything random (0).", rich_help_panel=RUN)),
     "budget": (Text, typer.Option(help="Time for the whole command: 90, 90s, 2m, 1h.", rich_help_panel=RUN)),
+    "hang_after": (Text, typer.Option("--hang-after", help="Silence after which your code counts as hung: 90s, 10m (3m).", rich_help_panel=RUN)),
     "select": (Texts, typer.Option(help="Only these names, codes or prefixes.", rich_help_panel=RUN)),
     "ignore": (Texts, typer.Option(help="Not these names, codes or prefixes.", rich_help_panel=RUN)),
     "fail_on": (Text, typer.Option("--fail-on", help="error or warning.", rich_help_panel=RUN)),
@@ -41,7 +42,6 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "epochs": (Whole, typer.Option(help="Epochs of the full training, instead of the pipeline's own.", rich_help_panel=RUN)),
     "resume": (bool, typer.Option("--resume", help="Go on in the latest unfinished run, or in --out.", rich_help_panel=RUN)),
     "init_from": (Text, typer.Option("--init-from", help="Start from the weights of this checkpoint.", rich_help_panel=RUN)),
-    "stop_on": (Texts, typer.Option("--stop-on", help="End the training early on these findings.", rich_help_panel=RUN)),
     "checkpoint": (Text, typer.Option(help="Checkpoint to evaluate.", rich_help_panel=RUN)),
     "split": (Text, typer.Option(help="val or test.", rich_help_panel=RUN)),
     "from_stage": (Text, typer.Option("--from", help="First stage.", rich_help_panel=RUN)),
@@ -49,13 +49,13 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "keep_going": (bool, typer.Option("--keep-going", help="Go on after a stage that failed.", rich_help_panel=RUN)),
     "plan": (bool, typer.Option("--plan", help="Print what would run, and what it would cost; run nothing.", rich_help_panel=RUN)),
     "allow_inconclusive": (bool, typer.Option("--allow-inconclusive", help="Exit 0 when nothing is faulty but not everything could be checked.", rich_help_panel=RUN)),
-    "knob": (str, typer.Option(help="dropout, weight-decay, lr, scheduler or clipping.", rich_help_panel=RUN)),
+    "knob": (Text, typer.Option(help="dropout, weight-decay, lr, scheduler or clipping.", rich_help_panel=RUN)),
     "values": (Text, typer.Option(help="Values to compare, such as 0.1,0.3.", rich_help_panel=RUN)),
     "assertions": (bool, typer.Option("--assertions", help="Print assert lines for what smoke sees, instead.", rich_help_panel=RUN)),
 }  # fmt: skip
 
 COMMON = (
-    "data", "input", "loss", "optimizer", "scheduler", "set", "task", "device", "seed", "budget", "select", "ignore",
+    "data", "input", "loss", "optimizer", "scheduler", "set", "task", "device", "seed", "budget", "hang_after", "select", "ignore",
     "fail_on", "in_process", "download", "out", "json", "quiet", "verbose",
 )  # fmt: skip
 
@@ -74,8 +74,7 @@ def with_options(function: Callable[[dict[str, Any]], None], names: Sequence[str
         parameters.append(_parameter("target", kind, None))
     for name in names:
         annotation, option = OPTIONS[name]
-        default = False if annotation is bool else inspect.Parameter.empty if annotation is str else None
-        parameters.append(_parameter(name, Annotated[annotation, option], default))
+        parameters.append(_parameter(name, Annotated[annotation, option], False if annotation is bool else None))
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command

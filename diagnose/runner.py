@@ -18,12 +18,14 @@ from diagnose.config import Config
 from diagnose.context import MeasuringContext
 from diagnose.environment import describe_environment
 from diagnose.errors import UsageError
-from diagnose.facts import pipeline_facts
+from diagnose.facts import pipeline_facts, short_history
 from diagnose.judging import crash_finding, run_probe
 from diagnose.measure.assertions import assertions
+from diagnose.measure.scan import batch_count
 from diagnose.target import Source, load_source
 from diagnose.training import evaluate as evaluation
 from diagnose.training import loop, pictures
+from diagnose.training.journal import Journal
 from diagnose.user_code import UserCodeError
 from probes import catalogue
 from probes.api import Inconclusive, Skip
@@ -123,7 +125,7 @@ class Runner:
         ctx = self.context(step)
 
         def measure() -> None:
-            found = ctx.comparison(step["knob"], step.get("values", ()))
+            found = ctx.trainings.comparison(step["knob"], step.get("values", ()))
             self.emit({"event": "comparison", "comparison": to_json(found)})
 
         self._guarded(step, measure)
@@ -136,7 +138,7 @@ class Runner:
             started = time.monotonic()
             updates = ctx.updates()
             seconds = (time.monotonic() - started) / max(1, updates.steps)
-            batches = len(ctx.pipeline.train) if hasattr(ctx.pipeline.train, "__len__") else None
+            batches = batch_count(ctx.pipeline.train)
             self.emit({"event": "estimate", "seconds_per_step": seconds, "steps_per_epoch": batches, "epochs": ctx.facts.epochs})
 
     def _do_pictures(self, step: dict[str, Any]) -> None:
@@ -156,6 +158,21 @@ class Runner:
                 init_from=self.config.init_from, on_epoch=from_event, deadline=ctx.deadline,
             ),
         )  # fmt: skip
+
+    def _do_subset(self, step: dict[str, Any]) -> None:
+        """The short training, with its history; the probes of the stage judge it afterwards."""
+        ctx = self.context(step)
+
+        def measure() -> None:
+            journal = Journal(self.folder, 0, run="subset")
+            rows: list[dict[str, Any]] = []
+            for row in short_history(ctx.subset()):
+                rows.append(to_json(row))
+                journal.row(rows)
+                self.emit({"event": "epoch", "row": rows[-1]})
+            journal.close()
+
+        self._guarded(step, measure)
 
     def _do_evaluate(self, step: dict[str, Any]) -> None:
         ctx = self.context(step)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from diagnose.config import Config
-from diagnose.death import Death
+from diagnose.death import Death, innermost
 from diagnose.diagnosis import LEARNING_SYMPTOMS, diagnose, verdict
 from diagnose.errors import UsageError
 from diagnose.in_process import InProcessWorker
@@ -31,6 +31,13 @@ SILENCE = 180.0  # seconds without a sign of life, after which user code counts 
 LOAD_SILENCE = 300.0  # building a pipeline may read a whole data set before it says anything
 GRACE = 10.0  # seconds past the budget, in which a worker that answers ends by itself
 DEATHS = {"hung": "hung", "out-of-memory": "killed-out-of-memory"}
+ENGINE = "attempt"  # the measurement that runs the model for the first time
+IN_WORDS = {
+    ENGINE: "the first forward and backward pass",
+    "building the pipeline": "the building of the pipeline",
+    "first batches": "the reading of the first batches",
+    "updates": "the first updates",
+}
 KEPT = frozenset(
     {"environment", "pipeline", "finding", "result", "stage", "epoch", "expected", "evaluation", "remark", "comparison"}
 )
@@ -66,9 +73,12 @@ class Session:
             "config": config.to_dict(), "folder": str(folder.path), "isolate": not config.in_process, "poisoned": {},
         }  # fmt: skip
         self._measuring: list[str] = []
+        self._measured: list[str] = []
+        self._planned: Sequence[Stage] = ()
         self._findings: list[Finding] = []
         self._usage: list[str] = []
         self._deadline = None if config.budget is None else time.monotonic() + config.budget
+        self._silence = config.hang_after or SILENCE
         self._ids = 0
         self._loaded: dict[str, Any] | None = None
         self._load_failure = ""
@@ -88,7 +98,7 @@ class Session:
 
     def load(self, stage: Stage) -> bool:
         """Builds the pipeline in the worker. False if the user's code failed; then the results say how."""
-        death = self._ask({"do": "load", "stage": str(stage)}, LOAD_SILENCE)
+        death = self._ask({"do": "load", "stage": str(stage)}, self.config.hang_after or LOAD_SILENCE)
         if death is not None:
             self._died(death, "user-code-error", stage, 0.0)
         if self._loaded is None:
@@ -98,7 +108,7 @@ class Session:
 
     def estimate(self) -> dict[str, Any]:
         """Seconds per training step and sizes, for the plan; empty where the first step fails (a probe will say so)."""
-        death = self._ask({"do": "estimate", "stage": str(Stage.SMOKE)}, SILENCE)
+        death = self._ask({"do": "estimate", "stage": str(Stage.SMOKE)}, self._silence)
         if death is not None:
             self._died(death, "user-code-error", Stage.SMOKE, 0.0)
         found: dict[str, Any] = self.extra.pop("estimate", {})
@@ -106,6 +116,7 @@ class Session:
 
     def run(self, plan: Plan) -> None:
         """Every stage in order, each a gate for the next. ``load`` comes first."""
+        self._planned = plan.stages
         loaded = self._loaded is not None
         stopped = "" if loaded else self._load_failure or "the pipeline was not loaded"
         for stage in plan.stages:
@@ -123,24 +134,23 @@ class Session:
         if stage in {Stage.DATA, Stage.MNIST, Stage.OVERFIT, Stage.SUBSET, Stage.TRAIN, Stage.EVALUATE}:
             if not self._loaded["has_data"]:
                 return self._stage_done(StageResult(str(stage), Status.SKIPPED, "no data was given"))
-        before = len(self.results)
         cut = self._work(stage)
         for name in plan.probes[stage]:
             if not any(r.name == name and r.stage == stage for r in self.results):  # the estimate may have met its crash
                 self._probe(name, stage)
-        if self._needs_experiments(before, stage):
+        if self._needs_experiments(stage):
             for name in plan.experiments:
                 self._probe(name, stage)
-        return self._stage_done(self._judged(stage, self.results[before:], cut, time.monotonic() - started))
+        return self._stage_done(self._judged(stage, self._of(stage), cut, time.monotonic() - started))
 
     def _work(self, stage: Stage) -> tuple[Status, str] | None:
         """What a stage does besides its probes. Returns how it was cut short, if it was."""
         if stage is Stage.DATA:
             self._quietly({"do": "pictures", "stage": str(stage)}, stage)
-        if stage in {Stage.TRAIN, Stage.EVALUATE}:
+        if stage in {Stage.SUBSET, Stage.TRAIN, Stage.EVALUATE}:
             step = {"do": str(stage), "stage": str(stage), "resume": self.config.resume}
             started = time.monotonic()
-            death = self._ask(step, SILENCE)
+            death = self._ask(step, self._silence)
             if death is not None:
                 self._died(death, "worker-crashed", stage, time.monotonic() - started)
         cut = self.extra.pop("cut-short", None)
@@ -148,13 +158,16 @@ class Session:
 
     def _quietly(self, step: dict[str, Any], stage: Stage) -> None:
         """A service that is no check: a death in it is told by the probes that meet the same cause."""
-        self._ask(step, SILENCE)
+        self._ask(step, self._silence)
         self._measuring.clear()
 
-    def _needs_experiments(self, before: int, stage: Stage) -> bool:
+    def _of(self, stage: Stage) -> list[Result]:
+        return [result for result in self.results if result.stage == stage]
+
+    def _needs_experiments(self, stage: Stage) -> bool:
         if stage not in {Stage.OVERFIT, Stage.SUBSET}:
             return False
-        errors = [f for r in self.results[before:] for f in r.findings if f.severity is Severity.ERROR]
+        errors = [f for r in self._of(stage) for f in r.findings if f.severity is Severity.ERROR]
         return bool(errors) and all(f.name in LEARNING_SYMPTOMS for f in errors)
 
     def _judged(
@@ -190,7 +203,7 @@ class Session:
         """``diagnose ablate``: all arms of a knob; then the probes that speak for it judge what was measured."""
         self.display.stage("ablate", f"does the {knob} decide whether the model learns?")
         started = time.monotonic()
-        death = self._ask({"do": "compare", "knob": knob, "values": list(values), "stage": "subset"}, SILENCE)
+        death = self._ask({"do": "compare", "knob": knob, "values": list(values), "stage": "subset"}, self._silence)
         if death is not None:
             self._died(death, "stuck-at-chance", Stage.SUBSET, time.monotonic() - started)
         cut = self.extra.pop("cut-short", None)
@@ -211,8 +224,12 @@ class Session:
             return
         self.display.probe(name)
         started = time.monotonic()
-        death = self._ask({"do": "probe", "name": name, "stage": str(stage)}, SILENCE)
-        if death is not None:
+        death = self._ask({"do": "probe", "name": name, "stage": str(stage)}, self._silence)
+        if death is not None and stage is Stage.DATA and self._culprit(death) == ENGINE and Stage.SMOKE in self._planned:
+            # The model died while the labels were compared with its outputs: smoke's finding, not that of the data.
+            self._died(death, "user-code-error", Stage.SMOKE, time.monotonic() - started)
+            self._probe(name, stage)
+        elif death is not None:
             self._died(death, name, stage, time.monotonic() - started)
         elif (trouble := self.extra.pop("internal", None)) is not None:
             doc = catalogue.doc(name)
@@ -220,7 +237,7 @@ class Session:
 
     def ask(self, step: dict[str, Any]) -> Death | None:
         """A step of a command that is no stage (``init --assertions``, ``ablate``); see ``extra`` for what it told."""
-        return self._ask(step, SILENCE)
+        return self._ask(step, self._silence)
 
     def _remaining(self) -> float | None:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
@@ -228,7 +245,7 @@ class Session:
     def _ask(self, step: dict[str, Any], silence: float) -> Death | None:
         self._ids += 1
         self._findings = []
-        self._measuring = []
+        self._measuring, self._measured = [], []
         remaining = self._remaining()
         timeout = silence if remaining is None else min(silence, remaining + GRACE)
         death = self._worker.run({**step, "id": self._ids, "seconds": remaining}, timeout, self._heard)
@@ -245,6 +262,7 @@ class Session:
                 self._measuring.append(event["key"])
             elif event["key"] in self._measuring:
                 self._measuring.remove(event["key"])
+                self._measured.append(event["key"])
         elif kind == "progress":
             self.display.progress(event["what"], event["done"], event["of"])
         elif kind == "finding":
@@ -274,24 +292,30 @@ class Session:
         """The death of a worker, as a crashed result of the probe that was running, with what it had found before."""
         cause = DEATHS.get(death.kind, "worker-crashed")
         doc = catalogue.doc(cause)
-        during = f" while {_words(self._measuring)}" if self._measuring else ""
+        culprit = self._culprit(death)
+        during = f" during {IN_WORDS.get(culprit, f'the measurement {culprit!r}')}" if culprit else ""
         finding = doc.finding(
             "{summary}{during}",
             summary=death.summary.rstrip("."),
             during=during,
             exit_code=death.exit_code,
             signal=death.signal,
-            where=death.frames[-1:],
+            where=innermost(death.frames),
             evidence=[
                 Trace(death.signal or death.kind, death.summary, death.frames),
                 *([Text("the last lines it printed", death.log_tail[-2000:])] if death.log_tail.strip() else []),
             ],
         )
-        for key in self._measuring[-1:]:
-            self._job["poisoned"][key] = finding.message
+        if culprit:
+            self._job["poisoned"][culprit] = finding.message
         found = (*self._findings, finding)
         probe = catalogue.doc(name)
         self._keep(Result(probe.code, name, str(stage), Status.CRASHED, finding.message, found, seconds))
+
+    def _culprit(self, death: Death) -> str:
+        """The measurement that a worker died of; lost descriptors are noticed only at the end of the step."""
+        keys = self._measuring or (self._measured if death.kind == "descriptors" else [])
+        return keys[-1] if keys else ""
 
     # -- the end ------------------------------------------------------------------------------------------------
 
@@ -309,13 +333,3 @@ class Session:
 
 
 OUT_OF_TIME = "the time budget had ended before this began"
-
-
-def _words(measuring: Sequence[str]) -> str:
-    return f"measuring: {' / '.join(measuring)}"
-
-
-def open_folder(header: dict[str, Any], config: Config, project: Path | None = None) -> RunFolder:
-    out = Path(config.out) if config.out else None
-    return RunFolder.create(header, project=project, out=out, resume=config.resume)
-

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -31,8 +32,9 @@ _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 class RunFolder:
     """One run's folder. ``header`` holds the fields of RunResults that are known at the start, and ``run_id``."""
 
-    def __init__(self, path: Path, project: Path, header: dict[str, Any]) -> None:
+    def __init__(self, path: Path, project: Path, header: dict[str, Any], *, is_new: bool = True) -> None:
         self.path, self.project, self.header = path, project, header
+        self.is_new = is_new
 
     @property
     def run_id(self) -> str:
@@ -69,13 +71,21 @@ class RunFolder:
     def _resumed(cls, path: Path, project: Path, header: Mapping[str, Any]) -> Self:
         earlier = read_header(path)
         kept: dict[str, Any] = {key: earlier[key] for key in ("run_id", "created") if key in earlier}
-        folder = cls(path.absolute(), project, {**earlier, **dict(header), **kept, "schema_version": SCHEMA_VERSION})
+        folder = cls(path.absolute(), project, {**earlier, **dict(header), **kept, "schema_version": SCHEMA_VERSION}, is_new=False)
         folder._write_json("run.json", folder.header)
         folder.append({"event": "header", **folder.header})
         return folder
 
     def append(self, event: Mapping[str, Any]) -> None:
         append(self.path / "events.jsonl", redact(to_json(event), self.project))
+
+    def discard(self) -> None:
+        """Remove a run in which nothing ran. A run that was taken up again is kept; so is the folder that was given."""
+        if not self.is_new:
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self.path.parent.name != "runs":
+            self.path.mkdir(exist_ok=True)
 
     def write_results(self, results: RunResults) -> None:
         """Replace ``results.json`` as a whole: a reader sees the old or the new one.

@@ -1,18 +1,19 @@
 """What a probe is.
 
 A probe is one module: a ``DOC`` (data first), then, where it judges by itself, one short function
-``run(ctx) -> Iterator[Finding]``. It asks the context for shared measurements, which are taken once, and only judges.
+``run(ctx) -> Findings``. It asks the context for shared measurements, which are taken once, and only judges.
 
 A fact worth telling when nothing is wrong ("outputs (64, 200)") is the generator's return value: it becomes the reason
-of the ``pass``. Outcomes: findings were yielded -> ``fail`` (``pass`` if all of them are notes); nothing was yielded -> ``pass``;
-``raise Skip(reason)`` -> ``skipped``; ``raise Inconclusive(reason)`` -> ``inconclusive``. A failure of the user's own
-code inside a measurement reaches the runner as ``crashed``; any other exception is the tool's fault: ``internal``.
+of the ``pass``. Outcomes: findings were yielded -> ``fail`` (``pass`` if all of them are notes); nothing was yielded
+-> ``pass``; ``raise Skip(reason)`` -> ``skipped``; ``raise Inconclusive(reason)`` -> ``inconclusive``. A failure of the
+user's own code inside a measurement reaches the runner as ``crashed``; any other exception is the tool's fault:
+``internal``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -113,4 +114,4 @@ class Probe(Protocol):
 
     DOC: ProbeDoc
 
-    def run(self, ctx: Context) -> Iterator[Finding]: ...
+    def run(self, ctx: Context) -> Findings: ...

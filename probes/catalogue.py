@@ -6,7 +6,6 @@ in the one folder that its prefix names.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 from functools import cache
@@ -75,5 +74,14 @@ def resolve(name_or_code: str) -> str | None:
 
 
 def near(name: str) -> list[str]:
-    """Names that look like ``name``, the nearest first."""
-    return difflib.get_close_matches(name.lower().replace("_", "-"), names(), n=4, cutoff=0.5)
+    """Names that look like ``name``, or begin like it, the nearest first."""
+    import difflib
+
+    wanted = name.lower().replace("_", "-")
+    parts = wanted.count("-") + 1
+    heads = {found: "-".join(found.split("-")[:parts]) for found in names()}
+    likeness = {
+        found: max(difflib.SequenceMatcher(None, wanted, text).ratio() for text in (found, head))
+        for found, head in heads.items()
+    }
+    return sorted((n for n in likeness if likeness[n] >= 0.6), key=lambda found: -likeness[found])[:4]

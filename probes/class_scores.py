@@ -10,7 +10,8 @@ from probes.api import Skip
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from probes.measurements import Attempt, Context, LossCall
+    from probes.measurements import Context
+    from probes.records.forward import Attempt, LossCall
 
 SUM_TOLERANCE = 1e-3  # of a row of probabilities around 1: float32 needs 1e-6, float16 1e-3
 PICKS_ONE = ("cross_entropy", "nll_loss")

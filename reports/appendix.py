@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from probes.results import RunResults, Trace
+from probes.results import RunResults, Severity, Trace
 from reports.causes import block_of
 from reports.curves import history_table
-from reports.numbers import duration, figure, one_line
+from reports.numbers import figure, one_line
 from reports.shapes import AppendixView, Block, TableView
-from reports.words import OUTCOMES
 
 FIRST_EPOCHS = 10
+FIRST_ITEMS = 12
+"""How many items of a long list, such as the class names, are printed."""
+USUAL = {"device": "auto", "fail_on": "error"}
+"""Settings whose default is not empty, off or zero."""
 
 
 def appendix(results: RunResults) -> AppendixView:
@@ -20,13 +23,9 @@ def appendix(results: RunResults) -> AppendixView:
     seeds = [seed for source in (results.config, results.environment) if (seed := source.get("seed")) is not None]
     tables = [
         _pairs("Environment", results.environment),
-        _pairs(
-            "Configuration",
-            results.config if "seed" in results.config or not seeds else {**results.config, "seed": seeds[0]},
-        ),
+        _pairs("Configuration, where it differs from the defaults", _chosen(results.config, seeds)),
         _pairs("Pipeline", facts),
         _history(results),
-        _stages(results),
     ]
     return AppendixView(
         reproduce=one_line(results.reproduce),
@@ -46,7 +45,23 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
             for index, item in enumerate(value):
                 yield from flat(item, f"{name}[{index}].")
         else:
-            yield name, figure(str(key), value)
+            yield name, _leaf(str(key), value)
+
+
+def _leaf(key: str, value: Any) -> str:
+    if isinstance(value, (list, tuple)) and len(value) > FIRST_ITEMS:
+        return f"{figure(key, value[:FIRST_ITEMS])}, ... {len(value) - FIRST_ITEMS:,} more"
+    return figure(key, value)
+
+
+def _chosen(config: Mapping[str, Any], seeds: Sequence[Any]) -> dict[str, Any]:
+    """What was asked for; the seed in any case."""
+    chosen = {
+        key: value
+        for key, value in config.items()
+        if key != "seed" and value not in (None, False, "", (), {}) and value != [] and value != USUAL.get(key)
+    }
+    return {**chosen, "seed": seeds[0]} if seeds else chosen
 
 
 def _pairs(title: str, values: Mapping[str, Any]) -> TableView | None:
@@ -60,19 +75,14 @@ def _history(results: RunResults) -> TableView | None:
     return history_table(results.training.history, FIRST_EPOCHS, title)
 
 
-def _stages(results: RunResults) -> TableView | None:
-    if not results.stages:
-        return None
-    rows = [(stage.name, OUTCOMES[stage.status], duration(stage.seconds)) for stage in results.stages]
-    rows.append(("all", "", duration(sum(stage.seconds for stage in results.stages))))
-    return TableView(("stage", "outcome", "time"), tuple(rows), "Time by stage")
-
-
 def _failures(results: RunResults) -> Iterator[Block]:
-    """Exceptions with the user's frames, by the check that met them."""
+    """Exceptions with the user's frames, by the check that met them; those that the report has shown are left out."""
+    causes = results.diagnosis.causes
+    folded = {name for cause in causes for name in cause.consequences} | {cause.name for cause in causes[1:]}
     for result in results.results:
         for finding in result.findings:
-            for item in finding.evidence:
+            shown = finding.severity is Severity.ERROR and finding.name not in folded
+            for item in () if shown else finding.evidence:
                 block = block_of(item) if isinstance(item, Trace) else None
                 if block:
                     yield Block(f"{result.name} ({result.stage}): {block.title}", block.body)

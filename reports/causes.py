@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from probes.results import Cause, Evidence, Number, Table, Text, Trace, Where
-from reports.curves import arm_tables, is_after_fix, is_measured
+from reports.curves import after_fix_table, arm_tables, is_after_fix, is_measured
 from reports.numbers import clean, figure, one_line
 from reports.shapes import Block, CauseView, PlaceView, TableView
 from reports.words import GRADES, doc
@@ -28,6 +28,8 @@ def cause_view(cause: Cause) -> CauseView:
         before=clean(before),
         after=clean(after),
         example=not own_fix,
+        tried=_tried(cause),
+        after_fix=after_fix_table(cause),
         proof=tuple(table_view(e) for e in cause.evidence if isinstance(e, Table) and _is_proof(e)),
         curves=arm_tables(cause.evidence),
         measured=measured_tables(cause.evidence),
@@ -38,6 +40,14 @@ def cause_view(cause: Cause) -> CauseView:
         references=tuple(known.references) if known else (),
         consequences=tuple(one_line(name) for name in cause.consequences),
     )
+
+
+def _tried(cause: Cause) -> str:
+    """What the experiment says about the fix; empty where the cause was not found by one."""
+    change, learned = cause.values.get("change"), cause.values.get("learned")
+    if not change or not learned:
+        return ""
+    return f"Tried in this run: with {one_line(change)}, {one_line(learned)} repeats learned."
 
 
 def place(where: Where) -> str:

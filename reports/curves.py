@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from probes.results import Evidence, Expected, RunResults, Series, Table
+from probes.results import Cause, Evidence, Expected, RunResults, Series, Table
 from reports.numbers import GAP, figure, finite
 from reports.shapes import TableView
 
@@ -18,6 +18,8 @@ POINTS = 6
 
 AFTER_FIX = "expected after the fix"
 MEASURED = "measured"
+AS_CONFIGURED = "as configured"
+"""The name that an experiment gives to the arm without a change."""
 _SEED = re.compile(r"^(?P<arm>.+?)[\s,;:·/(-]+seed\s*(?P<seed>\d+)\)?$", re.IGNORECASE)
 
 History = Sequence[Mapping[str, Any]]
@@ -197,16 +199,47 @@ def arm_tables(evidence: Sequence[Evidence]) -> tuple[TableView, ...]:
     tables = []
     for x_label, y_label, arms in panels(evidence):
         ticks = _ticks(arms)
-        rows = tuple((arm.name, *(_spread(arm, x, y_label) for x in ticks)) for arm in arms)
+        rows = tuple((arm.name, *_cells(arm, ticks, y_label)) for arm in arms)
         seeds = max(len(arm.curves) for arm in arms)
         note = f"Median of {seeds} seeds; lowest to highest in brackets." if seeds > 1 else ""
+        if any(GAP in row for row in rows):
+            note = f"{note} {GAP}: this training had ended.".strip()
         columns = ("variant", *(f"{x_label} {figure('', int(x) if x == int(x) else x)}" for x in ticks))
         tables.append(TableView(columns, rows, (y_label or "curve").replace("_", " "), note))
     return tuple(tables)
 
 
-def _spread(arm: Arm, x: float, key: str) -> str:
-    """The arm's figure at ``x``: of each seed the last point up to there."""
+def _cells(arm: Arm, ticks: Sequence[float], key: str) -> Iterable[str]:
+    """The arm's figures, the last one at the first tick that is not before its end; gaps from there."""
+    end = max((xs[-1] for curve in arm.curves if (xs := finite_points(curve)[0])), default=0.0)
+    for previous, x in zip((None, *ticks), ticks, strict=False):
+        yield GAP if previous is not None and previous >= end else _spread(arm, x, key)
+
+
+def after_fix_table(cause: Cause) -> TableView | None:
+    """The arm that repaired learning beside the unchanged one, as the experiment measured them; None without one."""
+    wanted = cause.values.get("change")
+    columns, chosen = [], []
+    for x_label, y_label, arms in panels(cause.evidence):
+        repaired = next((arm for arm in arms if arm.name == wanted), None)
+        control = next((arm for arm in arms if arm.name == AS_CONFIGURED), None)
+        if repaired is not None and control is not None:
+            name = (y_label or "curve").replace("_", " ")
+            columns += [f"{name}, {AS_CONFIGURED}", f"{name}, after the fix"]
+            chosen += [(arm, y_label) for arm in (control, repaired)]
+            unit = x_label
+    if not chosen:
+        return None
+    ticks = _ticks([arm for arm, _ in chosen if arm.name == wanted])
+    rows = tuple(
+        (figure("", int(x) if x == int(x) else x), *(_spread(arm, x, key, spread=False) for arm, key in chosen))
+        for x in ticks
+    )
+    return TableView((unit, *columns), rows) if rows else None
+
+
+def _spread(arm: Arm, x: float, key: str, *, spread: bool = True) -> str:
+    """The arm's figure at ``x``, of each seed the last point up to there: the median, and lowest to highest."""
     found = []
     for curve in arm.curves:
         upto = [y for px, y in zip(*finite_points(curve), strict=True) if px <= x]
@@ -214,4 +247,4 @@ def _spread(arm: Arm, x: float, key: str) -> str:
     if not found:
         return GAP
     middle, low, high = (figure(key, round(v, 6)) for v in (median(found), min(found), max(found)))
-    return middle if low == high else f"{middle} ({low} to {high})"
+    return middle if low == high or not spread else f"{middle} ({low} to {high})"

@@ -22,7 +22,8 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7
 """Okabe and Ito's colours, which colour-blind readers can tell apart (yellow left out: too pale on white)."""
 GREY, INK = "#8A8A8A", "#333333"
 MAX_TICK_LABELS = 40
-ARM_LABEL, LABEL_GAP = 34, 0.075
+LABEL_GAP = 0.075
+LEGEND_COLUMNS, LEGEND_NAME = 3, 60
 LEAST_SPAN = 0.1
 """The least height of a loss axis, as a share of the loss."""
 
@@ -189,42 +190,63 @@ def _proof(results: RunResults) -> Figure | None:
     shown = panels(causes[0].evidence)[:2] if causes else []
     if not shown:
         return None
-    figure, grid = _canvas(len(shown), 6.4 * len(shown), 4.0)
+    names = list(dict.fromkeys(arm.name for _, _, arms in shown for arm in arms))
+    rows = -(-len(names) // LEGEND_COLUMNS)
+    figure, grid = _canvas(len(shown), 5.4 * len(shown), 4.1 + 0.24 * rows)
+    handles: dict[str, Any] = {}
     for axes, (x_label, y_label, arms) in zip(grid, shown, strict=True):
-        ends = []
-        for index, arm in enumerate(arms):
-            ends.append(
-                _draw_arm(axes, arm, PALETTE[index % len(PALETTE)], ("-", "--", ":")[index // len(PALETTE) % 3])
-            )
-        ends += _chance_line(axes, results, y_label)
+        for arm in arms:
+            index = names.index(arm.name)
+            style = (PALETTE[index % len(PALETTE)], ("-", "--", ":")[index // len(PALETTE) % 3])
+            handles.setdefault(arm.name, _draw_arm(axes, arm, *style))
+        guessing = "".join(f" (dashed: {label})" for _, _, label, _ in _chance_line(axes, results, y_label))
         if is_fraction(y_label):
             _percent_axis(axes)
         else:
             _honest_span(axes)
-        seeds = max(len(arm.curves) for arm in arms)
-        key = f" (thin: one of {seeds} seeds, bold: their median)" if seeds > 1 else ""
-        axes.set_title((one_line(y_label.replace("_", " "), 50) or "curve") + key)
+        axes.set_title((one_line(y_label.replace("_", " "), 50) or "curve") + guessing)
         axes.set_xlabel(one_line(x_label, 40))
-        _label_ends(axes, ends)
+    seeds = max(len(arm.curves) for _, _, arms in shown for arm in arms)
+    figure.legend(
+        list(handles.values()),
+        [one_line(name, LEGEND_NAME) for name in handles],
+        loc="outside lower left",
+        ncols=min(len(names), LEGEND_COLUMNS),
+        frameon=False,
+        title=f"thin: one of {seeds} seeds; bold: their median" if seeds > 1 else None,
+        alignment="left",
+    )
     return figure
 
 
-def _draw_arm(axes: Axes, arm: Arm, colour: str, line: str) -> tuple[float, float, str, str]:
-    curves = [finite_points(curve) for curve in arm.curves]
-    width, alpha = (0.8, 0.45) if len(curves) > 1 else (2.0, 1.0)
-    for xs, ys in curves:
-        axes.plot(xs, ys, color=colour, linestyle=line, linewidth=width, alpha=alpha)
-        if len(xs) == 1:
-            axes.plot(xs, ys, color=colour, marker="o")
-    middle: dict[float, list[float]] = {}
-    for xs, ys in curves:
-        for x, y in zip(xs, ys, strict=True):
-            middle.setdefault(x, []).append(y)
-    xs = sorted(x for x, found in middle.items() if len(found) == len(curves)) or sorted(middle)
-    ys = [median(middle[x]) for x in xs]
+def _draw_arm(axes: Axes, arm: Arm, colour: str, line: str) -> Any:
+    """Draw the curves of an arm; the bold one stands for it in the legend."""
+    curves = [(xs, ys) for curve in arm.curves for xs, ys in [finite_points(curve)] if xs]
     if len(curves) > 1:
-        axes.plot(xs, ys, color=colour, linestyle=line, linewidth=2.2)
-    return xs[-1], ys[-1], one_line(arm.name, ARM_LABEL), colour
+        for xs, ys in curves:
+            axes.plot(xs, ys, color=colour, linestyle=line, linewidth=0.9, alpha=0.45)
+    xs, ys = _median_curve(curves)
+    (drawn,) = axes.plot(xs, ys, color=colour, linestyle=line, linewidth=2.2)
+    axes.plot(xs[-1:], ys[-1:], color=colour, marker="o", markersize=5)
+    return drawn
+
+
+def _median_curve(curves: Sequence[tuple[list[float], list[float]]]) -> tuple[list[float], list[float]]:
+    """The median over seeds as far as all of them go; between the points that were measured the lines are straight."""
+    if not curves:
+        return [], []
+    end = min(xs[-1] for xs, _ in curves)
+    grid = sorted({x for xs, _ in curves for x in xs if x <= end})
+    grid = [x for x in grid if x >= max(xs[0] for xs, _ in curves)] or [end]
+    return grid, [median(_value_at(xs, ys, x) for xs, ys in curves) for x in grid]
+
+
+def _value_at(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
+    after = next((i for i, at in enumerate(xs) if at >= x), len(xs) - 1)
+    before = max(after - 1, 0)
+    width = xs[after] - xs[before]
+    part = (x - xs[before]) / width if width else 0.0
+    return ys[before] + part * (ys[after] - ys[before])
 
 
 def _confusion_matrix(results: RunResults) -> Figure | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 _INLINE = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _LINK = re.compile(r"(?i)\b(https?|ftp|mailto|xmpp)(:)|\b(www)(\.)")
-_LEADING = re.compile(r"^(\d+)([.)])|^([#+=-])")
+_LEADING = re.compile(r"^(\d+)([.)])(?=\s|$)|^([+-])(?=\s|$)|^(#)(?=#{0,5}(?:\s|$))|^(=)(?==*$)|^(-)(?=-*$)")
+_PLACED = re.compile(r"^(.*\S)  # (\S+:\d+)$")
+"""A line of a fix that says where it stands."""
 
 
 class Md(str):
@@ -33,8 +36,13 @@ class Md(str):
 
 def inline(text: object) -> Md:
     """One line of prose in which nothing is markup, wherever in a line it stands."""
-    escaped = _LEADING.sub(lambda m: rf"{m[1]}\{m[2]}" if m[1] else rf"\{m[3]}", cell(text))
+    escaped = _LEADING.sub(lambda m: rf"{m[1]}\{m[2]}" if m[1] else rf"\{m[0]}", cell(text))
     return Md(escaped)
+
+
+def html(text: object) -> Md:
+    """Text inside an HTML element that stands on a line of its own, where markdown is not read."""
+    return Md(escape(one_line(text)))
 
 
 def cell(text: object) -> Md:
@@ -73,6 +81,8 @@ def diff(before: str, after: str) -> Md:
 def diff_lines(before: str, after: str) -> list[str]:
     """Lines that go with ``-``, lines that come with ``+``, lines in common with neither."""
     old, new = clean(before).strip("\n").splitlines(), clean(after).strip("\n").splitlines()
+    if hunks := _hunks(old, new):
+        return hunks
     lines: list[str] = []
     for kind, i, j, k, m in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if kind == "equal":
@@ -80,6 +90,22 @@ def diff_lines(before: str, after: str) -> list[str]:
         else:
             lines += [f"- {line}" for line in old[i:j]] + [f"+ {line}" for line in new[k:m]]
     return [line.rstrip() for line in lines]
+
+
+def _hunks(old: Sequence[str], new: Sequence[str]) -> list[str]:
+    """Where every line says its place: the place once, then the line as it is and as it should be."""
+    pairs = [(_PLACED.match(was), _PLACED.match(then)) for was, then in zip(old, new, strict=False)]
+    lines: list[str] = []
+    for was, then in pairs:
+        if was is None or then is None or was[2] != then[2] or len(old) != len(new):
+            return []
+        lines += [f"@@ {was[2]} @@", f"- {was[1]}", f"+ {then[1]}"]
+    return lines
+
+
+def names_places(before: str, after: str) -> bool:
+    """Whether the diff itself says where each line stands."""
+    return any(line.startswith("@@ ") for line in diff_lines(before, after)[:1])
 
 
 def at(lines: Sequence[PlaceView]) -> Md:
@@ -118,7 +144,7 @@ def environment(**filters: Callable[..., Any]) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters.update({"code": code, "fence": fence, "table": table, "at": at, **filters})
+    made.filters.update({"code": code, "fence": fence, "table": table, "at": at, "html": html, **filters})
     made.globals["diff"] = diff
     return made
 

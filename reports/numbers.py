@@ -71,7 +71,7 @@ def number(value: object) -> str:
     if abs(figure) >= 1:
         return f"{figure:.0f}" if figure == int(figure) else f"{figure:#.4g}"
     if abs(figure) >= 0.1:
-        return f"{figure:.3f}".rstrip("0")
+        return f"{figure:.3f}".rstrip("0").rstrip(".")
     return f"{figure:.3g}" if abs(figure) >= 1e-3 else _exponent(figure)
 
 

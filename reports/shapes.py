@@ -56,8 +56,11 @@ class StageView:
     fact: str
     time: str
     checks: tuple[CheckView, ...]
-    skipped: tuple[str, ...]
+    """What was found or came to no verdict."""
+    clear: tuple[CheckView, ...]
+    """What was looked for and not found, with what was measured."""
     silent: tuple[str, ...]
+    """The same, without anything to tell."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class CauseView:
     before: str
     after: str
     example: bool
+    tried: str
+    after_fix: TableView | None
     proof: tuple[TableView, ...]
     curves: tuple[TableView, ...]
     measured: tuple[TableView, ...]
@@ -89,6 +94,22 @@ class Group:
 
     because: str
     names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RuledOut:
+    """``experiments``: by a change that did not help or by the diagnosis; ``rest``: a sentence with the count."""
+
+    experiments: tuple[Group, ...]
+    learned: tuple[Group, ...]
+    usual: tuple[Group, ...]
+    rest: str
+
+
+@dataclass(frozen=True)
+class Unchecked:
+    shown: tuple[Group, ...]
+    skipped: tuple[Group, ...]
 
 
 @dataclass(frozen=True)
@@ -117,7 +138,6 @@ class View:
     stages: tuple[StageView, ...]
     stage_table: TableView | None
     not_run: str
-    silent: tuple[str, ...]
     cause: CauseView | None
     errors: tuple[CheckView, ...]
     other_causes: tuple[CauseView, ...]
@@ -126,6 +146,6 @@ class View:
     steps: tuple[Step, ...]
     warnings: tuple[CheckView, ...]
     notes: tuple[CheckView, ...]
-    ruled_out: tuple[Group, ...]
-    not_checked: tuple[Group, ...]
+    ruled_out: RuledOut | None
+    not_checked: Unchecked
     appendix: AppendixView

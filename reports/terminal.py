@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from probes.results import Result, RunResults, Status, Verdict
-from reports.markup import diff_lines
+from reports.checks import check_view
+from reports.markup import diff_lines, names_places
 from reports.numbers import duration, one_line, plural
 from reports.shapes import CheckView, StageView, View
-from reports.view import build_view, check_view
+from reports.view import build_view
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,7 +57,7 @@ def render_terminal(results: RunResults, console: Console, report: Path | None =
     _warnings(view, console)
     for step in view.steps[:1]:
         console.print(_text((f"Next: {step.text} ", ""), (step.command, "bold")))
-    unchecked = sum(len(group.names) for group in view.not_checked)
+    unchecked = sum(len(group.names) for group in (*view.not_checked.shown, *view.not_checked.skipped))
     if unchecked:
         console.print(_text((f"Not checked: {unchecked:,} (the report says why).", "dim")))
     if report is not None:
@@ -80,14 +81,14 @@ def _cause(view: View, console: Console) -> None:
     if not view.cause:
         return
     cause = view.cause
-    for line in cause.places:
+    for line in () if names_places(cause.before, cause.after) else cause.places:
         _indented(_text((line.place, "cyan"), (f"  {line.text}" if line.text else "", "")), console)
     if cause.fix:
         console.print(_text(("Fix: ", "bold"), (cause.fix, "")))
     if cause.example and (cause.before or cause.after):
         _indented(_text(("an example, not your code:", "dim")), console)
     for change in diff_lines(cause.before, cause.after):
-        _indented(_text((change, {"-": "red", "+": "green"}.get(change[:1], ""))), console)
+        _indented(_text((change, {"-": "red", "+": "green", "@": "cyan"}.get(change[:1], ""))), console)
     if view.other_causes:
         others = ", ".join(f"{other.name} ({other.grade})" for other in view.other_causes)
         console.print(_text((f"Also possible: {others}", "")))
@@ -129,7 +130,7 @@ def _stages(stages: tuple[StageView, ...], console: Console) -> None:
 
 def _counts(stage: StageView) -> str:
     """What a stage without a fact of its own did."""
-    clear = len(stage.silent) + sum(check.outcome == "not found" for check in stage.checks)
+    clear = len(stage.silent) + len(stage.clear)
     return f"{plural(clear, 'defect')} looked for and not found" if clear else ""
 
 

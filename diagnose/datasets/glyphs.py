@@ -60,7 +60,7 @@ class Glyphs(Dataset[tuple[Tensor, int]]):
 
 def _view(template: _FloatArray, size: int, generator: np.random.Generator) -> _FloatArray:
     """One view of a glyph: float32 (3, size, size)."""
-    scale_x, scale_y, shift_x, shift_y, shear, flip, shade_x, shade_y = generator.random(8)
+    scale_x, scale_y, shift_x, shift_y, shear, _, shade_x, shade_y = generator.random(8)
     rows = _positions(size, scale_y, shift_y)
     slant = (2.0 * shear - 1.0) * SHEAR * (rows - 0.5)
     columns = _positions(size, scale_x, shift_x) + slant[:, None]

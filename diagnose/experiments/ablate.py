@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from diagnose.experiments.judge import Learning
+from diagnose.experiments.judge import Learning, steps_to_learn
 from diagnose.experiments.knobs import arms as arms_of
 from diagnose.experiments.trial import AS_CONFIGURED, Change
-from probes.measurements import Ablation, Arm, Trace
+from probes.records.trials import Ablation, Arm, Trace
 
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
@@ -37,7 +37,7 @@ class _Bench:
     def learns(self, change: Change, seed: int) -> bool:
         known = self.traces.setdefault(change.key, {})
         if seed not in known:
-            known[seed] = self.ctx.trial(change, self.ctx.seed + seed, self.steps)
+            known[seed] = self.ctx.trainings.trial(change, self.ctx.seed + seed, self.steps)
         return known[seed].outcome == Learning.LEARNS
 
     def count(self, change: Change) -> int:
@@ -54,11 +54,13 @@ class _Bench:
             outcomes=tuple(traces[seed].outcome for seed in sorted(traces)),
             shares=tuple(traces[seed].share for seed in sorted(traces)),
             factors=change.factors,
-            signal=self.ctx.gradient_agreement(change) if self.measures_signal else None,
+            signal=self.ctx.trainings.gradient_agreement(change) if self.measures_signal else None,
         )
 
 
-def ablate(ctx: MeasuringContext, knob: str, steps: int, values: Sequence[str] = (), *, every_arm: bool = False) -> Ablation:
+def ablate(
+    ctx: MeasuringContext, knob: str, steps: int, values: Sequence[str] = (), *, every_arm: bool = False
+) -> Ablation:
     """``every_arm`` runs all arms over all seeds (a comparison on purpose) instead of stopping when decided."""
     changes = arms_of(ctx, knob, values)
     control = _Bench(ctx, steps, signal=knob == "dropout")
@@ -66,10 +68,11 @@ def ablate(ctx: MeasuringContext, knob: str, steps: int, values: Sequence[str] =
     bench = _Bench(ctx, steps, signal=knob == "dropout")
     repaired: Change | None = None
     strongest = changes[-1]
-    if every_arm or (not healthy and _screen(bench, strongest, changes, knob)):
+    worth = (every_arm or not healthy) and _screen(bench, strongest, changes, knob)
+    if every_arm or worth:
         needed = bench.traces.get(strongest.key, {}).get(0)
         if needed is not None and needed.outcome == Learning.LEARNS:
-            bench.steps = control.steps = _rounded(min(steps, int(needed.steps * PATIENCE)))
+            bench.steps = control.steps = _rounded(min(steps, int(steps_to_learn(needed) * PATIENCE)))
         repaired = _mildest(bench, control, changes, every_arm)
     failures = sum(trace.outcome != Learning.LEARNS for trace in control.traces["configured"].values())
     return Ablation(

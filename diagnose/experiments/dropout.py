@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from diagnose.experiments.trial import Change
 from diagnose.user_code import innermost_user_frame
-from probes.measurements import DropoutSite as Site
+from probes.records.trials import DropoutSite as Site
 from probes.results import Where
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ class _FunctionalDropout(TorchFunctionMode):
         finally:
             self._depth -= 1
 
-    def _dropout(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _dropout(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         given = dict(zip(("input", "p", "training", "inplace"), args, strict=False)) | kwargs
         p = float(given.get("p", 0.5))
         if given.get("training", True) is False or p == 0:
@@ -97,7 +99,7 @@ def module_sites(model: nn.Module) -> dict[str, tuple[nn.Module, str, float, str
     for path, module in model.named_modules():
         if isinstance(module, DROPOUTS):
             found[path] = (module, "p", float(module.p), "")
-        elif isinstance(module, nn.RNNBase):
+        elif isinstance(module, nn.RNNBase) and module.num_layers > 1:  # it drops between layers only
             found[path] = (module, "dropout", float(module.dropout), "recurrent")
         elif isinstance(module, nn.MultiheadAttention):
             found[path] = (module, "dropout", float(module.dropout), "attention")
@@ -190,10 +192,15 @@ def with_p(sites: Sequence[Site], p: float) -> Change:
 def arms(sites: Sequence[Site]) -> list[Change]:
     """From the mildest to the strongest: scaled, off in one group at a time, off."""
     groups = list(dict.fromkeys(site.group for site in sites))
-    everywhere = lambda factor: dict.fromkeys(groups, factor)  # noqa: E731
+
+    def everywhere(factor: float) -> dict[str, float]:
+        return dict.fromkeys(groups, factor)
+
     found = [scaled(sites, everywhere(0.5), "dropout x 0.5", "all dropout halved")]
     if len(groups) > 1:
-        found += [scaled(sites, {group: 0.0}, f"no dropout: {group}", f"no dropout on {WORDS[group]}") for group in groups]
+        found += [
+            scaled(sites, {group: 0.0}, f"no dropout: {group}", f"no dropout on {WORDS[group]}") for group in groups
+        ]
     found += [
         scaled(sites, everywhere(0.25), "dropout x 0.25", "all dropout at a quarter"),
         scaled(sites, everywhere(0.0), "no dropout", "no dropout"),

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 from diagnose.training.metrics import binomial_interval
 
 if TYPE_CHECKING:
-    from probes.measurements import Point, Trace
+    from probes.records.trials import Point, Trace
 
 LEARNS_SHARE = 0.05  # share of the gap: below, a run of a few hundred steps cannot be told from noise in the head bias
 STUCK_SHARE = 0.02
 STOP_SHARE = 0.10  # a trial that closed this much, twice running, needs no further steps
-MEMORISED_SHARE = 0.95
+MEMORISED_SHARE = 0.90
 MEMORISED_SCORE = 0.99
+MEMORISED_WITH_SCORE = 0.5  # share that suffices once every sample is right: the rest is confidence
+FALLING_SHARE = 0.02  # of the gap, in the last third of a trial: it is still getting better
 
 
 class Learning(StrEnum):
@@ -85,11 +87,18 @@ def _by_losses(trace: Trace) -> Learning:
 
 
 def stop_when_learned(trace: Trace) -> str:
-    """Two looks in a row above STOP_SHARE: decided."""
+    """Two looks in a row above STOP_SHARE, on validation samples above chance too: decided."""
     recent = trace.points[-2:]
     if len(trace.points) < 3 or not all(learned(trace, point, STOP_SHARE) for point in recent):
         return ""
+    if above_chance(trace, recent[-1].val_score, trace.val_samples) is False:
+        return ""  # what is learned may not carry over: go on until that is clear
     return "learned"
+
+
+def steps_to_learn(trace: Trace) -> int:
+    """The step of the first look at which the trial had clearly learned; all its steps where it never did."""
+    return next((point.step for point in trace.points if learned(trace, point, STOP_SHARE)), trace.steps)
 
 
 def memorised(trace: Trace) -> bool | None:
@@ -98,7 +107,19 @@ def memorised(trace: Trace) -> bool | None:
     share = closed_share(trace, last.train_loss)
     if share is None:
         return None if last.train_score is None else last.train_score >= MEMORISED_SCORE
-    return share >= MEMORISED_SHARE or (last.train_score is not None and last.train_score >= MEMORISED_SCORE and share >= 0.5)
+    right = last.train_score is not None and last.train_score >= MEMORISED_SCORE
+    return share >= MEMORISED_SHARE or (right and share >= MEMORISED_WITH_SCORE)
+
+
+def falling(trace: Trace) -> bool:
+    """Whether the loss still fell in the last third of the trial, beyond a fiftieth of what there is to gain."""
+    last = trace.points[-1].train_loss
+    earlier = trace.points[len(trace.points) * 2 // 3].train_loss
+    if trace.constant is not None and trace.floor is not None:
+        gain = trace.constant - trace.floor
+    else:
+        gain = abs(trace.points[0].train_loss - last)
+    return earlier - last > FALLING_SHARE * gain > 0
 
 
 def stop_when_memorised(trace: Trace) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
+from operator import mul
 from typing import TYPE_CHECKING, Any
 
 from diagnose.errors import UsageError
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from diagnose.pipeline import Pipeline
 
 LR_FACTORS = (0.1, 10.0, 0.01, 100.0)
+# |dp| / |p| of a step in a training that goes well (A. Karpathy, Recipe); its order of magnitude tells where to look.
+USUAL_UPDATE = 1e-3
+FURTHEST = 6  # orders of magnitude
 RIVAL_LR_FACTORS = (0.1, 10.0)  # enough to rule out a rival of a cause that is proved already
 
 
@@ -49,11 +55,11 @@ def _weight_decay(ctx: MeasuringContext, values: Sequence[float]) -> list[Change
     groups = ctx.pipeline.optimizer.param_groups if ctx.pipeline.optimizer else []
     largest = max((float(group.get("weight_decay") or 0.0) for group in groups), default=0.0)
     if values:
-        return [_in_groups(f"weight decay {v:g}", "weight_decay", lambda _, v=v: v, abs(v - largest)) for v in values]
+        return [_in_groups(f"weight decay {v:g}", "weight_decay", _always(v), abs(v - largest)) for v in values]
     if largest == 0:
         raise Skip("the optimizer has no weight decay")
     return [
-        _in_groups(f"weight decay x {factor:g}", "weight_decay", lambda old, f=factor: old * f, 1 - factor, factor)
+        _in_groups(f"weight decay x {factor:g}", "weight_decay", partial(mul, factor), 1 - factor, factor)
         for factor in (0.1, 0.0)
     ]
 
@@ -63,11 +69,30 @@ def _lr(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
         raise Skip("there is no optimizer whose learning rate could be changed")
     if values:
         now = max(ctx.learning_rates(), default=largest_lr(ctx.pipeline.optimizer)) or 1.0
-        return [_in_groups(f"lr {v:g}", "lr", lambda old, f=v / now: old * f, abs(v - now)) for v in values]
+        return [_in_groups(f"lr {v:g}", "lr", partial(mul, v / now), abs(v - now)) for v in values]
     return [
-        _in_groups(f"lr x {factor:g}", "lr", lambda old, f=factor: old * f, max(factor, 1 / factor), factor)
-        for factor in (RIVAL_LR_FACTORS if ctx.has_proof else LR_FACTORS)
+        _in_groups(f"lr x {factor:g}", "lr", partial(mul, factor), max(factor, 1 / factor), factor)
+        for factor in (RIVAL_LR_FACTORS if ctx.trainings.has_proof else _lr_factors(ctx))
     ]
+
+
+def _lr_factors(ctx: MeasuringContext) -> Sequence[float]:
+    """Factors around the present rate; where the measured updates are far from usual, factors in that direction."""
+    seen = ctx.updates()
+    sizes = [
+        size * max(seen.lrs) / lr
+        for parameter in seen.parameters
+        for size, lr in zip(parameter.updates, seen.lrs, strict=True)
+        if len(parameter.shape) > 1 and size > 0 and lr > 0
+    ]
+    finite = sorted(size for size in sizes if math.isfinite(size))
+    if not finite:
+        return LR_FACTORS
+    orders = max(-FURTHEST, min(FURTHEST, round(math.log10(USUAL_UPDATE / finite[len(finite) // 2]))))
+    if abs(orders) < 2:
+        return LR_FACTORS
+    sign = 1 if orders > 0 else -1
+    return [10.0 ** (sign * order) for order in range(1, min(FURTHEST, abs(orders) + 1) + 1)]
 
 
 def _scheduler(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
@@ -85,6 +110,10 @@ def _clipping(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
         return nullcontext()
 
     return [Change("no clipping", "no gradient clipping", 1.0, apply)]
+
+
+def _always(value: float) -> Callable[[float], float]:
+    return lambda _: value
 
 
 def _in_groups(label: str, key: str, new: Callable[[float], float], size: float, factor: float = 1.0) -> Change:

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, Subset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, Subset
 
 from diagnose.batches import understand
 from diagnose.rng import loader_untouched, preserved, seed_all, seeded
@@ -43,7 +43,8 @@ class Remembered(Dataset[Any]):
 class Material:
     """Training batches of a part of the data, in an order that depends on the seed alone, and the look samples.
 
-    ``description`` says which part. ``samples`` is how many training samples the part has (None: unknown).
+    A map-style data set behind a plain loader is cut at random; of anything else the first batches are kept.
+    ``samples`` is how many training samples the part has.
     """
 
     def __init__(self, pipeline: Pipeline, fraction: float, *, exact: bool = False) -> None:
@@ -56,27 +57,27 @@ class Material:
             self.look_val = [] if pipeline.val is None else self._look(pipeline.val, None)
 
     @property
-    def samples(self) -> int | None:
+    def samples(self) -> int:
         if self._part is not None:
             return len(self._part)
         return sum(understand(raw).size for raw in self._fixed or ())
 
     @property
     def steps_per_epoch(self) -> int:
-        if self._part is not None:
-            size = self._loader.batch_size  # type: ignore[attr-defined]
-            return max(1, len(self._part) // size if self._drops() else math.ceil(len(self._part) / size))
-        return max(1, len(self._fixed or ()))
+        if self._part is None:
+            return max(1, len(self._fixed or ()))
+        size = self._plain_loader().batch_size or 1
+        return max(1, len(self._part) // size if self._drops() else math.ceil(len(self._part) / size))
 
-    @property
-    def description(self) -> str:
-        how = "a random part" if self._part is not None else "the first batches of one epoch"
-        return f"{self.samples:,} training samples ({how})"
+    def _plain_loader(self) -> DataLoader[Any]:
+        assert isinstance(self._loader, DataLoader), "a part is only taken from behind a DataLoader"
+        return self._loader
 
     def _drops(self) -> bool:
-        return bool(self._loader.drop_last) and self._part is not None and len(self._part) >= self._loader.batch_size  # type: ignore[attr-defined]
+        loader = self._plain_loader()
+        return loader.drop_last and self.samples >= (loader.batch_size or 1)
 
-    def _subset(self, exact: bool) -> Dataset[Any] | None:
+    def _subset(self, exact: bool) -> Subset[Any] | Remembered | None:
         """A random part of a map-style data set behind a plain loader, else None."""
         loader = self._loader
         if not isinstance(loader, DataLoader) or not isinstance(loader.sampler, (RandomSampler, SequentialSampler)):
@@ -89,7 +90,7 @@ class Material:
             keep = max(keep, min(total, MIN_BATCHES * loader.batch_size))
         chosen = torch.randperm(total)[:keep]
         indices = chosen.sort().values.tolist()
-        part: Dataset[Any] = Subset(loader.dataset, indices)
+        part = Subset(loader.dataset, indices)
         return Remembered(part) if _repeats(part) else part
 
     def _first_batches(self, exact: bool) -> list[Any]:
@@ -103,14 +104,14 @@ class Material:
         with user_code("reading data"):
             return list(islice(iter(self._loader), keep))
 
-    def _look(self, loader: Any, part: Dataset[Any] | None) -> list[Any]:
+    def _look(self, loader: Any, part: Subset[Any] | Remembered | None) -> list[Any]:
         """Up to LOOK_SAMPLES samples, collated as the loader does: random ones where the data set allows."""
         plain = isinstance(loader, DataLoader) and loader.batch_size is not None
-        if part is None and plain and hasattr(loader.dataset, "__getitem__"):
+        if part is None and plain and not isinstance(loader.dataset, IterableDataset):
             total = len(loader.dataset)
             part = Subset(loader.dataset, torch.randperm(total)[:LOOK_SAMPLES].sort().values.tolist())
         elif part is not None:
-            part = Subset(part, torch.randperm(len(part))[:LOOK_SAMPLES].sort().values.tolist())  # type: ignore[arg-type]
+            part = Subset(part, torch.randperm(len(part))[:LOOK_SAMPLES].sort().values.tolist())
         if part is not None:
             loader = DataLoader(part, batch_size=loader.batch_size, collate_fn=loader.collate_fn)
         raws: list[Any] = []
@@ -136,8 +137,7 @@ class Material:
             epoch += 1
 
     def _epoch(self, generator: torch.Generator) -> Iterator[Any]:
-        user = self._loader
-        assert isinstance(user, DataLoader)
+        user = self._plain_loader()
         assert self._part is not None
         remembered = isinstance(self._part, Remembered)
         loader = DataLoader(

@@ -8,23 +8,25 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from diagnose.experiments import judge
-from diagnose.measure.updates import MiniatureSchedule
+from diagnose.measure.updates import MiniatureSchedule, largest_lr
 from diagnose.rng import preserved, seed_all
 from diagnose.training.metrics import Yardsticks, class_targets, correct_and_count
 from diagnose.training.step import Engine
-from diagnose.user_code import UserCodeError
 from probes.api import Inconclusive
-from probes.measurements import Point, Trace
+from probes.records.trials import Point, Trace
 
 if TYPE_CHECKING:
     from diagnose.pipeline import Pipeline
 
 LOOKS = 12  # looks per trial
+
+StepProgress = Callable[[int, int, float], None]  # (steps done, of how many, the last loss)
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Samples:
-    """``batches(seed)`` is endless; the look batches are fixed; ``steps_per_epoch`` for the reader's orientation."""
+    """``batches(seed)`` is endless, over ``count`` samples in ``steps_per_epoch`` batches; looks are at fixed ones."""
 
     batches: Callable[[int], Iterator[Any]]
     look_train: Sequence[Any]
     look_val: Sequence[Any]
+    count: int | None = None
+    steps_per_epoch: int | None = None
 
 
 def run_trial(
@@ -81,7 +85,7 @@ def run_trial(
     looks: int = LOOKS,
     look_mode: str = "eval",
     stop: Callable[[Trace], str] = judge.stop_when_learned,
-    progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+    progress: StepProgress = lambda step, steps, loss: None,
 ) -> Trace:
     """Trains for at most ``steps`` steps; ``stop(trace so far)`` ends it early with a reason.
 
@@ -107,9 +111,12 @@ def run_trial(
         seconds=time.monotonic() - started,
         share=judge.closed_share(trace, last.train_loss),
         outcome=str(judge.judge(trace)),
+        falling=judge.falling(trace),
         above_chance=judge.above_chance(trace, last.train_score, trace.samples),
         val_above_chance=judge.above_chance(trace, last.val_score, trace.val_samples),
         predicted_share=predicted,
+        trained_on=samples.count,
+        steps_per_epoch=samples.steps_per_epoch,
     )
 
 
@@ -122,9 +129,10 @@ def _train(
     looks: int,
     look_mode: str,
     stop: Callable[[Trace], str],
-    progress: Callable[[int, int, float], None],
+    progress: StepProgress,
 ) -> Trace:
-    every = max(1, steps // looks)
+    every = _look_interval(steps, looks, samples.steps_per_epoch)
+    started = time.monotonic()
     schedule = MiniatureSchedule(engine.pipeline.optimizer, setting.learning_rates, steps)
     losses: list[float] = []
     points = [_look(setting, samples, engine, 0, look_mode)]
@@ -141,12 +149,20 @@ def _train(
         if not math.isfinite(losses[-1]):
             return _trace(setting, samples, seed, losses, points, "nonfinite")
         if (step + 1) % every == 0 or step + 1 == steps:
-            points.append(_look(setting, samples, engine, step + 1, look_mode))
+            point = _look(setting, samples, engine, step + 1, look_mode, losses[-every:])
+            lr = largest_lr(engine.pipeline.optimizer)
+            points.append(replace(point, lr=lr, seconds=time.monotonic() - started))
             trace = _trace(setting, samples, seed, losses, points, "steps")
             reason = stop(trace)
             if reason:
                 return replace(trace, stopped=reason)
     return trace
+
+
+def _look_interval(steps: int, looks: int, epoch: int | None) -> int:
+    """At the end of each epoch where that comes about as often as wanted, else ``looks`` times."""
+    every = max(1, steps // looks)
+    return epoch if epoch is not None and every / 2 <= epoch <= every * 2 else every
 
 
 def _trace(
@@ -172,7 +188,12 @@ def _trace(
     )
 
 
-def _look(setting: Setting, samples: Samples, engine: Engine, step: int, mode: str) -> Point:
+def _look(
+    setting: Setting, samples: Samples, engine: Engine, step: int, mode: str, recent: Sequence[float] = ()
+) -> Point:
+    """``recent`` step losses stand in for the loss of a pipeline that defines it inside its own step only."""
+    if not engine.has_loss:
+        return Point(step, fmean(recent) if recent else math.nan, None)
     train_loss, train_score = evaluate(engine, samples.look_train, setting, mode)
     if not samples.look_val:
         return Point(step, train_loss, train_score)
@@ -225,13 +246,17 @@ def gradient_agreement(setting: Setting, samples: Samples, change: Change, seed:
 def _most_predicted(engine: Engine, raws: Sequence[Any], setting: Setting) -> float | None:
     """The share of predictions that fall on the most common one, in eval mode; None for tasks without classes."""
     counts: Counter[int] = Counter()
+    if not engine.has_loss:
+        return None
     modes = {module: module.training for module in engine.model.modules()}
     engine.model.eval()
     try:
         with torch.no_grad(), preserved():
             for raw in raws:
                 done = engine.loss(raw)
-                pair = None if done.main is None else class_targets(done.main, done.batch.target, setting.task, setting.ignore_index)
+                if done.main is None:
+                    return None
+                pair = class_targets(done.main, done.batch.target, setting.task, setting.ignore_index)
                 if pair is None:
                     return None
                 counts.update(pair[0].tolist())
@@ -243,6 +268,3 @@ def _most_predicted(engine: Engine, raws: Sequence[Any], setting: Setting) -> fl
 
 def _number(loss: Any) -> float:
     return math.nan if loss is None else float(loss.detach() if isinstance(loss, torch.Tensor) else loss)
-
-
-__all__ = ["AS_CONFIGURED", "Change", "Samples", "Setting", "UserCodeError", "evaluate", "run_trial"]

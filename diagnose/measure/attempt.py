@@ -13,7 +13,7 @@ from diagnose.measure.recorder import LossRecorder, plain
 from diagnose.measure.sensitivity import only_step
 from diagnose.training.step import Engine, Forwarded
 from diagnose.user_code import UserCodeError, user_code, user_frames
-from probes.measurements import Attempt, Failure, ModuleRecord
+from probes.records.forward import Attempt, Failure, ModuleRecord
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from diagnose.measure.attempt import ModuleWatch
 from diagnose.user_code import innermost_user_frame
-from probes.measurements import ActivationRecord, CreatedModule, Inspection, LayerRecord, RandomCall
+from probes.records.inspection import ActivationRecord, CreatedModule, Inspection, LayerRecord, RandomCall
 from probes.results import Where
 
 if TYPE_CHECKING:

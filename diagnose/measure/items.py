@@ -15,7 +15,7 @@ from torch.utils.data import ConcatDataset, IterableDataset, Sampler, Sequential
 from diagnose.batches import first_tensor, understand
 from diagnose.rng import seeded
 from diagnose.user_code import user_code
-from probes.measurements import Reread
+from probes.records.data import Reread
 
 ITEMS = 16  # spread evenly over the data set
 TOLERANCE = 1e-5  # of an item's range: two readings that differ less are the same item

@@ -12,7 +12,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from diagnose.user_code import innermost_user_frame
-from probes.measurements import LossCall, Origin
+from probes.records.forward import LossCall, Origin
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

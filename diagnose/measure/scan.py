@@ -15,7 +15,8 @@ from diagnose.batches import first_tensor, understand
 from diagnose.measure.items import root_facts, sampler_facts
 from diagnose.rng import loader_untouched, seeded
 from diagnose.user_code import UserCodeError, user_code
-from probes.measurements import Failure, Scan
+from probes.records.data import Scan
+from probes.records.forward import Failure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,7 +77,7 @@ class _Seen:
 def scan(loader: Any, split: str, seed: int, max_samples: int = MAX_SAMPLES) -> Scan:
     """Reads up to ``max_samples`` samples. A failure while reading is part of the result, with what came before."""
     seen = _Seen()
-    total_batches = _length(loader)
+    total_batches = batch_count(loader)
     started = time.monotonic()
     failure: Failure | None = None
     ended = False
@@ -143,7 +144,8 @@ def _add_targets(seen: _Seen, target: Tensor) -> None:
         seen.labels += target.reshape(-1).long().tolist()[: MAX_LABELS - len(seen.labels)]
 
 
-def _length(loader: Any) -> int | None:
+def batch_count(loader: Any) -> int | None:
+    """Batches per epoch, None where the loader does not tell."""
     try:
         return len(loader)
     except (TypeError, NotImplementedError):

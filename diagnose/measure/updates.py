@@ -10,7 +10,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from diagnose.training.step import Engine
-from probes.measurements import Coverage, ParameterRecord, Updates
+from probes.records.updates import Coverage, ParameterRecord, Updates
 
 if TYPE_CHECKING:
     from torch import nn
@@ -216,12 +216,12 @@ def _filled(cell: Any) -> bool:
         return False
 
 
-def dry_run(pipeline: Pipeline, steps_per_epoch: int) -> tuple[list[float], bool]:
-    """(the largest lr at each step of the planned run, whether the whole plan was covered). Uses up the scheduler."""
+def dry_run(pipeline: Pipeline, steps_per_epoch: int) -> list[float]:
+    """The largest lr at each step of the planned run, DRY_RUN_STEPS at most. Uses up the scheduler."""
     scheduler, optimizer = pipeline.scheduler, pipeline.optimizer
     total = max(1, pipeline.epochs * max(1, steps_per_epoch))
     if scheduler is None or optimizer is None:
-        return [largest_lr(optimizer)] * min(total, DRY_RUN_STEPS), total <= DRY_RUN_STEPS
+        return [largest_lr(optimizer)] * min(total, DRY_RUN_STEPS)
     lrs: list[float] = []
     if pipeline.scheduler_interval == "step":
         for _ in range(min(total, DRY_RUN_STEPS)):
@@ -230,11 +230,11 @@ def dry_run(pipeline: Pipeline, steps_per_epoch: int) -> tuple[list[float], bool
                 _quiet_step(scheduler)
             except ValueError:  # OneCycleLR: asked for more steps than it was built for; the trainer would meet it too
                 break
-        return lrs, len(lrs) >= total
+        return lrs
     for _ in range(min(pipeline.epochs, DRY_RUN_STEPS)):
         lrs += [largest_lr(optimizer)] * max(1, min(steps_per_epoch, DRY_RUN_STEPS // max(1, pipeline.epochs)))
         _quiet_step(scheduler)
-    return lrs, True
+    return lrs
 
 
 class MiniatureSchedule:

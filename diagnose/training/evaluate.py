@@ -15,7 +15,6 @@ from diagnose.rng import loader_untouched, preserved, seed_all
 from diagnose.store import write_atomically
 from diagnose.training import checkpoints
 from diagnose.training.batch_stream import PASS_BATCHES, BatchStream
-from diagnose.training.loop import ignore_index
 from diagnose.training.meter import Meter, aligned, run_pass
 from diagnose.training.pictures import write_evaluation_pictures
 from diagnose.training.scores import ClassScores, Scores, scores_for
@@ -45,8 +44,8 @@ def evaluate(
         pipeline = ctx.fresh(ctx.seed)
         loader = _loader(ctx, pipeline, split)
         name = _load(ctx, pipeline, folder, checkpoint)
-        meter = Meter(pipeline, ctx.facts.task, ignore_index(ctx))
-        scores = scores_for(ctx.facts.task, ctx.facts.num_classes, ctx.facts.class_names, ignore_index(ctx))
+        meter = Meter(pipeline, ctx.facts.task, ctx.trainings.ignore_index())
+        scores = scores_for(ctx.facts.task, ctx.facts.num_classes, ctx.facts.class_names, ctx.trainings.ignore_index())
         seed_all(ctx.seed)
         with loader_untouched(loader):
             _run(ctx, pipeline, loader, meter, scores)
@@ -78,7 +77,7 @@ def _loader(ctx: MeasuringContext, pipeline: Pipeline, split: str) -> Any:
 
 
 def _load(ctx: MeasuringContext, pipeline: Pipeline, folder: Path, checkpoint: str | None) -> str:
-    """Load the weights; the checkpoint's name, relative to the run folder where it lies in it."""
+    """Load the weights; the checkpoint's name, relative to the run folder or the project where it lies in one."""
     own = folder / checkpoints.FOLDER
     if checkpoint is not None:
         given = Path(checkpoint).expanduser()
@@ -102,8 +101,11 @@ def _load(ctx: MeasuringContext, pipeline: Pipeline, folder: Path, checkpoint: s
 
 
 def _relative(path: Path, folder: Path) -> str:
-    path, folder = path.resolve(), folder.resolve()
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+    path = path.resolve()
+    for root in (folder.resolve(), Path.cwd()):
+        if path.is_relative_to(root):
+            return path.relative_to(root).as_posix()
+    return path.name
 
 
 def _run(ctx: MeasuringContext, pipeline: Pipeline, loader: Any, meter: Meter, scores: Scores | None) -> None:

@@ -14,16 +14,17 @@ POINTS_PER_EPOCH = 50  # training losses within an epoch, for TensorBoard
 
 
 class Journal:
-    """``step``: the update after which the training goes on; later points of an earlier attempt are hidden."""
+    """``step``: the update after which the training goes on; later points of an earlier attempt are hidden. ``run``: a
+    name of its own among the event files."""
 
-    def __init__(self, folder: Path, step: int) -> None:
+    def __init__(self, folder: Path, step: int, run: str = "") -> None:
         from torch.utils.tensorboard import SummaryWriter  # takes seconds, and only training needs it
 
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         with _nameless_host():
             purge = step + 1 if step else None
-            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=purge)
+            self._writer = SummaryWriter(str(folder / "tensorboard" / run), purge_step=purge)
 
     def point(self, step: int, loss: float | None) -> None:
         """A training loss within an epoch."""

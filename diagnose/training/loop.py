@@ -23,7 +23,6 @@ from diagnose.training import checkpoints
 from diagnose.training.batch_stream import EPOCH_BATCHES, PASS_BATCHES, BatchStream
 from diagnose.training.journal import POINTS_PER_EPOCH, Journal
 from diagnose.training.meter import METRICS, Meter, run_pass
-from diagnose.training.metrics import IGNORE_INDEX
 from diagnose.training.schedule import Schedule
 from diagnose.training.step import Engine, move_optimizer_state
 from diagnose.training.validation import with_validation
@@ -74,8 +73,8 @@ class _Training:
     def __init__(self, ctx: MeasuringContext, folder: Path, epochs: int | None, deadline: float | None) -> None:
         self.ctx, self.folder, self.deadline = ctx, folder, deadline
         self.task = ctx.facts.task
-        self.ignore_index = ignore_index(ctx)
-        channels_last = ctx.channels_last()
+        self.ignore_index = ctx.trainings.ignore_index()
+        channels_last = ctx.trainings.channels_last()
         pipeline = self.pipeline = ctx.source.build(ctx.seed)
         self._say(with_validation(pipeline, ctx.seed))
         self.epochs = epochs or pipeline.epochs
@@ -293,12 +292,6 @@ def best_epoch(history: list[Row]) -> int | None:
             best: int = min(rows, key=lambda row: (sign * row[key], row.get("val_loss") or 0.0))["epoch"]
             return best
     return None
-
-
-def ignore_index(ctx: MeasuringContext) -> int:
-    """The target value that the pipeline's loss leaves out."""
-    call = ctx.loss_call()
-    return int(call.options.get("ignore_index", IGNORE_INDEX)) if call is not None else IGNORE_INDEX
 
 
 def _finite(value: float | None) -> float | None:

@@ -156,12 +156,28 @@ def smoothing_floor(smoothing: float, classes: int) -> float:
     return -(hit * math.log(hit) + (classes - 1) * miss * math.log(miss))
 
 
+def prefix_floor(tokens: Tensor, targets: Tensor, ignore_index: int = IGNORE_INDEX) -> float:
+    """The lowest mean cross-entropy that a causal model can reach on these (N, L) sequences: where the same beginning
+    goes on in different ways, nothing can tell which. 0 where every beginning is unique."""
+    states: dict[tuple[int, int], int] = {}
+    counts: dict[int, dict[int, int]] = {}
+    for row, wanted in zip(tokens.tolist(), targets.tolist(), strict=True):
+        state = -1
+        for token, target in zip(row, wanted, strict=True):
+            state = states.setdefault((state, token), len(states))
+            if target != ignore_index:
+                after = counts.setdefault(state, {})
+                after[target] = after.get(target, 0) + 1
+    total = sum(n for after in counts.values() for n in after.values())
+    loss = -sum(n * math.log(n / sum(after.values())) for after in counts.values() for n in after.values())
+    return loss / total if total else 0.0
+
+
 def _looks_uniform(count: Tensor, classes: int) -> bool:
     """Whether class counts may come from equally frequent classes (chi-square test). Then 1/C and ln C are the better
     yardsticks: the entropy of few samples is biased towards 0, by about (C - 1) / 2N."""
-    from scipy.stats import chi2  # a dependency of scikit-learn
-
     import torch
+    from scipy.stats import chi2  # a dependency of scikit-learn
 
     total = float(count.sum())
     full = torch.zeros(classes, dtype=torch.float64)

@@ -97,14 +97,15 @@ def _confidence(scores: ClassScores) -> Figure:
 
 def _grid(images: Sequence[Any], titles: Sequence[str], title: str) -> Figure:
     rows = math.ceil(len(images) / COLUMNS)
-    figure = _figure(2.1 * COLUMNS, 2.55 * rows + 0.5)
+    lines = max(title.count("\n") + 1 for title in titles) if titles else 1
+    figure = _figure(2.1 * COLUMNS, (2.15 + 0.16 * lines) * rows + 0.4)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     for index, axes in enumerate(figure.subplots(rows, COLUMNS, squeeze=False).flat):
         axes.axis("off")
         if index < len(images):
             pixels = _pixels(images[index])
             axes.imshow(pixels, cmap="gray" if pixels.ndim == 2 else None, vmin=0, vmax=1, interpolation="nearest")
-            axes.set_title(titles[index], fontsize=8, loc="center")
+            axes.set_title(titles[index], fontsize=9, loc="center")
     return figure
 
 

@@ -56,6 +56,11 @@ class Engine:
         self.scaler = torch.amp.GradScaler(device.type, enabled=pipeline.precision == "fp16" and device.type == "cuda")
         self._hook = self.model.register_forward_hook(self._remember)
 
+    @property
+    def has_loss(self) -> bool:
+        """Whether the loss of a batch can be had without a step: not where it lives inside ``train_step`` only."""
+        return self.pipeline.loss is not None or self.pipeline.compute_loss is not None or self.pipeline.train_step is None
+
     def close(self) -> None:
         self._hook.remove()
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from probes.api import Skip
 
 if TYPE_CHECKING:
-    from probes.measurements import Attempt, Context, LossCall, Scan
+    from probes.measurements import Context
+    from probes.records.data import Scan
+    from probes.records.forward import Attempt, LossCall
 
 CLASS_TASKS = frozenset({"classification", "segmentation", "language-model"})
 PICK_ONE = frozenset({"cross_entropy", "nll_loss"})

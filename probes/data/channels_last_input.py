@@ -8,7 +8,8 @@ from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.results import Severity
 
 if TYPE_CHECKING:
-    from probes.measurements import Attempt, Context
+    from probes.measurements import Context
+    from probes.records.forward import Attempt
 
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 MIN_SIDE = 5  # pixels; a smaller side could be a number of channels

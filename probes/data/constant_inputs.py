@@ -9,7 +9,8 @@ from probes.api import Findings, ProbeDoc, Stage
 from probes.results import Severity
 
 if TYPE_CHECKING:
-    from probes.measurements import Context, Scan
+    from probes.measurements import Context
+    from probes.records.data import Scan
 
 MOST = 0.5  # share of samples: above it the data set, and not single samples, is broken
 MANY = 0.1  # share of samples; a few blank pages or slices are usual

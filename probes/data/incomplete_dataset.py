@@ -10,7 +10,8 @@ from probes.data._labels import RARE, labels_of, listed, uses_targets
 from probes.results import Finding, Severity
 
 if TYPE_CHECKING:
-    from probes.measurements import Context, Scan
+    from probes.measurements import Context
+    from probes.records.data import Scan
 
 KNOWN = {"tiny-imagenet": (200, 100_000, 10_000)}  # folder name -> classes, train, val samples, as published
 COMPLETE = 0.9  # of the published number of samples; a tenth may have been held out by the user

@@ -9,7 +9,8 @@ from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.data._labels import as_given, attempted, class_call, ignored, labels_of, uses_targets, width
 
 if TYPE_CHECKING:
-    from probes.measurements import Attempt, Context, LossCall
+    from probes.measurements import Context
+    from probes.records.forward import Attempt, LossCall
 
 DOC = ProbeDoc(
     code="DAT107",

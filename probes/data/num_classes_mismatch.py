@@ -10,7 +10,8 @@ from probes.data._labels import as_given, attempted, class_call, ignored, labels
 from probes.results import Finding, Severity
 
 if TYPE_CHECKING:
-    from probes.measurements import Attempt, Context, LossCall
+    from probes.measurements import Context
+    from probes.records.forward import Attempt, LossCall
 
 OUTSIDE_SHARE = 0.2  # of the labels: so many beyond the head are classes, fewer may be wrong labels
 

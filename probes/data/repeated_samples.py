@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from probes.api import Findings, ProbeDoc, Skip, Stage
 
 if TYPE_CHECKING:
-    from probes.measurements import Context, Scan
+    from probes.measurements import Context
+    from probes.records.data import Scan
 
 UNIQUE_SHARE = 0.05  # of the samples seen; drawing with replacement still leaves about 63 % unique
 MIN_SEEN = 40  # samples: at the share above, two different ones

@@ -11,7 +11,8 @@ from probes.api import Findings, ProbeDoc, Skip, Stage
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from probes.measurements import Attempt, Context, LossCall
+    from probes.measurements import Context
+    from probes.records.forward import Attempt, LossCall
 
 SLACK = 1e-4  # rounding of probabilities in half precision
 

@@ -10,7 +10,8 @@ from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.results import Finding
 
 if TYPE_CHECKING:
-    from probes.measurements import Context, Scan
+    from probes.measurements import Context
+    from probes.records.data import Scan
 
 SHARE = 0.01  # of the split; well-kept image benchmarks hold fewer exact duplicates across splits
 DUPLICATES = 2.0  # tolerated share in units of the share of training samples that have a twin within train

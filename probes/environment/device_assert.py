@@ -10,6 +10,7 @@ DOC = ProbeDoc(
     stage=Stage.SMOKE,
     summary="An assertion failed on the device, most often a label or an index out of range.",
     why="The device reports it late and at the wrong line, and the process cannot use the device afterwards.",
-    fix="Run with --device cpu: the same fault then names its true line. Check labels and indices against the number of classes or embeddings.",
+    fix="Run with --device cpu: the same fault then names its true line. "
+    "Check labels and indices against the number of classes or embeddings.",
     judged_by="worker",
 )

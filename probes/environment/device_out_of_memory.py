@@ -10,6 +10,7 @@ DOC = ProbeDoc(
     stage=Stage.SMOKE,
     summary="The device ran out of memory.",
     why="The training cannot take a single step with this batch size and model on this device.",
-    fix="Use a smaller batch (with gradient accumulation to keep its effective size), mixed precision, or activation checkpointing.",
+    fix="Use a smaller batch (with gradient accumulation to keep its effective size), mixed precision, or "
+    "activation checkpointing.",
     judged_by="worker",
 )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from probes.api import ProbeDoc, Stage
-from probes.results import Finding
+from probes.api import Findings, ProbeDoc, Stage
 
 if TYPE_CHECKING:
     from probes.measurements import Context
@@ -21,7 +19,7 @@ DOC = ProbeDoc(
 )
 
 
-def run(ctx: Context) -> Iterator[Finding]:
+def run(ctx: Context) -> Findings:
     """Builds the pipeline, then tries it; a failure that no other name explains is this one."""
     pipeline = ctx.pipeline
     failure = ctx.attempt().failure

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from probes.api import Inconclusive, ProbeDoc, Stage
+from probes.api import Findings, Inconclusive, ProbeDoc, Stage
 from probes.learning._curves import curves
-from probes.results import Finding, Grade
+from probes.results import Grade
 
 if TYPE_CHECKING:
     from probes.measurements import Context
@@ -27,21 +26,21 @@ DOC = ProbeDoc(
 FAILED_SHARE = 0.5  # of the way from chance to the threshold: below it is a failure, above a near miss
 
 
-def run(ctx: Context) -> Iterator[Finding]:
+def run(ctx: Context) -> Findings:
     reference = ctx.reference()
     trace = reference.trace
     last = trace.points[-1]
     score = last.val_score or 0.0
     if score >= reference.threshold:
-        return f"{score:.1%} on {reference.source} after {trace.steps} steps"
+        return f"{score:.1%} after {trace.steps} steps ({reference.source})"
     chance = trace.chance or 0.0
     if score > chance + FAILED_SHARE * (reference.threshold - chance):
         raise Inconclusive(
-            f"{score:.1%} on {reference.source} after {trace.steps} steps, where {reference.threshold:.0%} is expected"
+            f"{score:.1%} after {trace.steps} steps, where {reference.threshold:.0%} is expected ({reference.source})"
         )
     yield DOC.finding(
-        "{accuracy:.1%} on {source} after {steps} steps, where {threshold:.0%} is expected and guessing gives "
-        "{chance:.1%}.",
+        "{accuracy:.1%} after {steps} steps, where {threshold:.0%} is expected and guessing gives {chance:.1%} "
+        "({source}).",
         accuracy=score,
         source=reference.source,
         steps=trace.steps,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from probes.api import Inconclusive, ProbeDoc, Skip, Stage
+from probes.api import Findings, Inconclusive, ProbeDoc, Skip, Stage
 from probes.learning._curves import curves
-from probes.results import Finding, Grade
+from probes.results import Grade
 
 if TYPE_CHECKING:
     from probes.measurements import Context
@@ -24,11 +23,12 @@ DOC = ProbeDoc(
     fix="Compare a few training and validation samples and their labels side by side, as the model gets them.",
 )
 
-CLEARLY_LEARNED = 0.5  # share of the way on training samples, below which validation may simply lag behind
+CLEARLY_LEARNED = 0.15  # share of the way on training samples, below which validation may simply lag behind
 ENOUGH = 100  # validation samples, below which chance and a weak model cannot be told apart
+PER_CLASS = 20  # training samples of each class, below which a healthy model may learn them by heart first
 
 
-def run(ctx: Context) -> Iterator[Finding]:
+def run(ctx: Context) -> Findings:
     trace = ctx.subset()
     last = trace.points[-1]
     if not trace.val_samples:
@@ -41,6 +41,10 @@ def run(ctx: Context) -> Iterator[Finding]:
         raise Skip("the training samples were not learned either")
     if trace.val_samples < ENOUGH:
         raise Inconclusive(f"only {trace.val_samples} validation samples")
+    if trace.trained_on is not None and trace.classes and trace.trained_on < PER_CLASS * trace.classes:
+        raise Inconclusive(
+            f"{trace.trained_on} training samples of {trace.classes} classes may be too few to generalise"
+        )
     if (trace.share or 0.0) < CLEARLY_LEARNED:
         raise Inconclusive("the training samples are only partly learned after these steps, and validation lags behind")
     yield DOC.finding(

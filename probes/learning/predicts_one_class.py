@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from probes.api import ProbeDoc, Skip, Stage
-from probes.results import Finding, Grade, Severity
+from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.results import Grade, Severity
 
 if TYPE_CHECKING:
     from probes.measurements import Context
@@ -27,7 +26,7 @@ COLLAPSED = 0.98  # share of predictions on one class
 MARGIN = 0.1  # above the share that this class really has, or the prediction may simply be right
 
 
-def run(ctx: Context) -> Iterator[Finding]:
+def run(ctx: Context) -> Findings:
     trace = ctx.subset()
     if trace.predicted_share is None or trace.chance is None:
         raise Skip("the task has no classes")

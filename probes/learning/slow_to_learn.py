@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from probes.api import ProbeDoc, Stage
-from probes.results import Finding, Grade, Severity
+from probes.api import Findings, ProbeDoc, Stage
+from probes.results import Grade, Severity
 
 if TYPE_CHECKING:
     from probes.measurements import Context
@@ -25,7 +24,7 @@ DOC = ProbeDoc(
 )
 
 
-def run(ctx: Context) -> Iterator[Finding]:
+def run(ctx: Context) -> Findings:
     trace = ctx.subset()
     if trace.outcome != "slow":
         return "" if trace.share is None else f"{trace.share:.0%} of the way from guessing to the floor"

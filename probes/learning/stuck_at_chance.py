@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from probes.api import Inconclusive, ProbeDoc, Stage
+from probes.api import Findings, Inconclusive, ProbeDoc, Stage
 from probes.learning._curves import curves
-from probes.results import Finding, Grade
+from probes.results import Grade
 
 if TYPE_CHECKING:
     from probes.measurements import Context
@@ -19,15 +18,15 @@ DOC = ProbeDoc(
     symptom=True,
     grade=Grade.SUSPECTED,
     summary="After a short training the model is still no better than guessing.",
-    why="A pipeline that learns leaves chance within a few hundred steps, on a tenth of the data too. One that does not "
-    "will usually spend its long run there.",
+    why="A pipeline that learns leaves chance within a few hundred steps, on a tenth of the data too. One that does "
+    "not will usually spend its long run there.",
     fix="See the causes that were found with it. If there are none, compare the samples with their labels, and try "
     "other learning rates.",
     consequences=("predicts-one-class", "slow-to-learn"),
 )
 
 
-def run(ctx: Context) -> Iterator[Finding]:
+def run(ctx: Context) -> Findings:
     trace = ctx.subset()
     first, last = trace.points[0], trace.points[-1]
     if trace.outcome == "unknown":

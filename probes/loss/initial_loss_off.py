@@ -9,7 +9,8 @@ from probes.class_scores import PICKS_ONE, calls, has_tied_head, mean_loss
 from probes.results import Number, Severity
 
 if TYPE_CHECKING:
-    from probes.measurements import Context, LossCall
+    from probes.measurements import Context
+    from probes.records.forward import LossCall
 
 DOC = ProbeDoc(
     code="LOS404",

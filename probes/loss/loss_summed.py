@@ -9,7 +9,8 @@ from probes.class_scores import NON_NEGATIVE, PICKS_ONE, mean_loss, ran
 from probes.results import Number, Severity
 
 if TYPE_CHECKING:
-    from probes.measurements import Attempt, Context
+    from probes.measurements import Context
+    from probes.records.forward import Attempt
 
 DOC = ProbeDoc(
     code="LOS405",

@@ -11,7 +11,8 @@ from probes.results import Severity
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from probes.measurements import Context, LossCall
+    from probes.measurements import Context
+    from probes.records.forward import LossCall
 
 DOC = ProbeDoc(
     code="LOS408",

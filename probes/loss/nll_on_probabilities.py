@@ -10,7 +10,8 @@ from probes.measurements import placed
 from probes.results import Number
 
 if TYPE_CHECKING:
-    from probes.measurements import Context, LossCall
+    from probes.measurements import Context
+    from probes.records.forward import LossCall
 
 DOC = ProbeDoc(
     code="LOS406",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from probes.api import Findings, ProbeDoc, Skip, Stage
 
 if TYPE_CHECKING:
-    from probes.measurements import Attempt, Context, LossCall
+    from probes.measurements import Context
+    from probes.records.forward import Attempt, LossCall
 
 DOC = ProbeDoc(
     code="LOS409",

@@ -10,7 +10,8 @@ from probes.results import Severity
 if TYPE_CHECKING:
     from typing import Any
 
-    from probes.measurements import Context, ModuleRecord
+    from probes.measurements import Context
+    from probes.records.forward import ModuleRecord
 
 DOC = ProbeDoc(
     code="MOD220",

@@ -10,7 +10,8 @@ from probes.measurements import placed
 from probes.results import Number
 
 if TYPE_CHECKING:
-    from probes.measurements import ActivationRecord, Context
+    from probes.measurements import Context
+    from probes.records.inspection import ActivationRecord
 
 DOC = ProbeDoc(
     code="MOD214",

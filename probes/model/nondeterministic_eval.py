@@ -9,7 +9,8 @@ from probes.measurements import placed
 from probes.results import Number, Severity
 
 if TYPE_CHECKING:
-    from probes.measurements import Context, RandomCall
+    from probes.measurements import Context
+    from probes.records.inspection import RandomCall
 
 DOC = ProbeDoc(
     code="MOD211",

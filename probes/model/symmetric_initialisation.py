@@ -8,7 +8,8 @@ from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.results import Table
 
 if TYPE_CHECKING:
-    from probes.measurements import Context, ParameterRecord
+    from probes.measurements import Context
+    from probes.records.updates import ParameterRecord
 
 DOC = ProbeDoc(
     code="MOD218",

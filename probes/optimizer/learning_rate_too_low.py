@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from probes.api import Inconclusive, ProbeDoc, Skip, Stage
-from probes.learning._curves import failed, learned_of, proof, shares
-from probes.results import Finding, Grade
+from probes.api import Findings, Inconclusive, ProbeDoc, Stage
+from probes.learning._curves import proof
+from probes.learning._repairs import LEARNING_FAILURES, SENTENCE, figures, nothing_repairs, repairing_arm
 
 if TYPE_CHECKING:
     from probes.measurements import Context
@@ -20,52 +19,33 @@ DOC = ProbeDoc(
     summary="The learning rate is too low: with a larger one the same pipeline learns.",
     why="Each step moves the weights so little that the run would end before the model leaves chance.",
     fix="Use the learning rate that learned; a learning-rate range test finds the largest that is stable.",
-    consequences=(
-        "stuck-at-chance",
-        "predicts-one-class",
-        "slow-to-learn",
-        "cannot-overfit",
-        "fails-on-reference-data",
-    ),
+    consequences=LEARNING_FAILURES,
     before="torch.optim.SGD(model.parameters(), lr=1e-6)",
     after="torch.optim.SGD(model.parameters(), lr=1e-2)",
 )
 
 
-def run(ctx: Context) -> Iterator[Finding]:
+def run(ctx: Context) -> Findings:
     ablation = ctx.ablation("lr")
-    arm = ablation.repairing
-    if not ablation.arms:
-        raise Skip("the unchanged pipeline learns in a short training, so there is nothing to repair")
+    arm = repairing_arm(ablation)
     if arm is None:
-        if any("learns" in a.outcomes for a in ablation.arms):
-            raise Inconclusive(f"only some seeds learn ({shares(ablation.arms)})")
-        return f"it does not learn with other values either ({shares(ablation.arms)}; {ablation.steps} steps)"
+        return nothing_repairs(ablation)
     if arm.factors["lr"] < 1:
         return f"it learns with {arm.label}, so the rate is not too low"
+    planned = len(ctx.learning_rates()) / max(1, ablation.steps)
+    if arm.factors["lr"] <= planned:  # progress goes with lr x steps: the full run may well get there by itself
+        raise Inconclusive(
+            f"it learns within {ablation.steps} steps at {arm.label}, and the planned run has {planned:.0f} times as "
+            "many steps to get there at its own rate"
+        )
     now = max(ctx.learning_rates())
-    trace, control = arm.traces[0], ablation.control.traces[0]
     yield DOC.finding(
-        "With learning rate {now:.3g}, as configured, {control_failed} of {control_seeds} seeds did not learn in {steps} "
-        "steps; with {change} {learned} did.",
+        "With learning rate {now:.3g}, " + SENTENCE,
         now=now,
-        change=arm.label,
-        control_failed=failed(ablation.control),
-        control_seeds=len(ablation.control.outcomes),
-        steps=ablation.steps,
-        learned=learned_of(arm),
-        repaired_seeds=sum(outcome == "learns" for outcome in arm.outcomes),
-        seeds=ablation.seeds,
-        grade=str(Grade.PROVED if ablation.proved else Grade.SUSPECTED),
-        loss_first=control.points[0].train_loss,
-        loss_last=control.points[-1].train_loss,
-        loss_repaired=trace.points[-1].train_loss,
-        accuracy=control.points[-1].val_score,
-        accuracy_repaired=trace.points[-1].val_score,
-        chance=control.chance,
         before=f"lr={now:.3g}",
         after=f"lr={now * arm.factors['lr']:.3g}",
         where=ctx.optimizer_at(),
         evidence=proof(ablation),
+        **figures(ablation, arm),
     )
     return ""

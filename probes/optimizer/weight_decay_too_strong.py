@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from probes.api import Inconclusive, ProbeDoc, Skip, Stage
-from probes.learning._curves import failed, learned_of, proof, shares
-from probes.results import Finding, Grade
+from probes.api import Findings, ProbeDoc, Stage
+from probes.learning._curves import proof
+from probes.learning._repairs import LEARNING_FAILURES, SENTENCE, figures, nothing_repairs, repairing_arm
 
 if TYPE_CHECKING:
     from probes.measurements import Context
@@ -23,50 +22,27 @@ DOC = ProbeDoc(
         "outputs shrink to a constant and the loss stays at chance."
     ),
     fix="Use the mildest weight decay that learned; 1e-4 to 5e-4 with SGD and 0.01 to 0.1 with AdamW are usual.",
-    consequences=(
-        "stuck-at-chance",
-        "predicts-one-class",
-        "slow-to-learn",
-        "cannot-overfit",
-        "fails-on-reference-data",
-    ),
+    consequences=LEARNING_FAILURES,
     before="torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=0.5)",
     after="torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=5e-4)",
 )
 
 
-def run(ctx: Context) -> Iterator[Finding]:
+def run(ctx: Context) -> Findings:
     ablation = ctx.ablation("weight-decay")
-    arm = ablation.repairing
-    if not ablation.arms:
-        raise Skip("the unchanged pipeline learns in a short training, so there is nothing to repair")
+    arm = repairing_arm(ablation)
     if arm is None:
-        if any("learns" in a.outcomes for a in ablation.arms):
-            raise Inconclusive(f"only some seeds learn ({shares(ablation.arms)})")
-        return f"it does not learn with other values either ({shares(ablation.arms)}; {ablation.steps} steps)"
-    now = max(float(group.get("weight_decay") or 0.0) for group in ctx.pipeline.optimizer.param_groups)
-    trace, control = arm.traces[0], ablation.control.traces[0]
+        return nothing_repairs(ablation)
+    optimizer = ctx.pipeline.optimizer
+    assert optimizer is not None, "without an optimizer there is no weight decay to turn"
+    now = max(float(group.get("weight_decay") or 0.0) for group in optimizer.param_groups)
     yield DOC.finding(
-        "With weight decay {now:.3g}, as configured, {control_failed} of {control_seeds} seeds did not learn in {steps} "
-        "steps; with {change} {learned} did.",
+        "With weight decay {now:.3g}, " + SENTENCE,
         now=now,
-        change=arm.label,
-        control_failed=failed(ablation.control),
-        control_seeds=len(ablation.control.outcomes),
-        steps=ablation.steps,
-        learned=learned_of(arm),
-        repaired_seeds=sum(outcome == "learns" for outcome in arm.outcomes),
-        seeds=ablation.seeds,
-        grade=str(Grade.PROVED if ablation.proved else Grade.SUSPECTED),
-        loss_first=control.points[0].train_loss,
-        loss_last=control.points[-1].train_loss,
-        loss_repaired=trace.points[-1].train_loss,
-        accuracy=control.points[-1].val_score,
-        accuracy_repaired=trace.points[-1].val_score,
-        chance=control.chance,
         before=f"weight_decay={now:.3g}",
         after=f"weight_decay={now * arm.factors['weight_decay']:.3g}",
         where=ctx.optimizer_at(),
         evidence=proof(ablation),
+        **figures(ablation, arm),
     )
     return ""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from probes.api import Inconclusive, ProbeDoc, Skip, Stage
-from probes.learning._curves import failed, learned_of, proof
-from probes.results import Evidence, Finding, Grade, Table, Where
+from probes.api import Findings, ProbeDoc, Stage
+from probes.learning._curves import proof
+from probes.learning._repairs import LEARNING_FAILURES, SENTENCE, figures, nothing_repairs, repairing_arm
+from probes.results import Evidence, Scalar, Table, Where
 
 if TYPE_CHECKING:
-    from probes.measurements import Ablation, Arm, Context, DropoutSite
+    from probes.measurements import Context
+    from probes.records.trials import Ablation, Arm, DropoutSite
 
 DOC = ProbeDoc(
     code="REG701",
@@ -23,7 +25,7 @@ DOC = ProbeDoc(
     "gradient's noise then exceeds its signal, and the loss stays where it began. The same network learns as soon as "
     "the noise is turned down.",
     fix="Lower the dropout to the mildest value that learned, and raise it again only against measured overfitting.",
-    consequences=("stuck-at-chance", "predicts-one-class", "slow-to-learn", "cannot-overfit", "fails-on-reference-data"),
+    consequences=LEARNING_FAILURES,
     before="nn.Dropout(0.5)",
     after="nn.Dropout(0.25)",
     takeaways=(
@@ -44,43 +46,21 @@ DOC = ProbeDoc(
 )
 
 
-def run(ctx: Context) -> Iterator[Finding]:
+def run(ctx: Context) -> Findings:
     ablation = ctx.ablation("dropout")
     sites = ctx.dropout_sites()
-    arm = ablation.repairing
-    if not ablation.arms:
-        raise Skip("the unchanged pipeline learns in a short training, so there is nothing to repair")
+    arm = repairing_arm(ablation)
     if arm is None:
-        learners = [a for a in ablation.arms if "learns" in a.outcomes]
-        if learners:
-            raise Inconclusive(f"only some seeds learn with {learners[0].label} ({learned_of(learners[0])})")
-        tried = ", ".join(a.label for a in ablation.arms)
-        return f"it does not learn without it either ({tried}, {ablation.steps} steps)"
-    grade = Grade.PROVED if ablation.proved else Grade.SUSPECTED
-    ps = {site.key: site.p for site in sites}
-    trace, control = arm.traces[0], ablation.control.traces[0]
+        return nothing_repairs(ablation)
+    values: dict[str, Any] = {f"{group.replace(' ', '_')}_p": p for group, p in largest_p(sites).items()}
     yield DOC.finding(
-        "As configured (dropout {dropout}) {control_failed} of {control_seeds} seeds did not learn in {steps} steps; "
-        "with {change} {learned} did.",
-        dropout=" and ".join(f"{p:g}" for p in sorted(set(ps.values()))),
-        control_failed=failed(ablation.control),
-        control_seeds=len(ablation.control.outcomes),
-        steps=ablation.steps,
-        change=arm.label,
-        learned=learned_of(arm),
-        repaired_seeds=sum(outcome == "learns" for outcome in arm.outcomes),
-        seeds=ablation.seeds,
-        grade=str(grade),
-        loss_first=control.points[0].train_loss,
-        loss_last=control.points[-1].train_loss,
-        loss_repaired=trace.points[-1].train_loss,
-        accuracy=control.points[-1].val_score,
-        accuracy_repaired=trace.points[-1].val_score,
-        chance=control.chance,
-        **{f"{group.replace(' ', '_')}_p": p for group, p in largest_p(sites).items()},
-        **fix_values(arm, sites),
+        "With dropout {dropout}, " + SENTENCE,
+        dropout=" and ".join(f"{p:g}" for p in sorted({site.p for site in sites})),
         where=places(sites, arm),
         evidence=[*proof(ablation), *measured(ablation)],
+        **values,
+        **fix_values(arm, sites),
+        **figures(ablation, arm),
     )
     return ""
 
@@ -92,7 +72,7 @@ def largest_p(sites: Sequence[DropoutSite]) -> dict[str, float]:
     return found
 
 
-def fix_values(arm: Arm, sites: Sequence[DropoutSite]) -> dict[str, str]:
+def fix_values(arm: Arm, sites: Sequence[DropoutSite]) -> dict[str, Any]:
     """The lines as they are and as they should be: only sites that the repairing change touches."""
     before, after = [], []
     for site in sites:
@@ -120,7 +100,9 @@ def places(sites: Sequence[DropoutSite], arm: Arm) -> list[Where]:
 
 def measured(ablation: Ablation) -> list[Evidence]:
     """Figures of the mechanism, taken in the trials themselves."""
-    rows = [[arm.label, arm.signal] for arm in (ablation.control, *ablation.arms) if arm.signal is not None]
+    rows: list[list[Scalar]] = [
+        [arm.label, arm.signal] for arm in (ablation.control, *ablation.arms) if arm.signal is not None
+    ]
     if not rows:
         return []
     title = "Measured at the start of training: how well the gradients of two passes over the same batch agree"

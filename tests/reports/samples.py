@@ -54,17 +54,28 @@ DOCS = {
         fix="",
         symptom=True,
     ),
+    "weight-decay-too-strong": ProbeDoc(
+        code="OPT623",
+        name="weight-decay-too-strong",
+        stage=Stage.SUBSET,
+        summary="Weight decay is so strong that the model does not learn.",
+        why="",
+        fix="",
+        experiment=True,
+    ),
 }
 
 BEFORE = "self.head = nn.Sequential(\n    nn.Linear(256, 512),\n    nn.Dropout(0.5),\n)"
 AFTER = "self.head = nn.Sequential(\n    nn.Linear(256, 512),\n    nn.Dropout(0.2),\n)"
 
+CLASS_NAMES = [f"class {n}" for n in range(200)]
 ENVIRONMENT = {"python": "3.11.9", "torch": "2.9.0", "device": "cpu", "threads": 2, "peak_memory_bytes": 1_234_567_890}
 PIPELINE: dict[str, Any] = {
     "task": "classification",
     "parameters": 731112,
     "trainable": 731112,
     "num_classes": 200,
+    "class_names": CLASS_NAMES,
     "batch_size": 64,
     "train_samples": 100_000,
     "val_samples": 10_000,
@@ -107,6 +118,11 @@ def arm(name: str, seed: int, end: float) -> Series:
 
 
 ARMS = (("as configured", 5.292), ("conv dropout only", 4.62), ("head dropout 0.2", 4.31), ("no dropout", 4.02))
+RIVALS = (
+    Because("labels-out-of-range", "200 classes, labels 0 to 199"),
+    Because("cannot-overfit", "loss 0.00 after 220 steps without dropout"),
+    Because("weight-decay-too-strong", "it does not learn with less of it either"),
+)
 WHERE = tuple(Where("models.py", line, "nn.Dropout(0.5)") for line in (41, 44, 47))
 
 CAUSE = Cause(
@@ -114,7 +130,14 @@ CAUSE = Cause(
     code="REG701",
     grade=Grade.PROVED,
     summary="Dropout of 0.5 three times in the head keeps the model at chance; with 0.2 it learns in 3 of 3 seeds.",
-    values={"head_p": 0.5, "repaired_seeds": 3, "accuracy": 0.0056, "chance": 0.005},
+    values={
+        "head_p": 0.5,
+        "repaired_seeds": 3,
+        "accuracy": 0.0056,
+        "chance": 0.005,
+        "change": "head dropout 0.2",
+        "learned": "3 of 3",
+    },
     where=WHERE,
     fix=Fix("Lower the three dropouts of the head from 0.5 to 0.2.", BEFORE, AFTER),
     evidence=(
@@ -179,7 +202,15 @@ def stuck() -> RunResults:
         verdict=Verdict.FAULTY,
         environment=ENVIRONMENT,
         pipeline=PIPELINE,
-        config={"seed": 0, "set": {"model.name": "deeper_wider", "data.batch_size": 64}},
+        config={
+            "seed": 0,
+            "set": ["model.name=deeper_wider", "data.batch_size=64"],
+            "device": "auto",
+            "budget": None,
+            "quiet": False,
+            "select": [],
+            "fail_on": "warning",
+        },
         diagnosis=Diagnosis(
             "The model learns as soon as the dropout of its head is weakened.",
             ("stuck-at-chance",),
@@ -190,6 +221,7 @@ def stuck() -> RunResults:
             (
                 Because("labels-unrelated-to-inputs", "the same data is learned without dropout"),
                 Because("capacity-too-small", "the same model memorises 128 samples"),
+                *RIVALS,
             ),
             tuple(Because(name, "needs a full training") for name in ("overfitting", "plateau")),
         ),
@@ -202,6 +234,7 @@ def stuck() -> RunResults:
             _result("ENV301", "cuda-graphs", "smoke", Status.SKIPPED, "no CUDA device"),
             _result("FIT902", "cannot-overfit", "overfit", Status.PASS, "loss 0.00 after 220 steps without dropout"),
             _result("FIT901", "stuck-at-chance", "subset", Status.FAIL, "", symptom),
+            _result("OPT623", "weight-decay-too-strong", "subset", Status.PASS, RIVALS[2].because),
         ),
         stages=(
             StageResult("data", Status.PASS, "train 100,000 / val 10,000", 2.4),
@@ -233,7 +266,7 @@ def healthy() -> RunResults:
         target="digits.py:pipeline",
         reproduce="diagnose run digits.py:pipeline --seed 0",
         verdict=Verdict.HEALTHY,
-        pipeline={**PIPELINE, "num_classes": 10, "epochs": 10, "warnings": []},
+        pipeline={**PIPELINE, "num_classes": 10, "class_names": [], "epochs": 10, "warnings": []},
         diagnosis=Diagnosis("The pipeline learns.", ruled_out=base.diagnosis.ruled_out[:1]),
         results=base.results[:2] + PASSES,
         stages=tuple(
@@ -332,7 +365,11 @@ def hostile() -> RunResults:
         pipeline={HOSTILE: HOSTILE, "warnings": [HOSTILE], "class_names": [HOSTILE, "b"]},
         config={HOSTILE: {HOSTILE: [HOSTILE]}},
         diagnosis=Diagnosis(HOSTILE, (HOSTILE,), (cause, cause), because, because),
-        results=(Result(HOSTILE, HOSTILE, HOSTILE, Status.FAIL, HOSTILE, (finding,)),),
+        results=(
+            Result(HOSTILE, HOSTILE, HOSTILE, Status.FAIL, HOSTILE, (finding,)),
+            Result(HOSTILE, f"{HOSTILE} 2", HOSTILE, Status.PASS, HOSTILE),
+            Result(HOSTILE, f"{HOSTILE} 3", HOSTILE, Status.SKIPPED, HOSTILE),
+        ),
         stages=(StageResult(HOSTILE, Status.FAIL, HOSTILE, float("nan")),),
         training=Training(
             ({"epoch": 1, "val_loss": float("nan"), HOSTILE: HOSTILE},),

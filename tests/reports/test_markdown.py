@@ -12,10 +12,11 @@ import samples
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from diagnose.config import Config
 from probes.results import Because, Diagnosis, Expected, Result, Status, Training, Verdict
 from reports.compare import build_comparison
 from reports.markdown import render_markdown
-from reports.markup import cell, code, diff, fence, inline
+from reports.markup import cell, code, diff, diff_lines, fence, inline
 from reports.view import build_view
 
 CASES = ("stuck", "healthy", "inconclusive", "crashed")
@@ -106,8 +107,83 @@ def test_what_was_not_decided_is_never_shown_as_passed() -> None:
         lines = [line for line in text.splitlines() if name in line]
         assert lines
         assert not any(word in line for line in lines for word in ("*not found*", "passed"))
-    details = text[text.index("<details>") : text.index("</details>")]
-    assert "cannot-overfit" not in details
+    folded = re.findall(r"(?s)<details>.*?</details>", text)
+    assert folded
+    assert not any(name in part for part in folded for name in ("cannot-overfit", "dead-gradient"))
+
+
+def test_what_was_not_found_is_told_once_and_folded() -> None:
+    text = render_markdown(samples.stuck(), None)
+    folded = "".join(re.findall(r"(?s)<details>.*?</details>", text))
+    for name in ("split-overlap", "output-shape", "softmax-before-cross-entropy"):
+        assert name in folded
+        assert text.count(name) == 1
+
+
+def test_ruled_out_shows_the_rivals_and_counts_the_rest() -> None:
+    found = build_view(samples.stuck()).ruled_out
+    assert found is not None
+    assert [group.names for group in found.experiments][-1] == ("weight-decay-too-strong",)
+    assert [group.names for group in found.learned] == [("cannot-overfit",)]
+    assert [group.names for group in found.usual] == [("labels-out-of-range",)]
+    assert found.rest.startswith("6 more defects were looked for")
+
+
+def test_a_healthy_run_has_no_list_of_what_was_ruled_out_by_its_checks() -> None:
+    base = samples.healthy()
+    rows = (Because("labels-out-of-range", "200 classes, labels 0 to 199"),)
+    assert build_view(replace(base, diagnosis=Diagnosis("It learns.", ruled_out=rows))).ruled_out is None
+
+
+def test_the_configuration_shows_what_differs_from_the_defaults() -> None:
+    table = next(t for t in build_view(samples.stuck()).appendix.tables if t.title.startswith("Configuration"))
+    assert dict(table.rows) == {
+        "set": "model.name=deeper_wider, data.batch_size=64",
+        "fail_on": "warning",
+        "seed": "0",
+    }
+
+
+def test_the_defaults_of_the_configuration_are_known() -> None:
+    base = replace(samples.empty(), config=Config().to_dict())
+    (table,) = build_view(base).appendix.tables
+    assert dict(table.rows) == {"seed": "0"}
+
+
+def test_long_lists_are_cut() -> None:
+    table = next(t for t in build_view(samples.stuck()).appendix.tables if t.title == "Pipeline")
+    assert dict(table.rows)["class_names"].endswith("class 11, ... 188 more")
+
+
+def test_a_fix_names_each_place_once() -> None:
+    before, after = "nn.Dropout(0.5),  # models.py:41", "nn.Dropout(0.2),  # models.py:41"
+    assert diff_lines(before, after) == ["@@ models.py:41 @@", "- nn.Dropout(0.5),", "+ nn.Dropout(0.2),"]
+    assert diff_lines(before, "a") == [f"- {before}", "+ a"]
+
+
+def test_stages_without_a_reason_tell_their_figures() -> None:
+    facts = {stage.name: stage.fact for stage in build_view(samples.healthy()).stages}
+    assert facts["data"] == "train 100,000 / val 10,000, 10 classes"
+    assert facts["smoke"] == "731,112 parameters, Adam, lr 0.0003"
+    assert facts["train"] == "10 epochs, val accuracy 34.7 % to 93.9 %, val loss 1.871 to 0.269"
+    assert facts["evaluate"] == "accuracy 94.1 %, loss 0.231"
+
+
+def test_what_to_expect_is_what_the_experiment_measured() -> None:
+    cause = build_view(samples.stuck()).cause
+    assert cause is not None
+    assert cause.after_fix is not None
+    assert cause.after_fix.columns == ("step", "val loss, as configured", "val loss, after the fix")
+    (table,) = cause.curves
+    by_name = {row[0]: row for row in table.rows}
+    assert cause.after_fix.rows[-1][0] == "400"
+    for column, name in ((1, "as configured"), (2, "head dropout 0.2")):
+        assert by_name[name][-1].startswith(cause.after_fix.rows[-1][column])
+
+
+@pytest.mark.parametrize("text", ["78.7 % of", "3.1 s", "-0.3", "--download fetches it", "#3", "=> x"])
+def test_what_is_no_markup_is_not_escaped(text: str) -> None:
+    assert str(inline(text)).replace("&gt;", ">") == text
 
 
 def test_healthy_says_which_stages_ran() -> None:
@@ -115,6 +191,14 @@ def test_healthy_says_which_stages_ran() -> None:
     view = build_view(replace(base, stages=base.stages[:2]))
     assert view.headline == "No fault was found; these stages ran and passed: data, smoke."
     assert view.not_run == "Not part of this run: mnist, overfit, subset, train, evaluate."
+
+
+def test_a_healthy_run_says_once_that_no_fault_was_found() -> None:
+    base = samples.healthy()
+    diagnosis = Diagnosis("No fault was found in data and smoke. Worth a look: class-imbalance.")
+    view = build_view(replace(base, diagnosis=diagnosis, stages=base.stages[:2]))
+    assert view.summary == "Worth a look: class-imbalance."
+    assert view.steps[0].command == "diagnose run digits.py:pipeline --seed 0"
 
 
 def test_a_loss_that_became_nan_is_said_so() -> None:
@@ -144,13 +228,13 @@ def test_observed_beside_expected_at_the_key_epochs() -> None:
 def test_reasons_that_repeat_are_told_once() -> None:
     rows = tuple(Because(name, "no GPU") for name in ("a", "b", "c"))
     view = build_view(replace(samples.empty(), diagnosis=Diagnosis(not_checked=rows)))
-    assert [group.names for group in view.not_checked] == [("a", "b", "c")]
+    assert [group.names for group in view.not_checked.shown] == [("a", "b", "c")]
 
 
 def test_a_skipped_result_is_listed_as_not_checked() -> None:
     result = Result("X", "some-name", "smoke", Status.SKIPPED, "no CUDA device")
     view = build_view(replace(samples.empty(), results=(result,)))
-    assert view.not_checked[0].because == "skipped: no CUDA device"
+    assert view.not_checked.skipped[0].because == "skipped: no CUDA device"
 
 
 def test_hostile_text_stays_text() -> None:
@@ -158,7 +242,7 @@ def test_hostile_text_stays_text() -> None:
     tokens = flat(parse(text))
     kinds = {token.type for token in tokens}
     assert not kinds & {"link_open", "image", "html_inline", "s_open"}
-    assert not any("script" in token.content for token in tokens if token.type == "html_block")
+    assert not any("<script" in token.content for token in tokens if token.type == "html_block")
     assert "h" not in headings(text)
     assert "out" not in headings(text)
     assert "\x1b" not in text

@@ -1,0 +1,210 @@
+"""The short trainings of one pipeline: overfit, subset, the trials of an ablation, reference data; each made once.
+
+Not covered: the full training (``diagnose.training``), and how one trial runs (``diagnose.experiments.trial``).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from diagnose.batches import understand
+from diagnose.experiments import dropout, judge
+from diagnose.experiments.ablate import ablate
+from diagnose.experiments.material import Material
+from diagnose.experiments.reference import train_on_reference
+from diagnose.experiments.trial import (
+    AS_CONFIGURED,
+    Change,
+    Samples,
+    Setting,
+    StepProgress,
+    gradient_agreement,
+    run_trial,
+)
+from diagnose.experiments.yardsticks import yardsticks_of
+from diagnose.training.metrics import IGNORE_INDEX
+from diagnose.user_code import UserCodeError
+
+if TYPE_CHECKING:
+    from diagnose.context import MeasuringContext
+    from diagnose.pipeline import Pipeline
+    from probes.records.trials import Ablation, Reference, Trace
+
+OVERFIT_SAMPLES = 16  # a smaller first batch is joined by the second
+OVERFIT_STEPS = 300
+OVERFIT_MORE = 700  # further steps for a pipeline that is still getting better
+SUBSET_STEPS = 600
+MIN_CHANNELS_LAST_PIXELS = 256  # below, the layout makes no difference that is worth a conversion
+PROGRESS_SECONDS = 0.3  # between two reports of one training
+
+
+class ShortTrainings:
+    """``has_proof``: an ablation has proved a cause, so that its rivals are given less room."""
+
+    def __init__(self, ctx: MeasuringContext) -> None:
+        self._ctx = ctx
+        self.has_proof = False
+        self._ablation_steps = SUBSET_STEPS
+
+    @property
+    def seed(self) -> int:
+        """The run's seed; a trial's own lies a few above."""
+        return self._ctx.seed
+
+    def overfit(self) -> Trace:
+        """One or two batches without dropout and weight decay, looked at in train mode."""
+        return self._ctx.once("overfit", "overfitting a batch", self._overfit)
+
+    def _overfit(self) -> Trace:
+        self._ctx.need_data()
+        self._ctx.completed_attempt()
+        raws = self._ctx.raws()
+        enough = understand(raws[0]).size >= OVERFIT_SAMPLES
+        raws = raws[:1] if enough else raws[:2]
+        setting = self._setting(raws)
+        samples = Samples(lambda seed: _cycle(raws), raws, ())
+
+        def trial(steps: int) -> Trace:
+            return run_trial(
+                setting, samples, UNREGULARISED, self.seed, steps, name="without regularisation",
+                looks=max(12, steps // 25), look_mode="train", stop=judge.stop_when_memorised,
+                progress=self._reported("overfit without regularisation"),
+            )  # fmt: skip
+
+        first = trial(OVERFIT_STEPS)
+        if first.stopped != "steps" or not first.falling:
+            return first
+        return trial(OVERFIT_STEPS + OVERFIT_MORE)
+
+    def subset(self) -> Trace:
+        """The unchanged pipeline on a part of the data."""
+        return self.trial(AS_CONFIGURED, self.seed)
+
+    def trial(self, change: Change, seed: int, steps: int = SUBSET_STEPS) -> Trace:
+        """A short training on the subset, remembered by change, seed and steps."""
+
+        def train() -> Trace:
+            self._ctx.completed_attempt()
+            setting, samples = self._on_subset()
+            progress = self._reported(f"{change.label}, seed {seed}")
+            return run_trial(setting, samples, change, seed, steps, progress=progress)
+
+        return self._ctx.once(f"trial {change.key} {seed} {steps}", f"training {change.label}", train)
+
+    def ablation(self, knob: str) -> Ablation:
+        """One knob turned, from the mildest change; stops when it is decided. Raises Skip, UsageError."""
+
+        def turn() -> Ablation:
+            found = ablate(self._ctx, knob, self._ablation_steps)
+            if found.proved:  # the rivals get as many steps as the repair was given, not more
+                self.has_proof = True
+                self._ablation_steps = min(self._ablation_steps, found.steps)
+            return found
+
+        return self._ctx.once(f"ablation {knob}", f"the {knob} ablation", turn)
+
+    def comparison(self, knob: str, values: Sequence[str]) -> Ablation:
+        """Every arm over every seed; it stands in for the ablation of that knob from then on."""
+        return self._ctx.once(
+            f"ablation {knob}",
+            f"comparing values of {knob}",
+            lambda: ablate(self._ctx, knob, SUBSET_STEPS, values, every_arm=True),
+        )
+
+    def gradient_agreement(self, change: Change) -> float | None:
+        """Cosine from -1 to 1 between the gradients of two passes over one batch; None where it cannot be taken."""
+        setting, samples = self._on_subset()
+        return self._ctx.once(
+            f"agreement {change.key}",
+            "comparing gradients",
+            lambda: gradient_agreement(setting, samples, change, self.seed),
+        )
+
+    def reference(self) -> Reference:
+        """The pipeline on reference data. Raises Skip where its model cannot take them."""
+        return self._ctx.once(
+            "reference", "training on reference data", lambda: train_on_reference(self._ctx, self._reported)
+        )
+
+    def _on_subset(self) -> tuple[Setting, Samples]:
+        material = self._material()
+        samples = Samples(
+            material.batches, material.look_train, material.look_val, material.samples, material.steps_per_epoch
+        )
+        return self._setting(material.look_train), samples
+
+    def _material(self) -> Material:
+        self._ctx.need_data()
+        wanted = self._ctx.fraction
+        fraction = 0.1 if wanted is None else wanted
+        return self._ctx.once(
+            "material", "choosing samples", lambda: Material(self._ctx.pipeline, fraction, exact=wanted is not None)
+        )
+
+    def _setting(self, raws: Sequence[Any]) -> Setting:
+        """What the trials that look at ``raws`` share, with their yardsticks."""
+        ctx = self._ctx
+        return Setting(
+            build=ctx.fresh,
+            task=ctx.facts.task,
+            device=ctx.device,
+            channels_last=self.channels_last(),
+            yardsticks=yardsticks_of(raws, ctx.facts, ctx.attempt().loss_calls, self.ignore_index()),
+            learning_rates=ctx.learning_rates(),
+            ignore_index=self.ignore_index(),
+            deadline=ctx.deadline,
+        )
+
+    def ignore_index(self) -> int:
+        """The target value that the pipeline's loss leaves out."""
+        calls = self._ctx.attempt().loss_calls
+        return int(calls[0].options.get("ignore_index", IGNORE_INDEX)) if calls else IGNORE_INDEX
+
+    def channels_last(self) -> bool:
+        """Whether trainings may use the layout: a convolutional model on the CPU whose code accepts it."""
+        return self._ctx.once("channels_last", "choosing the memory layout", self._takes_channels_last)
+
+    def _takes_channels_last(self) -> bool:
+        ctx, pipeline = self._ctx, self._ctx.pipeline
+        image = next((x for x in ctx.batch().inputs if isinstance(x, torch.Tensor) and x.ndim == 4), None)
+        convolutional = any(isinstance(m, torch.nn.Conv2d) for m in pipeline.model.modules())
+        if ctx.device.type != "cpu" or not convolutional or image is None or pipeline.train_step:
+            return False
+        if image.shape[2] * image.shape[3] < MIN_CHANNELS_LAST_PIXELS or pipeline.compute_loss:
+            return False
+        with ctx.engine(channels_last=True) as engine:
+            try:
+                engine.step(ctx.raws()[0])
+            except UserCodeError:  # the user's forward needs contiguous tensors (view): keep their layout
+                return False
+        return True
+
+    def _reported(self, what: str) -> StepProgress:
+        last = [0.0]
+
+        def report(step: int, steps: int, loss: float) -> None:
+            if time.monotonic() - last[0] > PROGRESS_SECONDS or step == steps:
+                last[0] = time.monotonic()
+                self._ctx.progress(f"{what}: loss {loss:.3f}" if math.isfinite(loss) else what, step, steps)
+
+        return report
+
+
+def _unregularised(pipeline: Pipeline) -> Any:
+    for group in pipeline.optimizer.param_groups if pipeline.optimizer else ():
+        if "weight_decay" in group:
+            group["weight_decay"] = 0.0
+    return dropout.off(pipeline)
+
+
+UNREGULARISED = Change("unregularised", "no dropout, no weight decay", 0, _unregularised)
+
+
+def _cycle(raws: list[Any]) -> Iterator[Any]:
+    while True:
+        yield from raws

@@ -1,0 +1,145 @@
+"""What the first forward, loss and backward showed, and the outputs in eval mode.
+
+Not here: what happens inside the forward (``inspection``) and what the optimizer does (``updates``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from probes.results import Finding, Trace, Where
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from probes.api import ProbeDoc
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An exception of the user's code, under the catalogue ``name`` that its text allows (at least user-code-error).
+
+    ``phase``: "forward", "loss", "backward", "step", "train_step", "reading data" or "moving a batch to the device".
+    ``module`` is the path of the innermost module that was running, ``module_type`` its class, ``inputs`` the shapes
+    and dtypes it was given.
+    """
+
+    name: str
+    phase: str
+    type: str
+    message: str
+    frames: Sequence[Where]
+    module: str = ""
+    module_type: str = ""
+    inputs: Sequence[str] = ()
+
+    def finding(self, doc: ProbeDoc) -> Finding:
+        """The failure told under ``doc``, with the module that was running and the user's frames."""
+        lines = self.message.strip().splitlines()
+        module = f", in {self.module or 'the model'} ({self.module_type}) given {', '.join(self.inputs)}"
+        return doc.finding(
+            "{phase} raised {type}: {text}{module}",
+            phase=self.phase,
+            type=self.type,
+            text=lines[0] if lines else "(no message)",
+            module=module if self.module_type else "",
+            where=self.frames[-1:],
+            evidence=(Trace(self.type, self.message, tuple(self.frames)),),
+        )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The function of torch that put out a tensor. ``module``: path of the torch.nn module that called it, if any."""
+
+    function: str
+    module: str = ""
+    where: Sequence[Where] = ()
+
+
+@dataclass(frozen=True)
+class LossCall:
+    """One call of a known loss function while the user's loss was computed, however deep inside.
+
+    ``function`` is its name in ``torch.nn.functional`` (cross_entropy, nll_loss, binary_cross_entropy,
+    binary_cross_entropy_with_logits, mse_loss, l1_loss, smooth_l1_loss, huber_loss, kl_div, ...). ``input`` and
+    ``target`` are the tensors it was given, ``options`` its other arguments (weight, ignore_index, reduction,
+    label_smoothing, ...). ``where`` is the innermost frame of the user's code, if any. ``origin`` tells what put out
+    ``input``, views and copies aside, if that was an activation, a (log-)softmax or a linear layer.
+    """
+
+    function: str
+    input: Tensor
+    target: Tensor
+    options: Mapping[str, Any]
+    where: Sequence[Where] = ()
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True)
+class ModuleRecord:
+    """What one leaf module put out during the first forward in train mode (its last call)."""
+
+    path: str
+    type: str
+    shape: tuple[int, ...]
+    mean: float
+    std: float
+    finite: bool
+    requires_grad: bool
+    calls: int
+    zero_share: float
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The first forward, loss and backward of a fresh pipeline in train mode on the first training batch.
+
+    ``failure`` is None if all of it ran; otherwise what follows the failing phase is None. ``inputs`` are what the
+    model is given, by position or else by keyword (the target is among them where the model takes it). ``output`` is
+    the main output tensor (the logits), of shape (N, C, ...) or as the model gives it; ``target`` the batch's target.
+    ``loss`` is the value, ``loss_shape`` its shape, ``loss_has_graph`` whether it can be differentiated;
+    ``half_batch_loss`` is that of the batch's first half. ``modules`` are in order of execution. ``output_has_graph``:
+    whether the model's own output can be differentiated. ``unstable_logs``: where a log was taken of exactly a softmax
+    or sigmoid. ``broadcasts``: differences of something with a graph and something without, of shapes (N, 1) and (N,).
+    """
+
+    failure: Failure | None
+    inputs: Sequence[Any] = ()
+    output: Tensor | None = None
+    output_type: str = ""
+    target: Any = None
+    loss: float | None = None
+    loss_type: str = ""
+    loss_shape: tuple[int, ...] | None = None
+    loss_has_graph: bool | None = None
+    half_batch_loss: float | None = None
+    loss_calls: Sequence[LossCall] = ()
+    modules: Sequence[ModuleRecord] = ()
+    called_functions: Sequence[str] = ()
+    output_has_graph: bool | None = None
+    unstable_logs: Sequence[Origin] = ()
+    broadcasts: Sequence[LossCall] = ()
+
+    @property
+    def head(self) -> ModuleRecord | None:
+        """The last module that put out a tensor of the output's shape; most likely the one that made the output."""
+        shape = None if self.output is None else tuple(self.output.shape)
+        return next((record for record in reversed(self.modules) if record.shape == shape), None)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Outputs in eval mode, without gradient, over several training batches of the model as built.
+
+    ``output``: (M, C, ...) float tensor; ``again``: the first batch's output of a second forward, ``first`` that of
+    the first. ``target``: (M, ...) or None if it cannot be concatenated.
+    """
+
+    output: Tensor
+    target: Tensor | None
+    first: Tensor
+    again: Tensor
+    batches: int

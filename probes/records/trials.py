@@ -1,0 +1,121 @@
+"""Short trainings: their learning curves, and the comparisons made of them.
+
+Not here: the full training, whose rows are plain mappings (see ``Context.history``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from probes.results import Where
+
+
+@dataclass(frozen=True)
+class Point:
+    """A look at a training run after ``step`` steps: means over a fixed sample of each split, in eval mode.
+
+    ``lr``: the largest learning rate in force; ``seconds``: since the training began.
+    """
+
+    step: int
+    train_loss: float
+    train_score: float | None
+    val_loss: float | None = None
+    val_score: float | None = None
+    lr: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One short training.
+
+    ``losses`` are the training losses per step as the pipeline computes them; ``points`` looks in eval mode. ``floor``
+    is the lowest loss that the targets allow, ``constant`` the loss of the best constant prediction (chance), both
+    None if unknown for the task. ``chance`` is the score of always guessing the most common class; scores are
+    accuracies, or None for tasks without one. ``samples``/``val_samples`` say over how many a look goes. ``stopped``:
+    "learned", "memorised", "steps" or "nonfinite". ``share``: the part of the gap from ``constant`` to ``floor`` that
+    the last look had closed on training samples. ``outcome``: learns, slow (above chance, but hardly), stuck, nonfinite
+    or unknown; ``falling``: whether the loss still fell in its last third. ``predicted_share``: the share of look
+    samples that got the most common prediction (class tasks). ``trained_on``: different samples that the trial drew
+    from, in ``steps_per_epoch`` batches.
+    """
+
+    name: str
+    seed: int
+    steps: int
+    losses: Sequence[float]
+    points: Sequence[Point]
+    floor: float | None
+    constant: float | None
+    chance: float | None
+    samples: int
+    val_samples: int
+    classes: int | None
+    stopped: str
+    seconds: float
+    share: float | None = None
+    outcome: str = "unknown"
+    falling: bool = False
+    above_chance: bool | None = None
+    val_above_chance: bool | None = None
+    predicted_share: float | None = None
+    trained_on: int | None = None
+    steps_per_epoch: int | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A training of the user's model on reference data. ``source`` names the data; ``reason`` why it was impossible."""
+
+    source: str
+    trace: Trace
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One change over the seeds. ``outcomes``: learns, slow, stuck, nonfinite or unknown; ``shares``: the part of the
+    gap from chance to the floor that was closed; ``size`` orders changes, the mildest first; ``factors``: what the
+    change multiplies, by group; ``signal``: cosine between the gradients of two passes over the same batch at the start
+    (1: free of noise), or None."""
+
+    key: str
+    label: str
+    size: float
+    traces: Sequence[Trace]
+    outcomes: Sequence[str]
+    shares: Sequence[float | None]
+    factors: Mapping[str, float] = field(default_factory=dict)
+    signal: float | None = None
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A knob turned. ``repaired``: key of the mildest arm that learns in the majority of seeds, or None; ``proved``:
+    the control failed in the majority of seeds as well. Each arm was given at most ``steps`` steps."""
+
+    knob: str
+    control: Arm
+    arms: Sequence[Arm]
+    repaired: str | None
+    proved: bool
+    steps: int
+    seeds: int
+
+    @property
+    def repairing(self) -> Arm | None:
+        return next((arm for arm in self.arms if arm.key == self.repaired), None)
+
+
+@dataclass(frozen=True)
+class DropoutSite:
+    """One place that drops. ``group``: "feature maps" (the input has a spatial extent), "head" (vectors), "sequence",
+    "attention", "recurrent" or "drop-path"; ``key``: the module path, or file:line of a functional call."""
+
+    key: str
+    kind: str
+    p: float
+    group: str
+    where: Sequence[Where] = ()

@@ -1,0 +1,59 @@
+"""What the first optimisation steps did to the parameters, and which of them the optimizer holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from probes.results import Where
+
+
+@dataclass(frozen=True)
+class ParameterRecord:
+    """One parameter over the first updates. ``gradients``: norm per update, None where there was no gradient;
+    ``updates``: |dp| / |p| per update (|dp| where |p| is 0). ``identical_rows``: before the first and after the last
+    update, whether all rows of a matrix (or filters) are equal."""
+
+    name: str
+    shape: tuple[int, ...]
+    requires_grad: bool
+    optimized: bool
+    gradients: Sequence[float | None]
+    updates: Sequence[float]
+    identical_rows: tuple[bool, bool] = (False, False)
+
+
+@dataclass(frozen=True)
+class Updates:
+    """The first few optimisation steps of a fresh pipeline, exactly as the pipeline defines a step.
+
+    ``lrs`` holds the largest learning rate in force at each step. ``stepped`` counts calls of ``optimizer.step``.
+    ``uncleared`` counts steps whose gradient still held that of the step before; ``cleared`` steps whose gradient was
+    gone although backward had made one.
+    """
+
+    steps: int
+    losses: Sequence[float]
+    lrs: Sequence[float]
+    stepped: int
+    parameters: Sequence[ParameterRecord]
+    uncleared: int = 0
+    cleared: int = 0
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Which parameters the optimizer holds, by identity.
+
+    ``missing``: trainable but not optimised; ``stray``: shapes of optimised tensors that are not the model's;
+    ``frozen``: of the model, not trainable. ``trainable`` of the model's ``total`` tensors; ``optimized``: tensors that
+    the optimizer holds. ``where``: its construction.
+    """
+
+    missing: Sequence[str]
+    stray: Sequence[tuple[int, ...]]
+    frozen: Sequence[str]
+    trainable: int
+    total: int
+    optimized: int
+    where: Sequence[Where] = ()
