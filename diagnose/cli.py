@@ -57,9 +57,9 @@ def _ablate(flags: dict[str, Any]) -> None:
     raise typer.Exit(ablate(flags, argv=sys.argv[1:]))
 
 
-app.command("ablate", help="Turn one knob and compare: does it decide whether the model learns?", rich_help_panel="Runs")(
-    with_options(_ablate, ("knob", "values", *COMMON, "fraction"))
-)
+app.command(
+    "ablate", help="Turn one knob and compare: does it decide whether the model learns?", rich_help_panel="Runs"
+)(with_options(_ablate, ("knob", "values", *COMMON, "fraction")))
 
 
 @app.command(rich_help_panel="Runs", no_args_is_help=False)
@@ -100,7 +100,9 @@ def compare(
 
 
 @app.command(rich_help_panel="Help")
-def explain(name: Annotated[str, typer.Argument(help="A name such as dropout-too-strong, or a code such as REG701.")]) -> None:
+def explain(
+    name: Annotated[str, typer.Argument(help="A name such as dropout-too-strong, or a code such as REG701.")],
+) -> None:
     """What a finding means, why it matters and how to mend it."""
     from diagnose.explain import explain as print_explanation
 
@@ -144,7 +146,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 
@@ -161,7 +165,11 @@ def _told_by_click(error: Exception) -> list[str]:
     if not message or message.startswith("Usage:"):
         return []
     stop = "" if message.endswith((".", "?")) else "."
-    return [f"{command}: {message}{stop} See diagnose {command} --help." if command else f"{message}{stop} See diagnose --help."]
+    return [
+        f"{command}: {message}{stop} See diagnose {command} --help."
+        if command
+        else f"{message}{stop} See diagnose --help."
+    ]
 
 
 def _end_with_usage(problems: Sequence[str]) -> NoReturn:

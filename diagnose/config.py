@@ -23,9 +23,9 @@ __all__ = ["Config", "load_config", "parse_duration"]
 class Config:
     """Every field is JSON data. None, or an empty tuple, means that nothing was said.
 
-    ``set``: "scope.key=value". ``budget``, ``hang_after``: seconds. ``ignore``: names, codes or prefixes that hold today;
-    ``ignore_reasons``: the table {name, reason, until} of those that were given with one; ``ignore_expired``: names
-    whose ``until`` is past. ``origins``: field -> "flag" or "configuration".
+    ``set``: "scope.key=value". ``budget``, ``hang_after``: seconds. ``ignore``: names, codes or prefixes that hold
+    today; ``ignore_reasons``: the table {name, reason, until} of those that were given with one; ``ignore_expired``:
+    names whose ``until`` is past. ``origins``: field -> "flag" or "configuration".
     """
 
     target: str | None = None

@@ -308,6 +308,9 @@ class MeasuringContext:
     def overfit(self) -> Trace:
         return self.trainings.overfit()
 
+    def overfit_as_configured(self) -> Trace | None:
+        return self.trainings.overfit_as_configured()
+
     def subset(self) -> Trace:
         return self.trainings.subset()
 

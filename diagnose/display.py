@@ -69,7 +69,9 @@ class Progress(Quiet):
 
     def stage_done(self, stage: StageResult) -> None:
         self.close()
-        words = {Status.PASS: "passed", Status.FAIL: "FAILED", Status.CRASHED: "CRASHED"}.get(stage.status, str(stage.status))
+        words = {Status.PASS: "passed", Status.FAIL: "FAILED", Status.CRASHED: "CRASHED"}.get(
+            stage.status, str(stage.status)
+        )
         checks = f", {self._passed} checks clean" if self._passed else ""
         self._passed = 0
         if stage.status is Status.SKIPPED:

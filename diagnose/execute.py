@@ -15,12 +15,14 @@ from diagnose.config import Config, load_config
 from diagnose.display import make_display
 from diagnose.earlier import best_checkpoint, open_folder
 from diagnose.errors import ExitCode, UsageError
+from diagnose.isolation import OWN_PACKAGES
 from diagnose.plan import QUESTIONS, Plan, make_plan
 from diagnose.session import Session
 from diagnose.worker import interrupt_on_termination
 from probes.api import Stage
 from probes.results import RunResults, Severity, Verdict
 
+_OURS = Path(__file__).resolve().parent.parent
 ADVISORY = (Stage.MNIST,)  # by itself it decides nothing, unless it is what was asked for
 
 
@@ -32,7 +34,13 @@ def run_command(command: str, flags: Mapping[str, Any], *, argv: Sequence[str]) 
         return _print_plan(config, plan)
     if command == "evaluate" and config.checkpoint is None:
         config = _with_best_checkpoint(config)
-    results, folder = in_session(command, config, argv, lambda session: _stages(session, plan, config), plan=plan)
+    if config.in_process:
+        _refuse_shadowed_names(config)
+
+    def work(session: Session) -> None:
+        _stages(session, plan, config, needs_data=command in set(Stage) - {Stage.SMOKE})
+
+    results, folder = in_session(command, config, argv, work, plan=plan)
     return conclude(results, folder, config, command)
 
 
@@ -47,8 +55,25 @@ def _with_best_checkpoint(config: Config) -> Config:
     return config if path is None else replace(config, checkpoint=str(path))
 
 
-def _stages(session: Session, plan: Plan, config: Config) -> None:
-    if session.load(plan.stages[0]) and not config.quiet and len(plan.requested) > 1:
+def _refuse_shadowed_names(config: Config) -> None:
+    """In one process, ``probes`` can only be either ours or the user's."""
+    folders = {Path.cwd(), Path(str(config.target).rpartition(":")[0]).absolute().parent} - {_OURS}
+    for place in sorted(folder / name for folder in folders for name in OWN_PACKAGES):
+        if place.is_dir() or place.with_suffix(".py").is_file():
+            raise UsageError(
+                f"--in-process: the project has its own module {place.name!r}, and this process has loaded the tool's "
+                "package of that name. Leave --in-process out: in processes of their own both work."
+            )
+
+
+def _stages(session: Session, plan: Plan, config: Config, *, needs_data: bool) -> None:
+    loaded = session.load(plan.stages[0])
+    if loaded and needs_data and not session.has_data:
+        raise UsageError(
+            f"{plan.requested[0]} needs data, and none were given: define get_loaders() beside the model factory, or "
+            "give --data module:function, or a built-in name such as --data digits."
+        )
+    if loaded and not config.quiet and len(plan.requested) > 1:
         for line in plan_lines(plan, session.estimate()):
             print(line, file=sys.stderr)
     session.run(plan)
@@ -57,7 +82,7 @@ def _stages(session: Session, plan: Plan, config: Config) -> None:
 def in_session(
     command: str, config: Config, argv: Sequence[str], work: Callable[[Session], None], *, plan: Plan | None = None
 ) -> tuple[RunResults, Path]:
-    """Opens a run folder and a worker for ``work``; whatever ends it, the results are written and no process is left."""
+    """Opens a run folder and a worker for ``work``; whatever ends it, the results are written, no process is left."""
     interrupt_on_termination()
     folder = open_folder(_header(command, config, argv), config)
     display = make_display(quiet=config.quiet, verbose=config.verbose)

@@ -7,7 +7,8 @@ import re
 OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 DEVICE_ASSERT = re.compile(r"device-side assert|CUBLAS_STATUS|illegal memory access")
 DEVICES = re.compile(
-    r"on the same device|(weight|bias) is on \w+|Input type \((?:torch\.)?cuda[^)]*\) and weight type \((?!torch\.cuda|cuda)"
+    r"on the same device|(weight|bias) is on \w+"
+    r"|Input type \((?:torch\.)?cuda[^)]*\) and weight type \((?!torch\.cuda|cuda)"
     r"|Input type \((?!torch\.cuda|cuda)[^)]*\) and weight type \((?:torch\.)?cuda"
 )
 TARGET_RANGE = re.compile(r"Target -?\d+ is out of bounds|index -?\d+ is out of bounds for dimension \d+ with size")
@@ -25,15 +26,16 @@ TARGET_SHAPE = re.compile(
     r"|The size of tensor a \(\d+\) must match|Dimension out of range|weight tensor should be defined"
 )
 INPUT_TYPE = re.compile(
-    r"same dtype|expected scalar type|should be the same$|should be the same\b.*type|scalar types: Long, Int|not implemented for"
-    r"|mat1 and mat2 must have|Input type \(.*\) and (weight|bias) type"
+    r"same dtype|expected scalar type|should be the same$|should be the same\b.*type|scalar types: Long, Int"
+    r"|not implemented for|mat1 and mat2 must have|Input type \(.*\) and (weight|bias) type"
 )
 INPUT_SHAPE = re.compile(
-    r"shapes cannot be multiplied|expected input\[|to have \d+ channels|is invalid for input of size|size mismatch"
-    r"|must match the size of tensor|Expected \dD|Expected .*input|Given normalized_shape|input has inconsistent"
-    r"|input\.size\(-1\) must be equal|Kernel size can't be greater|Output size is too small|Calculated padded input size"
-    r"|weight of size|does not match|too many indices|running_mean should contain|embedding dimension|Dimension out of range"
-    r"|Sizes of tensors must match|view size is not compatible|expected sequence of length|Expected size for"
+    r"shapes cannot be multiplied|expected input\[|to have \d+ channels|is invalid for input of size"
+    r"|size mismatch|must match the size of tensor|Expected \dD|Expected .*input|Given normalized_shape"
+    r"|input has inconsistent|input\.size\(-1\) must be equal|Kernel size can't be greater"
+    r"|Output size is too small|Calculated padded input size|weight of size|does not match|too many indices"
+    r"|running_mean should contain|embedding dimension|Dimension out of range|Sizes of tensors must match"
+    r"|view size is not compatible|expected sequence of length|Expected size for"
 )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def run_probe(
     name: str, ctx: Context, emit: Callable[[Finding], None] = lambda finding: None, stage: str | None = None
 ) -> Result:
-    """``emit`` is given each finding as soon as it is made. ``stage`` is the stage it counts for (its own by default)."""
+    """``emit`` is given each finding as soon as it is made; ``stage``: what it counts for (its own by default)."""
     module = catalogue.module(name)
     doc: ProbeDoc = module.DOC
     started = time.monotonic()

@@ -101,7 +101,13 @@ class Runner:
             finding = crash_finding(error)
             doc = catalogue.doc(finding.name)
             result = Result(
-                doc.code, doc.name, step["stage"], Status.CRASHED, finding.message, (finding,), time.monotonic() - started
+                doc.code,
+                doc.name,
+                step["stage"],
+                Status.CRASHED,
+                finding.message,
+                (finding,),
+                time.monotonic() - started,
             )
             self.emit({"event": "result", "result": to_json(result)})
             self.emit({"event": "load-failed"})
@@ -139,7 +145,14 @@ class Runner:
             updates = ctx.updates()
             seconds = (time.monotonic() - started) / max(1, updates.steps)
             batches = batch_count(ctx.pipeline.train)
-            self.emit({"event": "estimate", "seconds_per_step": seconds, "steps_per_epoch": batches, "epochs": ctx.facts.epochs})
+            self.emit(
+                {
+                    "event": "estimate",
+                    "seconds_per_step": seconds,
+                    "steps_per_epoch": batches,
+                    "epochs": ctx.facts.epochs,
+                }
+            )
 
     def _do_pictures(self, step: dict[str, Any]) -> None:
         with _advisory(self.emit, "samples picture"):
@@ -223,7 +236,9 @@ def choose_device(wanted: str) -> str:
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError(f"--device {wanted}: torch sees no CUDA device here. Use --device cpu, or install a CUDA build.")
+        raise UsageError(
+            f"--device {wanted}: torch sees no CUDA device here. Use --device cpu, or install a CUDA build."
+        )
     try:
         device = torch.device(wanted)
     except RuntimeError:
@@ -231,4 +246,3 @@ def choose_device(wanted: str) -> str:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"--device {wanted}: there are {torch.cuda.device_count()} CUDA devices, counted from 0.")
     return wanted
-

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Protocol
 
 from diagnose.config import Config
@@ -103,8 +103,14 @@ class Session:
             self._died(death, "user-code-error", stage, 0.0)
         if self._loaded is None:
             crashed = self.results[-1] if self.results else None
-            self._load_failure = f"the pipeline could not be built ({crashed.name if crashed else 'no reason was given'})"
+            self._load_failure = (
+                f"the pipeline could not be built ({crashed.name if crashed else 'no reason was given'})"
+            )
         return self._loaded is not None
+
+    @property
+    def has_data(self) -> bool:
+        return self._loaded is not None and bool(self._loaded["has_data"])
 
     def estimate(self) -> dict[str, Any]:
         """Seconds per training step and sizes, for the plan; empty where the first step fails (a probe will say so)."""
@@ -126,17 +132,29 @@ class Session:
             done = self._stage(stage, plan)
             if done.status in {Status.FAIL, Status.CRASHED} and stage is not Stage.MNIST:
                 stopped = f"stage {stage} {'failed' if done.status is Status.FAIL else 'crashed'}"
+            if stage is Stage.SUBSET and done.status is Status.PASS:
+                self._acquit_reference()
+
+    def _acquit_reference(self) -> None:
+        """A pipeline that learns its own data need not learn ours: the reference finding becomes a note."""
+        for result in [r for r in self.results if r.name == DECISIVE[Stage.MNIST] and r.status is Status.FAIL]:
+            self.results.remove(result)
+            notes = tuple(replace(finding, severity=Severity.NOTE) for finding in result.findings)
+            reason = f"{result.reason} The pipeline learns its own data, so this is only a note."
+            self._keep(replace(result, status=Status.INCONCLUSIVE, reason=reason, findings=notes))
+            self.stages = [s for s in self.stages if s.name != Stage.MNIST]
+            self._stage_done(StageResult(str(Stage.MNIST), Status.INCONCLUSIVE, reason, result.seconds))
 
     def _stage(self, stage: Stage, plan: Plan) -> StageResult:
         started = time.monotonic()
         self.display.stage(str(stage), QUESTIONS[stage])
         assert self._loaded is not None
-        if stage in {Stage.DATA, Stage.MNIST, Stage.OVERFIT, Stage.SUBSET, Stage.TRAIN, Stage.EVALUATE}:
-            if not self._loaded["has_data"]:
-                return self._stage_done(StageResult(str(stage), Status.SKIPPED, "no data was given"))
+        if stage is not Stage.SMOKE and not self._loaded["has_data"]:
+            return self._stage_done(StageResult(str(stage), Status.SKIPPED, "no data was given"))
         cut = self._work(stage)
         for name in plan.probes[stage]:
-            if not any(r.name == name and r.stage == stage for r in self.results):  # the estimate may have met its crash
+            # The estimate may have met its crash.
+            if not any(r.name == name and r.stage == stage for r in self.results):
                 self._probe(name, stage)
         if self._needs_experiments(stage):
             for name in plan.experiments:
@@ -225,7 +243,12 @@ class Session:
         self.display.probe(name)
         started = time.monotonic()
         death = self._ask({"do": "probe", "name": name, "stage": str(stage)}, self._silence)
-        if death is not None and stage is Stage.DATA and self._culprit(death) == ENGINE and Stage.SMOKE in self._planned:
+        if (
+            death is not None
+            and stage is Stage.DATA
+            and self._culprit(death) == ENGINE
+            and Stage.SMOKE in self._planned
+        ):
             # The model died while the labels were compared with its outputs: smoke's finding, not that of the data.
             self._died(death, "user-code-error", Stage.SMOKE, time.monotonic() - started)
             self._probe(name, stage)
@@ -319,7 +342,9 @@ class Session:
 
     # -- the end ------------------------------------------------------------------------------------------------
 
-    def finish(self, requested: Sequence[str], *, interrupted: bool = False, advisory: Sequence[str] = ()) -> RunResults:
+    def finish(
+        self, requested: Sequence[str], *, interrupted: bool = False, advisory: Sequence[str] = ()
+    ) -> RunResults:
         """Diagnosis and verdict from all results; writes results.json and returns it."""
         found = diagnose(self.results, self.stages)
         outcome = Verdict.INTERRUPTED if interrupted else verdict(

@@ -71,7 +71,12 @@ class RunFolder:
     def _resumed(cls, path: Path, project: Path, header: Mapping[str, Any]) -> Self:
         earlier = read_header(path)
         kept: dict[str, Any] = {key: earlier[key] for key in ("run_id", "created") if key in earlier}
-        folder = cls(path.absolute(), project, {**earlier, **dict(header), **kept, "schema_version": SCHEMA_VERSION}, is_new=False)
+        folder = cls(
+            path.absolute(),
+            project,
+            {**earlier, **dict(header), **kept, "schema_version": SCHEMA_VERSION},
+            is_new=False,
+        )
         folder._write_json("run.json", folder.header)
         folder.append({"event": "header", **folder.header})
         return folder

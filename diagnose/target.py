@@ -90,8 +90,8 @@ class Source:
         """A complete, fresh pipeline under ``seed``; the caller's random state is left as it was.
 
         Each part is made right after seeding, so model and data of a seed do not depend on one another.
-        ``reuse_data``: take the loaders of this pipeline instead of making new ones. ``num_classes``: a model for so many
-        classes instead of its own, where ``takes_num_classes``.
+        ``reuse_data``: take the loaders of this pipeline instead of making new ones. ``num_classes``: a model for so
+        many classes instead of its own, where ``takes_num_classes``.
         """
         if self._first is not None:
             (made_for, first), self._first = self._first, None

@@ -78,7 +78,9 @@ class Worker:
         self._child: _Child | None = None
 
     def run(self, step: dict[str, Any], timeout: float, on_event: OnEvent) -> Death | None:
-        """Run one step; ``timeout`` is the longest silence in seconds: every event starts it anew. None means that the worker is fit for the next step.
+        """Run one step. None means that the worker is fit for the next one.
+
+        ``timeout`` is the longest silence in seconds: every event starts it anew.
 
         Every event of the worker is handed to ``on_event`` as it comes, also ``step-failed``: an exception that
         escaped the handler, which is the tool's fault. Anything raised here (KeyboardInterrupt) kills the worker first.

@@ -104,6 +104,9 @@ class Context(Protocol):
     def overfit(self) -> Trace:
         """One or two training batches, without dropout and weight decay; looks are in train mode."""
 
+    def overfit_as_configured(self) -> Trace | None:
+        """The same, with regularisation, for as many steps; None where there is no regularisation to compare."""
+
     def reference(self) -> Reference: ...
 
     def subset(self) -> Trace: ...

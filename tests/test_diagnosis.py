@@ -130,7 +130,7 @@ def test_two_repairing_experiments_prove_neither() -> None:
 
 def test_what_is_proved_comes_first_wherever_it_lies() -> None:
     given_results = [found("labels-out-of-range", grade="suspected"), found("zero-learning-rate", grade="proved")]
-    assert [cause.name for cause in diagnose(given_results, []).causes][0] == "zero-learning-rate"
+    assert diagnose(given_results, []).causes[0].name == "zero-learning-rate"
 
 
 @pytest.mark.parametrize("severity", [Severity.WARNING, Severity.NOTE])

@@ -34,5 +34,11 @@ def get_pipeline() -> diagnose.Pipeline:
     model = DigitNet()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
     return diagnose.Pipeline(
-        model, train, loaders["val"], nn.CrossEntropyLoss(), optimizer, num_classes=10, class_names=loaders["class_names"]
+        model,
+        train,
+        loaders["val"],
+        nn.CrossEntropyLoss(),
+        optimizer,
+        num_classes=10,
+        class_names=loaders["class_names"],
     )

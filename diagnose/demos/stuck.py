@@ -1,4 +1,4 @@
-"""A training that sits at chance: the loss stays at ln 200, yet architecture, data, gradients and optimizer look fine."""
+"""A training that sits at chance: the loss stays at ln 200, yet model, data, gradients and optimizer look fine."""
 
 import torch
 from torch import nn

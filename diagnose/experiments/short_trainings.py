@@ -60,26 +60,35 @@ class ShortTrainings:
         """One or two batches without dropout and weight decay, looked at in train mode."""
         return self._ctx.once("overfit", "overfitting a batch", self._overfit)
 
+    def overfit_as_configured(self) -> Trace | None:
+        """The same batch for as many steps with regularisation on, for comparison; None where there is none."""
+
+        def compare() -> Trace | None:
+            optimizer = self._ctx.pipeline.optimizer
+            decays = any(group.get("weight_decay") for group in optimizer.param_groups) if optimizer else False
+            if not decays and not self._ctx.dropout_sites():
+                return None
+            return self._memorise(AS_CONFIGURED, self.overfit().steps)
+
+        return self._ctx.once("overfit as configured", "overfitting a batch as configured", compare)
+
     def _overfit(self) -> Trace:
+        first = self._memorise(UNREGULARISED, OVERFIT_STEPS)
+        if first.stopped != "steps" or not first.falling:
+            return first
+        return self._memorise(UNREGULARISED, OVERFIT_STEPS + OVERFIT_MORE)
+
+    def _memorise(self, change: Change, steps: int) -> Trace:
         self._ctx.need_data()
         self._ctx.completed_attempt()
         raws = self._ctx.raws()
         enough = understand(raws[0]).size >= OVERFIT_SAMPLES
         raws = raws[:1] if enough else raws[:2]
-        setting = self._setting(raws)
         samples = Samples(lambda seed: _cycle(raws), raws, ())
-
-        def trial(steps: int) -> Trace:
-            return run_trial(
-                setting, samples, UNREGULARISED, self.seed, steps, name="without regularisation",
-                looks=max(12, steps // 25), look_mode="train", stop=judge.stop_when_memorised,
-                progress=self._reported("overfit without regularisation"),
-            )  # fmt: skip
-
-        first = trial(OVERFIT_STEPS)
-        if first.stopped != "steps" or not first.falling:
-            return first
-        return trial(OVERFIT_STEPS + OVERFIT_MORE)
+        return run_trial(
+            self._setting(raws), samples, change, self.seed, steps, looks=max(12, steps // 25), look_mode="train",
+            stop=judge.stop_when_memorised, progress=self._reported(f"overfit, {change.label}"),
+        )  # fmt: skip
 
     def subset(self) -> Trace:
         """The unchanged pipeline on a part of the data."""

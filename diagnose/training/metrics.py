@@ -103,42 +103,21 @@ def yardsticks(
 
     scale = float(batch) if options.get("reduction") == "sum" else 1.0
     if task in CLASS_TASKS and not targets.is_floating_point():
-        flat = targets.reshape(-1)
-        flat = flat[flat != int(options.get("ignore_index", IGNORE_INDEX))]
-        flat = flat[flat >= 0]
-        if not flat.numel():
-            return Yardsticks(classes=classes)
-        count = torch.bincount(flat).double()
-        size = max(classes or 0, len(count))
-        share = torch.zeros(size, dtype=torch.float64)
-        share[: len(count)] = count / count.sum()
-        if _looks_uniform(count, size):
-            share = torch.full((size,), 1 / size, dtype=torch.float64)
-        chance = float(share.max())
-        if function not in {"cross_entropy", "nll_loss"}:
-            return Yardsticks(chance=chance, classes=size)
-        weight = options.get("weight")
-        if isinstance(weight, torch.Tensor) and weight.numel() == size:
-            share = share * weight.detach().double().cpu()
-            share = share / share.sum()
-        smoothing = float(options.get("label_smoothing") or 0.0)
-        constant = _entropy((1 - smoothing) * share + smoothing / size)
-        floor = smoothing_floor(smoothing, size)
-        return Yardsticks(floor * scale, constant * scale, chance, size)
+        return _of_classes(targets, function, options, classes, scale)
     targets = targets.double()
     if function.startswith("binary_cross_entropy"):
         columns = targets.reshape(len(targets), -1).mean(0).clamp(0, 1)
-        constant = float(torch.stack([_binary_entropy(column) for column in columns]).mean())
-        floor = float(torch.stack([_binary_entropy(value) for value in targets.reshape(-1)[:4096].clamp(0, 1)]).mean())
-        pos_weight = options.get("pos_weight")
-        if pos_weight is not None or options.get("weight") is not None:
-            return Yardsticks(floor * scale, None, None, classes)
+        floor = float(_binary_entropy(targets.clamp(0, 1)).mean()) * scale
+        if options.get("pos_weight") is not None or options.get("weight") is not None:
+            return Yardsticks(floor, None, None, classes)
         chance = float(torch.maximum(columns, 1 - columns).mean())
-        return Yardsticks(floor * scale, constant * scale, chance, classes)
+        return Yardsticks(floor, float(_binary_entropy(columns).mean()) * scale, chance, classes)
     if task == "classification" and targets.ndim == 2 and function == "cross_entropy":  # soft targets
+        size = targets.shape[1]
+        scale = scale / size if options.get("reduction") == "sum" else 1.0  # summed over samples, not over elements
         share = targets.mean(0)
         floor = float((-(targets * targets.clamp_min(1e-12).log()).sum(1)).mean())
-        return Yardsticks(floor, _entropy(share), float(share.max()), targets.shape[1])
+        return Yardsticks(floor * scale, _entropy(share) * scale, float(share.max()), size)
     if function in {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}:
         columns = targets.reshape(len(targets), -1)
         center = columns.mean(0) if function == "mse_loss" else columns.median(0).values
@@ -146,6 +125,35 @@ def yardsticks(
         extra = {key: options[key] for key in ("beta", "delta") if options.get(key) is not None}
         return Yardsticks(0.0, float(loss(center.expand_as(columns), columns, **extra)) * scale, None, None)
     return Yardsticks(classes=classes)
+
+
+def _of_classes(
+    targets: Tensor, function: str, options: Mapping[str, Any], classes: int | None, scale: float
+) -> Yardsticks:
+    """For integer class labels of any shape."""
+    import torch
+
+    flat = targets.reshape(-1)
+    flat = flat[flat != int(options.get("ignore_index", IGNORE_INDEX))]
+    flat = flat[flat >= 0]
+    if not flat.numel():
+        return Yardsticks(classes=classes)
+    count = torch.bincount(flat).double()
+    size = max(classes or 0, len(count))
+    share = torch.zeros(size, dtype=torch.float64)
+    share[: len(count)] = count / count.sum()
+    if _looks_uniform(count, size):
+        share = torch.full((size,), 1 / size, dtype=torch.float64)
+    chance = float(share.max())
+    if function not in {"cross_entropy", "nll_loss"}:
+        return Yardsticks(chance=chance, classes=size)
+    weight = options.get("weight")
+    if isinstance(weight, torch.Tensor) and weight.numel() == size:
+        share = share * weight.detach().double().cpu()
+        share = share / share.sum()
+    smoothing = float(options.get("label_smoothing") or 0.0)
+    constant = _entropy((1 - smoothing) * share + smoothing / size)
+    return Yardsticks(smoothing_floor(smoothing, size) * scale, constant * scale, chance, size)
 
 
 def smoothing_floor(smoothing: float, classes: int) -> float:

@@ -59,7 +59,9 @@ class Engine:
     @property
     def has_loss(self) -> bool:
         """Whether the loss of a batch can be had without a step: not where it lives inside ``train_step`` only."""
-        return self.pipeline.loss is not None or self.pipeline.compute_loss is not None or self.pipeline.train_step is None
+        return (
+            self.pipeline.loss is not None or self.pipeline.compute_loss is not None or self.pipeline.train_step is None
+        )
 
     def close(self) -> None:
         self._hook.remove()
