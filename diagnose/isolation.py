@@ -14,6 +14,10 @@ in modules that import neither of them: ``diagnose.pipeline``, ``diagnose.batche
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -41,7 +45,27 @@ def hide_own_packages() -> None:
         _state["joined"] = False
     for name in _loaded_own_names():
         _hidden[name] = sys.modules.pop(name)
+    prefer_users_packages()
     _hide_main()
+
+
+def prefer_users_packages() -> None:
+    """From here on ``import probes`` looks everywhere else before it looks at ours.
+
+    The order of ``sys.path`` alone does not do: a folder without ``__init__.py`` loses to any package further down.
+    """
+    if not any(isinstance(finder, _UsersFirst) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _UsersFirst())
+
+
+class _UsersFirst(MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if path is not None or fullname not in OWN_PACKAGES:
+            return None
+        elsewhere = [entry for entry in sys.path if str(Path(entry or ".").resolve()) != _ROOT]
+        return PathFinder.find_spec(fullname, elsewhere)
 
 
 def import_user_paths(folder: str | Path) -> None:
@@ -61,5 +85,5 @@ def _hide_main() -> None:
     if "__main__" not in _hidden:
         _hidden["__main__"] = main
         empty = ModuleType("__main__")
-        empty.__spec__ = None
+        empty.__spec__ = find_spec("diagnose.spawned")
         sys.modules["__main__"] = empty

@@ -294,7 +294,7 @@ class Source:
 def _callable(located: Located, settings: Mapping[str, str]) -> Call:
     if not callable(located.value):
         kind = type(located.value).__name__
-        raise UsageError(f"target: {located.label} is a {kind} and cannot be called, {_EXPECTED}.")
+        raise UsageError(f"target: {located.label} is of type {kind} and cannot be called, {_EXPECTED}.")
     return Call(located.value, "model", located.label, settings)
 
 
