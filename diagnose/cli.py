@@ -153,6 +153,16 @@ def _root(
     pass
 
 
+def _leave_out_options(words: Sequence[str]) -> None:
+    """Of commands that are not called only name and help are needed; Typer would build all their options first."""
+    for command in app.registered_commands:
+        if command.name is not None and command.name not in words:
+            command.callback = _not_called
+
+
+def _not_called() -> None: ...
+
+
 # Newer versions of Typer carry a copy of click, whose exceptions are not those of the package `click`.
 _ClickError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
@@ -183,6 +193,7 @@ def main() -> None:
     from diagnose.isolation import own_packages_first
 
     own_packages_first()
+    _leave_out_options(sys.argv[1:])
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()

@@ -83,7 +83,8 @@ def _is_cause(finding: Finding) -> bool:
 
 def _cause(finding: Finding) -> Cause:
     doc = _doc(finding)
-    before = str(finding.values.get("before") or (finding.where[0].text if finding.where and doc.after else "") or "")
+    # Only a finding knows the user's own line and what it should be; the catalogue's example is shown as an example.
+    before, after = (str(finding.values.get(key) or "") for key in ("before", "after"))
     return Cause(
         name=finding.name,
         code=doc.code,
@@ -91,7 +92,7 @@ def _cause(finding: Finding) -> Cause:
         summary=finding.message,
         values=finding.values,
         where=finding.where,
-        fix=Fix(doc.fix, before or doc.before, str(finding.values.get("after") or doc.after)),
+        fix=Fix(doc.fix, before if after else "", after),
         evidence=finding.evidence,
     )
 

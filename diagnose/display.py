@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from diagnose.plan import OUT_OF_TIME
 from probes.results import Result, StageResult, Status
 from reports.terminal import probe_line
 
@@ -64,6 +65,8 @@ class Progress(Quiet):
             self._passed += 1
             return
         if result.status is Status.SKIPPED and not self._verbose:
+            return
+        if result.reason == OUT_OF_TIME:  # told once, by the stage
             return
         self._print(f"  {probe_line(result)}")
 

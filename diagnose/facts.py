@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from diagnose.target import Source
     from probes.records.trials import Trace
 
+SETTINGS = ("momentum", "nesterov", "betas", "eps", "alpha", "amsgrad", "dampening")  # of a parameter group
+
 
 def known_facts(pipeline: Pipeline, source: Source, device: str, notes: Sequence[str]) -> Facts:
     """What probes may know without measuring. ``notes``: what was done otherwise than asked, besides the source's."""
@@ -56,7 +58,11 @@ def pipeline_facts(ctx: MeasuringContext) -> dict[str, Any]:
         "loss": facts.loss_name,
         "optimizer": type(optimizer).__name__ if optimizer is not None else None,
         "param_groups": [
-            {"lr": float(group.get("lr", 0.0)), "weight_decay": float(group.get("weight_decay") or 0.0)}
+            {
+                "lr": float(group.get("lr", 0.0)),
+                "weight_decay": float(group.get("weight_decay") or 0.0),
+                **{key: value for key, value in group.items() if key in SETTINGS and value not in (None, False)},
+            }
             for group in (optimizer.param_groups if optimizer is not None else ())
         ],
         "scheduler": type(pipeline.scheduler).__name__ if pipeline.scheduler is not None else None,

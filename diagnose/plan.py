@@ -10,6 +10,7 @@ from diagnose.errors import UsageError
 from probes import catalogue
 from probes.api import ProbeDoc, Stage
 
+OUT_OF_TIME = "the time budget had ended before this began"
 ALL = tuple(Stage)
 # What a stage command runs first, so that a later stage does not meet a fault that a cheaper one explains.
 DEPENDS: dict[Stage, tuple[Stage, ...]] = {

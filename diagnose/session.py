@@ -16,7 +16,7 @@ from diagnose.death import Death, innermost
 from diagnose.diagnosis import LEARNING_SYMPTOMS, diagnose, verdict
 from diagnose.errors import UsageError
 from diagnose.in_process import InProcessWorker
-from diagnose.plan import DECISIVE, QUESTIONS, Plan
+from diagnose.plan import DECISIVE, OUT_OF_TIME, QUESTIONS, Plan
 from diagnose.store import RunFolder
 from diagnose.worker import Worker
 from probes import catalogue
@@ -32,6 +32,7 @@ LOAD_SILENCE = 300.0  # building a pipeline may read a whole data set before it 
 GRACE = 10.0  # seconds past the budget, in which a worker that answers ends by itself
 DEATHS = {"hung": "hung", "out-of-memory": "killed-out-of-memory"}
 ENGINE = "attempt"  # the measurement that runs the model for the first time
+LEARNS = "learns"  # outcome of a short training, as a comparison tells it
 IN_WORDS = {
     ENGINE: "the first forward and backward pass",
     "building the pipeline": "the building of the pipeline",
@@ -226,7 +227,9 @@ class Session:
             self._died(death, "stuck-at-chance", Stage.SUBSET, time.monotonic() - started)
         cut = self.extra.pop("cut-short", None)
         if cut is None:
-            for name in ("stuck-at-chance", *names):
+            comparison = self.extra.get("comparison", {}).get("comparison")
+            fails = comparison is None or any(t["outcome"] != LEARNS for t in comparison["control"]["traces"])
+            for name in ("stuck-at-chance", *(names if fails else ())):  # nothing is to blame where it learns
                 self._probe(name, Stage.SUBSET)
         judged = self._judged(Stage.SUBSET, self.results, None, time.monotonic() - started)
         if cut is not None:
@@ -355,6 +358,3 @@ class Session:
         results = fold(read_events(self.folder.path / "events.jsonl"))
         self.folder.write_results(results)
         return results
-
-
-OUT_OF_TIME = "the time budget had ended before this began"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from probes.results import Finding, Result, RunResults, Severity, Status, Verdict, to_json
+from probes.results import Finding, Grade, Result, RunResults, Severity, Status, Verdict, to_json
 from reports.causes import place
 from reports.headline import headline
 from reports.numbers import clean, one_line, plural
@@ -90,7 +90,8 @@ def _annotations(results: RunResults) -> Iterator[str]:
     told = {name for cause in causes for name in (cause.name, *cause.consequences)}
     for rank, cause in enumerate(causes):
         where = cause.where[0] if cause.where else None
-        level = "error" if rank == 0 and results.verdict is Verdict.FAULTY else "warning"
+        counts = rank == 0 or cause.grade is not Grade.SUSPECTED
+        level = "error" if counts and results.verdict is Verdict.FAULTY else "warning"
         fix = f" Fix: {cause.fix.text}" if cause.fix.text else ""
         more = f" ({plural(len(cause.where) - 1, 'more place')})" if len(cause.where) > 1 else ""
         message = f"{cause.summary}{more}{fix}"

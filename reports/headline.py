@@ -41,6 +41,8 @@ def _faulty(results: RunResults) -> str:
         at = f", at {place(first.where[0])}" if first.where else ""
         more = f" and {plural(len(first.where) - 1, 'more place')}" if len(first.where) > 1 else ""
         word = "The cause is" if first.grade in _STRONG else "The best lead is"
+        strong = sum(cause.grade in _STRONG for cause in causes)
+        word = f"There are {strong} causes; the first is" if strong > 1 else word
         return f"{word} {one_line(first.name)} ({first.grade.value}{at}{more})."
     errors = [f for r in results.results for f in r.findings if f.severity is Severity.ERROR]
     if errors:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from probes.results import RunResults, Status, Verdict
+import shlex
+from collections.abc import Mapping
+
+from probes.results import Grade, RunResults, Status, Verdict
 from reports.numbers import one_line
 from reports.shapes import Step
 from reports.words import STAGE_QUESTIONS
@@ -21,7 +24,7 @@ def _next(results: RunResults) -> list[Step]:
     if results.verdict is Verdict.FAULTY:
         failed = next((r.name for r in results.results if r.status in (Status.FAIL, Status.CRASHED)), None)
         read = [Step("Read about the first failed check.", f"diagnose explain {failed}")] if failed else []
-        return [*read, Step("Correct what failed, then run again.", results.reproduce or _command(results, "run"))]
+        return [*read, Step("Correct what failed, then run again.", _again(results))]
     if results.verdict is Verdict.HEALTHY:
         ran = {stage.name for stage in results.stages if stage.status is Status.PASS}
         if ran and not ran & {"train", "evaluate"} and not ran >= REHEARSAL:
@@ -35,27 +38,59 @@ def _next(results: RunResults) -> list[Step]:
     stage = next((s.name for s in results.stages if s.status in open_states and s.name in STAGE_QUESTIONS), None)
     if stage:
         return [Step(f"Remove what stopped the stage {stage}, then run it.", _command(results, stage))]
-    return [Step("Run it again, to its end.", results.reproduce)] if results.reproduce else []
+    return [Step("Run it again, to its end.", _again(results))] if results.reproduce else []
 
 
 def _after_fix(results: RunResults) -> list[Step]:
     name = results.diagnosis.causes[0].name
     failed = [s.name for s in results.stages if s.status in (Status.FAIL, Status.CRASHED) and s.name in STAGE_QUESTIONS]
     waiting = [s.name for s in results.stages if s.status is Status.SKIPPED and s.name in STAGE_QUESTIONS]
-    again = "Make the change above, then run again"
+    strong = [cause for cause in results.diagnosis.causes if cause.grade is not Grade.SUSPECTED]
+    again = "Mend all causes above, then run again" if len(strong) > 1 else "Mend the cause above, then run again"
     if failed:
         again += f": the stage {failed[0]} should pass now"
-        again += f", and the run goes on with {' and '.join(waiting)}" if waiting else ""
+        again += f", and the run goes on with {', '.join(waiting)}" if waiting else ""
     return [
-        Step(f"{again}.", results.reproduce or _command(results, "run")),
+        Step(f"{again}.", _again(results)),
         Step("Put the new run beside this one.", f"diagnose compare {results.run_id} latest"),
         Step(f"Read more about {name}.", f"diagnose explain {name}"),
     ]
 
 
+# Flags of one command that another does not take, with the number of words that they are.
+_OWN_FLAGS = {
+    "--epochs": 2, "--fraction": 2, "--reference": 2, "--checkpoint": 2, "--split": 2, "--from": 2, "--until": 2,
+    "--knob": 2, "--values": 2, "--init-from": 2, "--only": 1, "--keep-going": 1, "--allow-inconclusive": 1,
+}  # fmt: skip
+_ONCE = {"--out": 2, "--resume": 1, "--plan": 1}  # a folder that holds a run is not taken for another
+
+
+def _again(results: RunResults) -> str:
+    """The command that made this run, fit to be given once more."""
+    return _without(results.reproduce, _ONCE) or _command(results, "run")
+
+
 def _command(results: RunResults, command: str) -> str:
-    """The command that made this run, with another first word; its flags are kept."""
+    """The command that made this run, with another first word; the flags that both take are kept."""
     start = f"diagnose {results.command} "
     if results.command and results.reproduce.startswith(start):
-        return f"diagnose {command} {results.reproduce.removeprefix(start)}"
+        return f"diagnose {command} {_without(results.reproduce.removeprefix(start), {**_OWN_FLAGS, **_ONCE})}".rstrip()
     return f"diagnose {command} {results.target}".strip()
+
+
+def _without(command: str, flags: Mapping[str, int]) -> str:
+    try:
+        words = shlex.split(command)
+    except ValueError:  # cut off or redacted in the middle of a quotation
+        return command
+    kept: list[str] = []
+    skip = 0
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if skip:
+            skip -= 1
+        elif name in flags:
+            skip = 0 if equals else flags[name] - 1
+        else:
+            kept.append(word)
+    return shlex.join(kept)

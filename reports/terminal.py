@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from probes.results import Result, RunResults, Status, Verdict
+from probes.results import Grade, Result, RunResults, Status, Verdict
 from reports.checks import check_view
 from reports.markup import diff_lines, names_places
 from reports.numbers import duration, one_line, plural
@@ -59,7 +59,9 @@ def render_terminal(results: RunResults, console: Console, report: Path | None =
         console.print(_text((f"Next: {step.text} ", ""), (step.command, "bold")))
     unchecked = sum(len(group.names) for group in (*view.not_checked.shown, *view.not_checked.skipped))
     if unchecked:
-        console.print(_text((f"{unchecked:,} checks did not apply or were not made: the report says which and why.", "dim")))
+        console.print(
+            _text((f"{unchecked:,} checks did not apply or were not made: the report says which and why.", "dim"))
+        )
     if report is not None:
         console.print(_text(("Report: ", ""), (str(report), "bold")), soft_wrap=True)
 
@@ -90,8 +92,10 @@ def _cause(view: View, console: Console) -> None:
     for change in diff_lines(cause.before, cause.after):
         _indented(_text((change, {"-": "red", "+": "green", "@": "cyan"}.get(change[:1], ""))), console)
     if view.other_causes:
-        others = ", ".join(f"{other.name} ({other.grade})" for other in view.other_causes)
-        console.print(_text((f"Also possible: {others}", "")))
+        for other in view.other_causes:
+            at = f", at {other.places[0].place}" if other.places else ""
+            word = "Also possible" if other.grade == Grade.SUSPECTED else "Also found"
+            console.print(_text((f"{word}: ", "bold"), (f"{other.name} ({other.grade}{at}). {other.fix}", "")))
 
 
 def _finding(check: CheckView, style: str, console: Console) -> None:

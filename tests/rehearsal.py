@@ -57,7 +57,9 @@ def rehearse(build: Callable[[], Any], seed: int = 0, stages: Sequence[Stage] = 
         if learning and errors and all(f.name in LEARNING_SYMPTOMS for f in errors):
             found += [run_probe(name, ctx, stage=str(stage)) for name in plan.experiments]
         results += found
-        if stage is Stage.SUBSET and not errors:  # as in diagnose.session: who learns their own data need not learn ours
+        if (
+            stage is Stage.SUBSET and not errors
+        ):  # as in diagnose.session: who learns their own data need not learn ours
             acquitted = {DECISIVE[Stage.MNIST]}
             results = [replace(r, findings=()) if r.name in acquitted else r for r in results]
         decisive = next((r for r in found if r.name == DECISIVE.get(stage)), None)

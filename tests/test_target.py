@@ -332,7 +332,7 @@ def test_made_up_targets_fit_the_output(project: Project) -> None:
         ("", "model.py:get_model", "there is no file model.py. Did you mean models.py?"),
         ("def get_model(): ...", "models:get_modle", "has no attribute 'get_modle'. Did you mean get_model?"),
         ("def make_it(): ...", "models:zzz", "It defines data, make_it."),
-        ("get_model = 3", "models:get_model", "is a int and cannot be called"),
+        ("get_model = 3", "models:get_model", "is of type int and cannot be called"),
         ("def get_model(): ...", "models:get_model", "returned None, expected an nn.Module"),
         ("def get_model(): return 'x'", "models:get_model", "returned a str, expected an nn.Module"),
         ("def get_model(): return nn.ReLU", "models:get_model", "returned the class ReLU"),

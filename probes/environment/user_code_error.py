@@ -15,7 +15,7 @@ DOC = ProbeDoc(
     stage=Stage.SMOKE,
     summary="The user's code raised an exception.",
     why="Nothing after the failing line ran, so everything that depends on it is unknown.",
-    fix="Read the frames below, innermost last; the last one is the line to mend.",
+    fix="Look at the line of your code where the exception was raised; the exception says what it could not do.",
 )
 
 
