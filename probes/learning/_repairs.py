@@ -24,10 +24,15 @@ LEARNING_FAILURES = (
 def repairing_arm(ablation: Ablation) -> Arm | None:
     """The mildest change that repairs learning, None where none does.
 
-    Raises Skip where the control learns, Inconclusive where only some seeds of a change learn.
+    Raises Skip where the control learns, Inconclusive where only some seeds of the control fail or of a change learn.
     """
     if not ablation.arms:
         raise Skip("the unchanged pipeline learns in a short training, so there is nothing to repair")
+    fails = failed(ablation.control)
+    if ablation.repairing is not None and fails == 0:
+        raise Skip("the unchanged pipeline learns with every seed, so there is nothing to repair")
+    if ablation.repairing is not None and 2 * fails < len(ablation.control.outcomes):
+        raise Inconclusive(f"the unchanged pipeline learns in {learned_of(ablation.control)} seeds")
     if ablation.repairing is None and any("learns" in arm.outcomes for arm in ablation.arms):
         raise Inconclusive(f"only some seeds learn ({shares(ablation.arms)})")
     return ablation.repairing
