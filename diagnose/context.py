@@ -89,6 +89,10 @@ class MeasuringContext:
 
         return self._memo.once(key, what, guarded)
 
+    def retry(self) -> None:
+        """Let failures be met and reported anew."""
+        self._memo.retry()
+
     # -- what is known ------------------------------------------------------------------------------------------
 
     @property
@@ -298,6 +302,9 @@ class MeasuringContext:
                 return updates.dry_run(self.fresh(self.seed), self._steps_per_epoch())
 
         return self.once("dry run", "the schedule's dry run", measure)
+
+    def planned_steps(self) -> int:
+        return self.pipeline.epochs * self._steps_per_epoch()
 
     def _steps_per_epoch(self) -> int:
         batches = scan.batch_count(self.pipeline.train)

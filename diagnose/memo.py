@@ -24,6 +24,10 @@ class Memo:
         self._values: dict[str, Any] = {}
         self._failed: dict[str, Exception] = {}
 
+    def retry(self) -> None:
+        """Forget failures, so that whoever asks next meets them (and reports them) anew."""
+        self._failed.clear()
+
     def once(self, key: str, what: str, measure: Callable[[], T]) -> T:
         """The value of ``key``. ``what`` names the measurement for the reader ("the first updates").
 

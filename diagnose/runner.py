@@ -139,7 +139,7 @@ class Runner:
     def _do_estimate(self, step: dict[str, Any]) -> None:
         """What a training step costs here, from the first one; nothing where it fails, for a probe will say so."""
         ctx = self.context(step)
-        with _advisory(self.emit, "estimate"):
+        with _advisory(self.emit, "estimate", ctx.retry):
             ctx.attempt()
             started = time.monotonic()
             updates = ctx.updates()
@@ -218,8 +218,8 @@ class Runner:
 class _advisory:
     """Pictures are a service: the user's failure in making one is a line in the log, never a finding."""
 
-    def __init__(self, emit: Emit, what: str) -> None:
-        self._emit, self._what = emit, what
+    def __init__(self, emit: Emit, what: str, forget: Callable[[], None] = lambda: None) -> None:
+        self._emit, self._what, self._forget = emit, what, forget
 
     def __enter__(self) -> None:
         return None
@@ -227,6 +227,7 @@ class _advisory:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
         if isinstance(error, (UserCodeError, Skip)):
             self._emit({"event": "remark", "text": f"no {self._what}: {error}"})
+            self._forget()  # the probe that meets the same failure reports it
             return True
         return False
 

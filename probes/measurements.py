@@ -91,6 +91,9 @@ class Context(Protocol):
 
     def inspection(self) -> Inspection: ...
 
+    def planned_steps(self) -> int:
+        """Optimizer steps of the whole planned run."""
+
     def evaluate(
         self, change: Callable[[Sequence[Any]], Sequence[Any]] | None = None, *, stirred: bool = False
     ) -> Tensor:

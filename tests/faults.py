@@ -67,6 +67,13 @@ def rate_too_low_for_sgd() -> Pipeline:
     return of_digits(mlp(depth=4), sgd(1e-5))
 
 
+def rate_too_high_under_a_schedule() -> Pipeline:
+    pipeline = of_digits(mlp(depth=4), sgd(30.0, momentum=0.9), epochs=10)
+    assert pipeline.optimizer is not None
+    pipeline.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(pipeline.optimizer, T_max=10)
+    return pipeline
+
+
 def decay_too_strong_for_sgd() -> Pipeline:
     return of_digits(mlp(), sgd(0.1, weight_decay=2.0))
 
@@ -93,6 +100,7 @@ FAULTS: tuple[tuple[Callable[[], Pipeline], tuple[str, ...]], ...] = (
     (dropout_by_function, ("dropout-too-strong",)),
     (rate_too_high_for_adam, ("learning-rate-too-high",)),
     (rate_too_high_for_sgd, ("learning-rate-too-high",)),
+    (rate_too_high_under_a_schedule, ("learning-rate-too-high",)),
     (rate_too_low_for_adam, ("learning-rate-too-low",)),
     (rate_too_low_for_sgd, ("learning-rate-too-low",)),
     (decay_too_strong_for_sgd, ("weight-decay-too-strong",)),

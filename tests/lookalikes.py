@@ -266,7 +266,52 @@ def strong_but_sane_decay() -> Pipeline:
     return of_digits(cnn(True), lambda m: torch.optim.AdamW(m.parameters(), lr=3e-3, weight_decay=0.1))
 
 
+def small_batches_accumulated() -> Pipeline:
+    return of_digits(cnn(True), loaders=digits(batch_size=4), accumulate=16)
+
+
+def weighted_loss_of_its_own_classes() -> Pipeline:
+    """A factory that takes a class count, with a loss that fits only its own: reference data cannot be asked."""
+    x, y = digits_tensors()
+    keep = y < 7
+    x, y = x[keep], y[keep]
+    train = DataLoader(TensorDataset(x[:900], y[:900]), batch_size=32, shuffle=True)
+    val = DataLoader(TensorDataset(x[900:], y[900:]), batch_size=64)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 7))
+    return Pipeline(
+        model, train, val, nn.CrossEntropyLoss(weight=torch.linspace(1, 2, 7)),
+        torch.optim.Adam(model.parameters(), lr=3e-3), num_classes=7,
+    )  # fmt: skip
+
+
+def probabilities_into_bce() -> Pipeline:
+    """Even or odd, as one probability."""
+    x, y = digits_tensors()
+    odd = (y % 2).float().unsqueeze(1)
+    train = DataLoader(TensorDataset(x[:1400], odd[:1400]), batch_size=32, shuffle=True)
+    val = DataLoader(TensorDataset(x[1400:], odd[1400:]), batch_size=64)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 1), nn.Sigmoid())
+    return Pipeline(model, train, val, nn.BCELoss(), torch.optim.Adam(model.parameters(), lr=3e-3))
+
+
+class Normalising(nn.Module):
+    """Normalises in place: its own batch, and nobody else's, may change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = cnn(True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.body(x.mul_(2).sub_(0.5))
+        return out
+
+
+def preprocessing_in_place() -> Pipeline:
+    return of_digits(Normalising())
+
+
 LOOKALIKES = (
+    small_batches_accumulated, weighted_loss_of_its_own_classes, probabilities_into_bce, preprocessing_in_place,
     sgd_with_momentum, warmup_from_zero, one_cycle, dropout_that_learns, tiny_clip_under_adam, label_smoothing,
     batch_of_four, heavy_augmentation, raw_pixels_into_batchnorm, imbalanced_but_learnable, weighted_sampling,
     stream_without_length, endless_stream, unscaled_but_learned_regression, pretrained_start, two_optimizers,

@@ -72,7 +72,7 @@ def ablate(
     if every_arm or worth:
         needed = bench.traces.get(strongest.key, {}).get(0)
         if needed is not None and needed.outcome == Learning.LEARNS:
-            bench.steps = control.steps = _rounded(min(steps, int(steps_to_learn(needed) * PATIENCE)))
+            bench.steps = _rounded(min(steps, int(steps_to_learn(needed) * PATIENCE)))
         repaired = _mildest(bench, control, changes, every_arm)
     failures = sum(trace.outcome != Learning.LEARNS for trace in control.traces["configured"].values())
     return Ablation(

@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 from diagnose.datasets import reference_data
 from diagnose.experiments.trial import AS_CONFIGURED, Samples, Setting, StepProgress, run_trial
 from diagnose.training.metrics import Yardsticks
+from diagnose.user_code import UserCodeError
 from probes.api import Skip
 from probes.records.trials import Reference, Trace
 
@@ -61,9 +62,12 @@ def train_on_reference(ctx: MeasuringContext, reported: Callable[[str], StepProg
         score = trace.points[-1].val_score
         return "learned" if score is not None and score >= threshold else ""
 
-    trace = run_trial(
-        setting, samples, AS_CONFIGURED, ctx.seed, STEPS, name=source, stop=reached, progress=reported(source)
-    )
+    try:
+        trace = run_trial(
+            setting, samples, AS_CONFIGURED, ctx.seed, STEPS, name=source, stop=reached, progress=reported(source)
+        )
+    except UserCodeError as error:  # made for other data (class weights, say): no fault of the user's
+        raise Skip(f"the pipeline does not take the reference data: {error}") from error
     return Reference(source=source, trace=trace, threshold=threshold)
 
 

@@ -211,7 +211,7 @@ def _unregularised(pipeline: Pipeline) -> Any:
     return dropout.off(pipeline)
 
 
-UNREGULARISED = Change("unregularised", "no dropout, no weight decay", 0, _unregularised)
+UNREGULARISED = Change("unregularised", "no dropout, no weight decay", 0, _unregularised, ours=False)
 
 
 def _cycle(raws: list[Any]) -> Iterator[Any]:

@@ -18,6 +18,7 @@ from diagnose.measure.updates import MiniatureSchedule, largest_lr
 from diagnose.rng import preserved, seed_all
 from diagnose.training.metrics import Yardsticks, class_targets, correct_and_count
 from diagnose.training.step import Engine
+from diagnose.user_code import UserCodeError
 from probes.api import Inconclusive
 from probes.records.trials import Point, Trace
 
@@ -35,7 +36,8 @@ class Change:
 
     ``apply(pipeline)`` may alter the pipeline and returns a context in which the trial runs. ``size`` orders changes
     of one kind by how much they change (the mildest has the smallest), ``label`` is for readers. ``constant_lr`` plays
-    no schedule; ``factors`` says by how much it scales each group, for the reader.
+    no schedule. ``ours``: not what the user wrote, so that a failure under it is the arm's and not the user's.
+    ``factors`` says by how much it scales each group, or the rate.
     """
 
     key: str
@@ -43,10 +45,11 @@ class Change:
     size: float = 0.0
     apply: Callable[[Pipeline], AbstractContextManager[Any]] = lambda _: nullcontext()
     constant_lr: bool = False
+    ours: bool = True
     factors: Mapping[str, float] = field(default_factory=dict)
 
 
-AS_CONFIGURED = Change("configured", "as configured")
+AS_CONFIGURED = Change("configured", "as configured", ours=False)
 
 
 @dataclass(frozen=True)
@@ -95,13 +98,21 @@ def run_trial(
     with preserved():
         pipeline = setting.build(seed)
         seed_all(seed + 1)
-        if change.constant_lr:
-            setting = replace(setting, learning_rates=())
+        pipeline.accumulate = 1  # steps are counted in updates
+        factor = change.factors.get("lr", 1.0)  # the planned schedule is scaled with the rate
+        rates = () if change.constant_lr else tuple(lr * factor for lr in setting.learning_rates)
+        setting = replace(setting, learning_rates=rates)
         with change.apply(pipeline):
             engine = Engine(pipeline, setting.device, channels_last=setting.channels_last)
+            predicted = None
             try:
                 trace = _train(setting, samples, engine, seed, steps, looks, look_mode, stop, progress)
                 predicted = _most_predicted(engine, samples.look_train, setting)
+            except UserCodeError:
+                if not change.ours:
+                    raise
+                # We changed the rate or the decay: what the user's code makes of that is no fault of theirs.
+                trace = _trace(setting, samples, seed, [], [Point(0, math.nan, None)], "nonfinite")
             finally:
                 engine.close()
     last = trace.points[-1]
@@ -237,10 +248,17 @@ def gradient_agreement(setting: Setting, samples: Samples, change: Change, seed:
             for _ in range(2):
                 engine.model.zero_grad(set_to_none=True)
                 engine.loss(raw).loss.backward()
-                flat = [p.grad.detach().flatten() for p in engine.model.parameters() if p.grad is not None]
-                gradients.append(torch.cat(flat).double())
+                gradients.append(torch.cat([_flat_gradient(p) for p in engine.model.parameters()]).double())
             engine.close()
     return float(torch.nn.functional.cosine_similarity(gradients[0], gradients[1], dim=0))
+
+
+def _flat_gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
+    """Zeros where a pass skipped the parameter (stochastic depth), dense where it is sparse (embeddings)."""
+    gradient = parameter.grad
+    if gradient is None:
+        return torch.zeros(parameter.numel(), device=parameter.device)
+    return (gradient.to_dense() if gradient.is_sparse else gradient).detach().flatten().float()
 
 
 def _most_predicted(engine: Engine, raws: Sequence[Any], setting: Setting) -> float | None:

@@ -21,7 +21,7 @@ UPDATES = 3  # a zero-initialised last layer passes a gradient on only from its 
 JUDGED_PARAMETERS = 8  # trainable tensors, the last ones, whose gradients are followed from backward to step
 JUDGED_ELEMENTS = 1_000_000  # a larger tensor is not followed
 SAME = 1e-3  # relative: floating-point noise of one addition is far smaller
-DRY_RUN_STEPS = 20_000  # scheduler steps of a dry run, at most
+DRY_RUN_STEPS = 100_000  # scheduler steps of a dry run, at most
 
 
 class StepWatch:

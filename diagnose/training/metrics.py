@@ -71,14 +71,22 @@ def correct_and_count(
 
     if output is None or not isinstance(target, torch.Tensor):
         return None
-    if task == "multilabel" and target.shape == output.shape:
-        right = (output > 0) == (target > 0.5)
+    one_column = output.numel() == target.numel() == len(output) and task in {"classification", "multilabel"}
+    if one_column or (task == "multilabel" and target.shape == output.shape):
+        scores = output.reshape(target.shape)
+        right = (scores > decision_threshold(scores)) == (target > 0.5)
         return int(right.sum()), right.numel()
     pair = class_targets(output, target, task, ignore_index)
     if pair is None:
         return None
     predicted, true = pair
     return int((predicted == true).sum()), int(true.numel())
+
+
+def decision_threshold(scores: Tensor) -> float:
+    """0.5 for probabilities, 0 for logits. Scores that all lie in [0, 1] are taken for probabilities: logits of a whole
+    batch have both signs."""
+    return 0.5 if bool(((scores >= 0) & (scores <= 1)).all()) else 0.0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from diagnose.batches import Batch, to_device, understand
+from diagnose.batches import Batch, map_tensors, to_device, understand
 from diagnose.training.metrics import main_output
 from diagnose.user_code import user_code
 
@@ -74,7 +74,9 @@ class Engine:
         import torch
 
         with user_code("moving a batch to the device"):
-            raw = to_device(raw, self.device)
+            moved = to_device(raw, self.device)
+            # A batch is used many times here: a forward that works in place must not change it for the next.
+            raw = map_tensors(moved, lambda x: x.clone()) if self.device.type == "cpu" else moved
         batch = understand(raw, model_signature=self._signature)
         if self._format is not None:
             inputs = tuple(

@@ -50,7 +50,7 @@ def figures(ablation: Ablation, arm: Arm) -> dict[str, Any]:
         "change": arm.label,
         "control_failed": failed(ablation.control),
         "control_seeds": len(ablation.control.outcomes),
-        "steps": ablation.steps,
+        "steps": ablation.control.traces[0].steps,
         "learned": learned_of(arm),
         "repaired_seeds": sum(outcome == "learns" for outcome in arm.outcomes),
         "seeds": ablation.seeds,

@@ -34,6 +34,11 @@ def run(ctx: Context) -> Findings:
     if trace.outcome in {"learns", "slow"}:
         score = "" if last.val_score is None else f", val accuracy {last.val_score:.1%}"
         return f"loss {first.train_loss:.2f} to {last.train_loss:.2f} in {trace.steps} steps{score}"
+    if trace.falling and trace.outcome == "stuck":
+        raise Inconclusive(
+            f"after {trace.steps} steps the loss went from {first.train_loss:.3f} to {last.train_loss:.3f}: hardly "
+            "better than guessing, but still falling"
+        )
     message = (
         "After {steps} steps the loss is {loss_last:.3f} (start {loss_first:.3f}, guessing {constant:.3f}) and the "
         "accuracy {accuracy:.1%} (guessing {chance:.1%})."

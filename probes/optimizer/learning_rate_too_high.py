@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from probes.api import Findings, ProbeDoc, Stage
+from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.learning._curves import proof
 from probes.learning._repairs import LEARNING_FAILURES, SENTENCE, figures, nothing_repairs, repairing_arm
 
@@ -31,6 +31,8 @@ DOC = ProbeDoc(
 def run(ctx: Context) -> Findings:
     ablation = ctx.ablation("lr")
     arm = repairing_arm(ablation)
+    if not any(tried.factors["lr"] < 1 for tried in ablation.arms):
+        raise Skip("the measured updates are far from usual in the other direction, so no smaller rate was tried")
     if arm is None:
         return nothing_repairs(ablation)
     if arm.factors["lr"] > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from probes.api import Findings, Inconclusive, ProbeDoc, Stage
+from probes.api import Findings, Inconclusive, ProbeDoc, Skip, Stage
 from probes.learning._curves import proof
 from probes.learning._repairs import LEARNING_FAILURES, SENTENCE, figures, nothing_repairs, repairing_arm
 
@@ -28,11 +28,13 @@ DOC = ProbeDoc(
 def run(ctx: Context) -> Findings:
     ablation = ctx.ablation("lr")
     arm = repairing_arm(ablation)
+    if not any(tried.factors["lr"] > 1 for tried in ablation.arms):
+        raise Skip("the measured updates are far from usual in the other direction, so no larger rate was tried")
     if arm is None:
         return nothing_repairs(ablation)
     if arm.factors["lr"] < 1:
         return f"it learns with {arm.label}, so the rate is not too low"
-    planned = len(ctx.learning_rates()) / max(1, ablation.steps)
+    planned = ctx.planned_steps() / max(1, ablation.steps)
     if arm.factors["lr"] <= planned:  # progress goes with lr x steps: the full run may well get there by itself
         raise Inconclusive(
             f"it learns within {ablation.steps} steps at {arm.label}, and the planned run has {planned:.0f} times as "
