@@ -357,6 +357,8 @@ class Session:
     def _culprit(self, death: Death) -> str:
         """The measurement that a worker died of; lost descriptors are noticed only at the end of the step."""
         keys = self._measuring or (self._measured if death.kind == "descriptors" else [])
+        if not self._measuring and ENGINE in keys:  # several were taken; all that follow go through the first
+            return ENGINE
         return keys[-1] if keys else ""
 
     # -- the end ------------------------------------------------------------------------------------------------
