@@ -31,6 +31,7 @@ SILENCE = 180.0  # seconds without a sign of life, after which user code counts 
 LOAD_SILENCE = 300.0  # building a pipeline may read a whole data set before it says anything
 GRACE = 10.0  # seconds past the budget, in which a worker that answers ends by itself
 DEATHS = {"hung": "hung", "out-of-memory": "killed-out-of-memory"}
+SLOW = "slow-to-learn"
 ENGINE = "attempt"  # the measurement that runs the model for the first time
 IN_WORDS = {
     ENGINE: "the first forward and backward pass",
@@ -189,8 +190,10 @@ class Session:
     def _needs_experiments(self, stage: Stage) -> bool:
         if stage not in {Stage.OVERFIT, Stage.SUBSET}:
             return False
-        errors = [f for r in self._of(stage) for f in r.findings if f.severity is Severity.ERROR]
-        return bool(errors) and all(f.name in LEARNING_SYMPTOMS for f in errors)
+        found = [f for r in self._of(stage) for f in r.findings]
+        errors = [f for f in found if f.severity is Severity.ERROR]
+        slow = any(f.name == SLOW for f in found)  # suspiciously slow is reason enough to look
+        return (bool(errors) or slow) and all(f.name in LEARNING_SYMPTOMS for f in errors)
 
     def _judged(
         self, stage: Stage, results: Sequence[Result], cut: tuple[Status, str] | None, seconds: float

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from diagnose.experiments.judge import Learning, steps_to_learn
+from diagnose.experiments.judge import Learning, stayed_at_chance, steps_to_learn
 from diagnose.experiments.knobs import arms as arms_of
 from diagnose.experiments.trial import AS_CONFIGURED, Change
 from probes.records.trials import Ablation, Arm, Trace
@@ -74,7 +74,7 @@ def ablate(
         if needed is not None and needed.outcome == Learning.LEARNS:
             bench.steps = _rounded(min(steps, int(steps_to_learn(needed) * PATIENCE)))
         repaired = _mildest(bench, control, changes, every_arm)
-    failures = sum(trace.outcome != Learning.LEARNS for trace in control.traces["configured"].values())
+    failures = sum(stayed_at_chance(trace) for trace in control.traces["configured"].values())
     return Ablation(
         knob=knob,
         control=control.arm(AS_CONFIGURED),

@@ -96,6 +96,12 @@ def stop_when_learned(trace: Trace) -> str:
     return "learned"
 
 
+def stayed_at_chance(trace: Trace) -> bool:
+    """Whether a judged trial failed: stuck, not finite, or hardly better than guessing by its loss."""
+    slow = trace.outcome == Learning.SLOW and trace.share is not None and trace.share < STUCK_SHARE
+    return slow or trace.outcome in {Learning.STUCK, Learning.NONFINITE}
+
+
 def steps_to_learn(trace: Trace) -> int:
     """The step of the first look at which the trial had clearly learned; all its steps where it never did."""
     return next((point.step for point in trace.points if learned(trace, point, STOP_SHARE)), trace.steps)

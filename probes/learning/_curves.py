@@ -70,9 +70,15 @@ def learned_of(arm: Arm) -> str:
     return f"{sum(outcome == 'learns' for outcome in arm.outcomes)} of {len(arm.outcomes)}"
 
 
+AT_CHANCE = 0.02  # share of the way below which a loss is still that of guessing, even if some guesses are better
+
+
 def failed(arm: Arm) -> int:
-    """How many seeds did not learn."""
-    return sum(outcome != "learns" for outcome in arm.outcomes)
+    """Seeds whose loss stayed at chance. One that is only slow has not failed: what is merely faster mends nothing."""
+    return sum(
+        outcome in {"stuck", "nonfinite"} or (outcome == "slow" and share is not None and share < AT_CHANCE)
+        for outcome, share in zip(arm.outcomes, arm.shares, strict=True)
+    )
 
 
 def shares(arms: Sequence[Arm]) -> str:
