@@ -17,7 +17,7 @@ import torch
 
 from diagnose.batches import Batch, understand
 from diagnose.experiments import dropout
-from diagnose.experiments.short_trainings import ShortTrainings
+from diagnose.experiments.short_trainings import MOST_STEPS, ShortTrainings
 from diagnose.facts import known_facts
 from diagnose.measure import attempt, inspection, items, outputs, scan, sensitivity, updates
 from diagnose.memo import Memo
@@ -305,6 +305,11 @@ class MeasuringContext:
 
     def planned_steps(self) -> int:
         return self.pipeline.epochs * self._steps_per_epoch()
+
+    def most_steps(self) -> dict[str, int]:
+        """Training steps that each stage takes at most; without those whose length is not known."""
+        known = scan.batch_count(self.pipeline.train) is not None
+        return {**MOST_STEPS, **({"train": self.planned_steps()} if known else {})}
 
     def _steps_per_epoch(self) -> int:
         batches = scan.batch_count(self.pipeline.train)

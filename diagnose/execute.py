@@ -162,19 +162,18 @@ def plan_lines(plan: Plan, estimate: Mapping[str, Any]) -> list[str]:
     from reports.numbers import duration
 
     step = estimate.get("seconds_per_step")
-    epoch = estimate.get("steps_per_epoch")
-    epochs = int(estimate.get("epochs") or 0)
-    steps: dict[Stage, int | None] = {
-        Stage.SMOKE: 30, Stage.MNIST: 500, Stage.OVERFIT: 300, Stage.SUBSET: 600,
-        Stage.TRAIN: None if epoch is None else int(epoch) * epochs,
-    }  # fmt: skip
+    steps: Mapping[str, int] = estimate.get("steps", {})
     lines = ["Plan:"]
     for stage in plan.stages:
-        count = steps.get(stage)
-        cost = "seconds" if stage in {Stage.DATA, Stage.EVALUATE} else "not known yet"
-        if step is not None and count is not None:
-            cost = f"up to {duration(max(1.0, step * count))}"
+        cost = "seconds" if stage in {Stage.DATA, Stage.SMOKE, Stage.EVALUATE} else "not known yet"
+        if step is not None and stage in steps:
+            cost = f"up to {duration(max(1.0, step * steps[stage]))}"
         lines.append(f"  {stage:<9} {QUESTIONS[stage]:<58} {cost}")
+    if plan.experiments and {Stage.OVERFIT, Stage.SUBSET} & set(plan.stages):
+        cost = f", up to {duration(step * steps[Stage.SUBSET])} each" if step and Stage.SUBSET in steps else ""
+        lines.append(
+            f"Where it fails to learn, experiments are added: short trainings{cost}, ended early when decided."
+        )
     return lines
 
 

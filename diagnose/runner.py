@@ -21,7 +21,6 @@ from diagnose.errors import UsageError
 from diagnose.facts import pipeline_facts, short_history
 from diagnose.judging import crash_finding, run_probe
 from diagnose.measure.assertions import assertions
-from diagnose.measure.scan import batch_count
 from diagnose.target import Source, load_source
 from diagnose.training import evaluate as evaluation
 from diagnose.training import loop, pictures
@@ -144,15 +143,7 @@ class Runner:
             started = time.monotonic()
             updates = ctx.updates()
             seconds = (time.monotonic() - started) / max(1, updates.steps)
-            batches = batch_count(ctx.pipeline.train)
-            self.emit(
-                {
-                    "event": "estimate",
-                    "seconds_per_step": seconds,
-                    "steps_per_epoch": batches,
-                    "epochs": ctx.facts.epochs,
-                }
-            )
+            self.emit({"event": "estimate", "seconds_per_step": seconds, "steps": ctx.most_steps()})
 
     def _do_pictures(self, step: dict[str, Any]) -> None:
         with _advisory(self.emit, "samples picture"):

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from diagnose.batches import understand
-from diagnose.experiments import dropout, judge
+from diagnose.experiments import dropout, judge, reference
 from diagnose.experiments.ablate import ablate
 from diagnose.experiments.material import Material
-from diagnose.experiments.reference import train_on_reference
 from diagnose.experiments.trial import (
     AS_CONFIGURED,
     Change,
@@ -39,6 +38,11 @@ OVERFIT_SAMPLES = 16  # a smaller first batch is joined by the second
 OVERFIT_STEPS = 300
 OVERFIT_MORE = 700  # further steps for a pipeline that is still getting better
 SUBSET_STEPS = 600
+MOST_STEPS = {
+    "mnist": reference.STEPS,
+    "overfit": OVERFIT_STEPS + 2 * (OVERFIT_STEPS + OVERFIT_MORE),  # once more, longer; then with regularisation
+    "subset": SUBSET_STEPS,
+}
 MIN_CHANNELS_LAST_PIXELS = 256  # below, the layout makes no difference that is worth a conversion
 PROGRESS_SECONDS = 0.3  # between two reports of one training
 
@@ -137,7 +141,7 @@ class ShortTrainings:
     def reference(self) -> Reference:
         """The pipeline on reference data. Raises Skip where its model cannot take them."""
         return self._ctx.once(
-            "reference", "training on reference data", lambda: train_on_reference(self._ctx, self._reported)
+            "reference", "training on reference data", lambda: reference.train_on_reference(self._ctx, self._reported)
         )
 
     def _on_subset(self) -> tuple[Setting, Samples]:

@@ -53,4 +53,4 @@ def run(ctx: Context) -> Findings:
             ),
         )
         return ""
-    return f"of the difference between samples, {remains:.2g} arrives at the last layer"
+    return f"what tells samples apart is {remains:.2g} times as large at the last layer as at the first"
