@@ -46,7 +46,7 @@ def _print_table(comparison: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("change", "seed", "steps", "loss", "val accuracy", "learns?", box=None, pad_edge=False)
+    table = Table("change", "seed", "steps", "loss", "val accuracy", "outcome", box=None, pad_edge=False)
     for arm in (comparison["control"], *comparison["arms"]):
         for trace in arm["traces"]:
             first, last = trace["points"][0], trace["points"][-1]
