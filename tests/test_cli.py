@@ -188,9 +188,12 @@ def test_keep_going_after_a_stage_that_failed(digits: Path) -> None:
 def test_the_plan_runs_nothing(digits: Path) -> None:
     done = run("run", TARGET, "--plan", cwd=digits)
     assert done.code == 0
-    assert [line.split()[0] for line in done.out.splitlines()[1:]] == [
+    _, *stages, experiments = done.out.splitlines()
+    assert [line.split()[0] for line in stages] == [
         "data", "smoke", "mnist", "overfit", "subset", "train", "evaluate",
     ]  # fmt: skip
+    assert all("up to" in line for line in stages if line.split()[0] in {"mnist", "overfit", "subset", "train"})
+    assert "experiments" in experiments
     assert runs(digits) == []
 
 
