@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from diagnose.measure.scan import total_samples
+from diagnose.pipeline import Unstated
 from probes.measurements import Facts
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def known_facts(pipeline: Pipeline, source: Source, device: str, notes: Sequence
         intents=frozenset(pipeline.intents),
         has_data=source.has_data,
         epochs=pipeline.epochs,
+        epochs_stated=not isinstance(pipeline.epochs, Unstated),
         device=device,
         loss_name=getattr(loss, "__name__", type(loss).__name__),
         splits=tuple(splits if source.has_data else ()),

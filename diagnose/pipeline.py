@@ -33,6 +33,13 @@ INTENTS = (
 )
 
 
+class Unstated(int):
+    """A number that nobody gave: what is judged against the length of the run must know that."""
+
+
+DEFAULT_EPOCHS = Unstated(10)
+
+
 @dataclass
 class Pipeline:
     """One training pipeline. Only ``model`` and ``train`` are required; a part that is None gets a stated default.
@@ -59,7 +66,7 @@ class Pipeline:
     class_names: Sequence[str] | None = None
     metrics: Mapping[str, Callable[..., Any]] | None = None
     expected: Sequence[tuple[int, str, float, float]] = ()
-    epochs: int = 10
+    epochs: int = DEFAULT_EPOCHS
     accumulate: int = 1
     clip_grad_norm: float | None = None
     precision: Precision = "fp32"

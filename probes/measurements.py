@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Facts:
     """What is known about the pipeline without measuring. ``loss_name``: of the function or class; ``notes``: what was
-    done otherwise than asked; ``custom_step``: the pipeline has a ``train_step`` of its own."""
+    done otherwise than asked; ``custom_step``: the pipeline has a ``train_step`` of its own; ``epochs_stated``: somebody said
+    how long the run is."""
 
     task: str
     num_classes: int | None
@@ -39,6 +40,7 @@ class Facts:
     splits: Sequence[str]
     notes: Sequence[str] = ()
     custom_step: bool = False
+    epochs_stated: bool = True
 
 
 class Context(Protocol):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from diagnose.batches import understand
+from diagnose.measure.step_order import StepOrder
 from diagnose.training.step import Engine
 from probes.records.updates import Coverage, ParameterRecord, Updates
 
@@ -21,6 +24,7 @@ UPDATES = 3  # a zero-initialised last layer passes a gradient on only from its 
 JUDGED_PARAMETERS = 8  # trainable tensors, the last ones, whose gradients are followed from backward to step
 JUDGED_ELEMENTS = 1_000_000  # a larger tensor is not followed
 SAME = 1e-3  # relative: floating-point noise of one addition is far smaller
+MAX_CALLS = 32  # of a train_step that waits to step, in all
 DRY_RUN_STEPS = 100_000  # scheduler steps of a dry run, at most
 
 
@@ -34,7 +38,7 @@ class StepWatch:
     def __init__(self, model: nn.Module, optimizer: Any) -> None:
         self.named = dict(model.named_parameters())
         self.optimizer = optimizer
-        self.stepped = self.uncleared = self.cleared = 0
+        self.stepped = self.any_stepped = self.uncleared = self.cleared = 0
         self.norms: dict[str, float] = {}
         self._fresh: dict[str, torch.Tensor] = {}
         self._last: dict[str, torch.Tensor] = {}
@@ -55,6 +59,7 @@ class StepWatch:
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self.stepped += optimizer is self.optimizer
+        self.any_stepped += 1
         self.norms |= gradient_norms(self.named)
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         mine = [name for name, p in self._judged.items() if id(p) in held and name in self._fresh]
@@ -102,17 +107,31 @@ def updates(engine: Engine, raws: list[Any], steps: int = UPDATES) -> Updates:
     held = {id(p) for group in optimizer.param_groups for p in group["params"]} if optimizer else set()
     gradients: dict[str, list[float | None]] = {name: [] for name in named}
     moved: dict[str, list[float]] = {name: [] for name in named}
+    lost: dict[str, float] = {}
     losses: list[float] = []
     lrs: list[float] = []
     watch = StepWatch(model, optimizer)
     alike = {name: _identical_rows(p) for name, p in named.items()}
-    micro = max(1, engine.pipeline.accumulate) if engine.pipeline.train_step is None else 1
+    own_step = engine.pipeline.train_step is not None
+    micro = 1 if own_step else max(1, engine.pipeline.accumulate)
+    order = StepOrder()
+    taken = 0
     try:
-        for step in range(steps):
+        for _ in range(steps):
             old = {name: p.detach().clone() for name, p in named.items()}
             lrs.append(largest_lr(optimizer))
-            for part in range(micro):
-                done = engine.step(raws[(step * micro + part) % len(raws)])
+            stepped = watch.any_stepped
+            with order.watching() if own_step else nullcontext():
+                while True:
+                    raw = raws[taken % len(raws)]
+                    if own_step:
+                        order.begin(understand(raw).size)
+                    done = engine.step(raw)
+                    taken += 1
+                    # A user's step may accumulate: an update is over when its optimizer has stepped.
+                    waiting = own_step and watch.any_stepped == stepped and taken < MAX_CALLS
+                    if not waiting and taken % micro == 0:
+                        break
             losses.append(
                 float(done.loss.detach()) if isinstance(done.loss, torch.Tensor) else float(done.loss or "nan")
             )
@@ -120,6 +139,7 @@ def updates(engine: Engine, raws: list[Any], steps: int = UPDATES) -> Updates:
             for name, p in named.items():
                 gradients[name].append(norms.get(name))
                 moved[name].append(_relative_change(old[name], p.detach()))
+                lost[name] = _lost_share(old[name], p)
             step_scheduler(engine.pipeline)
     finally:
         watch.close()
@@ -137,11 +157,15 @@ def updates(engine: Engine, raws: list[Any], steps: int = UPDATES) -> Updates:
                 tuple(gradients[name]),
                 tuple(moved[name]),
                 (alike[name], alike[name] and _identical_rows(p)),
+                str(p.dtype).removeprefix("torch."),
+                lost[name],
+                (gradients[name][-1] or 0.0) / max(1, p.numel()) ** 0.5,
             )
             for name, p in named.items()
         ),
         uncleared=watch.uncleared,
         cleared=watch.cleared,
+        events=tuple(order.events),
     )
 
 
@@ -149,6 +173,13 @@ def _relative_change(old: torch.Tensor, new: torch.Tensor) -> float:
     size = float(old.float().norm())
     change = float((new.float() - old.float()).norm())
     return change / size if size else change
+
+
+def _lost_share(old: torch.Tensor, p: torch.nn.Parameter) -> float:
+    if p.grad is None or p.grad.is_sparse or p.shape != old.shape:
+        return 0.0
+    asked = p.grad != 0
+    return float(((p.detach() == old) & asked).sum()) / max(1, int(asked.sum()))
 
 
 def _identical_rows(p: torch.Tensor) -> bool:

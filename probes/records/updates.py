@@ -12,7 +12,8 @@ from probes.results import Where
 class ParameterRecord:
     """One parameter over the first updates. ``gradients``: norm per update, None where there was no gradient;
     ``updates``: |dp| / |p| per update (|dp| where |p| is 0). ``identical_rows``: before the first and after the last
-    update, whether all rows of a matrix (or filters) are equal."""
+    update, whether all rows of a matrix (or filters) are equal. ``lost_share``: of the elements with a gradient in the
+    last update, those that it left exactly as they were; ``gradient_rms``: of its elements in the last update."""
 
     name: str
     shape: tuple[int, ...]
@@ -21,6 +22,21 @@ class ParameterRecord:
     gradients: Sequence[float | None]
     updates: Sequence[float]
     identical_rows: tuple[bool, bool] = (False, False)
+    dtype: str = "float32"
+    lost_share: float = 0.0
+    gradient_rms: float = 0.0
+
+
+@dataclass(frozen=True)
+class StepEvent:
+    """One event of the user's own ``train_step``. ``kind``: "call" (of train_step), "backward", "clip", "unscale" or
+    "step". ``share`` of a backward: by how much its tensor changes with torch's losses in it (1: the loss itself, 1/k:
+    divided by k), None if unknown. ``size``: samples of the batch of a call, or of the losses of a backward."""
+
+    kind: str
+    share: float | None = None
+    size: int = 0
+    where: Sequence[Where] = ()
 
 
 @dataclass(frozen=True)
@@ -29,7 +45,7 @@ class Updates:
 
     ``lrs`` holds the largest learning rate in force at each step. ``stepped`` counts calls of ``optimizer.step``.
     ``uncleared`` counts steps whose gradient still held that of the step before; ``cleared`` steps whose gradient was
-    gone although backward had made one.
+    gone although backward had made one. ``events``: what a ``train_step`` of the user's did, in order.
     """
 
     steps: int
@@ -39,6 +55,7 @@ class Updates:
     parameters: Sequence[ParameterRecord]
     uncleared: int = 0
     cleared: int = 0
+    events: Sequence[StepEvent] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,65 @@
+"""Losses of several batches are added up where their mean was meant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.optimizer._own_step import events, of_each_step
+from probes.results import Number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from probes.measurements import Context
+    from probes.records.updates import StepEvent
+
+DOC = ProbeDoc(
+    code="OPT609",
+    name="accumulation-not-averaged",
+    stage=Stage.SMOKE,
+    summary="Gradients of several batches are added up for one step without dividing by their number.",
+    why="The step is as many times longer as batches are accumulated: the same as a learning rate that much higher, "
+    "and it changes with the accumulation.",
+    fix="Divide each loss by the number of batches before backward.",
+    before="loss.backward()",
+    after="(loss / accumulation_steps).backward()",
+    consequences=("learning-rate-too-high", "diverging", "loss-spike", "exploding-gradient"),
+    references=("torch.amp documentation: gradient accumulation",),
+)
+SUMMED = 1.5  # total weight of the losses behind one step: 1 for their mean, their number for their sum
+SCALED = 64.0  # weight of one loss above which a loss scaler is at work, whose factor is not part of it
+
+
+def run(ctx: Context) -> Findings:
+    """How much of each loss the user's own train_step passes on before it steps."""
+    found = events(ctx)
+    groups = [group for group in map(_micro_batches, of_each_step(found)) if len(group) > 1]
+    if not groups:
+        return "every step follows a single backward" if any(e.kind == "step" for e in found) else ""
+    shares = [event.share for event in groups[0]]
+    known = [share for share in shares if share is not None]
+    if len(known) != len(shares) or max(known) > SCALED:
+        raise Skip("how much of a loss enters a step cannot be told for this loss")
+    total = sum(known)
+    if total > SUMMED:
+        yield DOC.finding(
+            "{count} backward calls precede a step, and their losses add up to {total:.3g} times their mean",
+            count=len(shares),
+            total=total,
+            where=groups[0][-1].where,
+            evidence=(Number("weight of all losses of one step", total, "1"),),
+        )
+        return ""
+    return f"{len(shares)} backward calls precede a step, and their losses are averaged"
+
+
+def _micro_batches(group: Sequence[StepEvent]) -> list[StepEvent]:
+    """The backward calls of one step that stand for parts of a larger batch: one for each call of train_step, or
+    several that share out the batch of one call. Several losses of one batch (as of a GAN) are no accumulation."""
+    calls = [event for event in group if event.kind == "call"]
+    backwards = [event for event in group if event.kind == "backward"]
+    if len(calls) > 1:
+        return backwards if len(backwards) == len(calls) else []
+    shared_out = bool(calls) and sum(event.size for event in backwards) == calls[0].size
+    return backwards if shared_out else []

@@ -1,0 +1,40 @@
+"""Scaled gradients are clipped as if they were not scaled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.api import Findings, ProbeDoc, Stage
+from probes.optimizer._own_step import events, of_each_step
+
+if TYPE_CHECKING:
+    from probes.measurements import Context
+
+DOC = ProbeDoc(
+    code="OPT611",
+    name="clip-before-unscale",
+    stage=Stage.SMOKE,
+    summary="Gradients are clipped while they are still multiplied by the loss scale.",
+    why="The scale is some ten thousands, so a limit of 1 becomes one of about 1e-5, and every step is cut down to that.",
+    fix="Call scaler.unscale_(optimizer) before clipping.",
+    before="scaler.scale(loss).backward()\nclip_grad_norm_(model.parameters(), 1.0)\nscaler.step(optimizer)",
+    after="scaler.scale(loss).backward()\nscaler.unscale_(optimizer)\nclip_grad_norm_(model.parameters(), 1.0)\n"
+    "scaler.step(optimizer)",
+    consequences=(
+        "slow-to-learn", "stuck-at-chance", "cannot-overfit", "fails-on-reference-data", "learning-rate-too-low",
+    ),
+    references=("torch.amp documentation: working with scaled gradients",),
+)  # fmt: skip
+
+
+def run(ctx: Context) -> Findings:
+    """The order of clip and unscale in the user's own train_step."""
+    for group in of_each_step(events(ctx)):
+        kinds = [event.kind for event in group]
+        if "clip" in kinds and "unscale" in kinds and kinds.index("clip") < kinds.index("unscale"):
+            yield DOC.finding(
+                "gradients are clipped first and divided by the loss scale afterwards",
+                where=group[kinds.index("clip")].where,
+            )
+            return ""
+    return "no gradient is clipped while it is scaled"

@@ -1,0 +1,45 @@
+"""Gradient clipping under which the model does not learn, and without which it does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.api import Findings, ProbeDoc, Stage
+from probes.learning._curves import proof
+from probes.learning._repairs import LEARNING_FAILURES, SENTENCE, figures, nothing_repairs, repairing_arm
+
+if TYPE_CHECKING:
+    from probes.measurements import Context
+
+DOC = ProbeDoc(
+    code="OPT624",
+    name="gradient-clip-too-small",
+    stage=Stage.SUBSET,
+    experiment=True,
+    summary="Gradients are clipped to so small a norm that the model hardly moves.",
+    why="Every gradient is longer than the limit, so each step is cut down to it: with SGD the effective learning rate "
+    "falls by that factor.",
+    fix="Clip at about the norm that gradients usually have (often 1 to 10), or do not clip.",
+    consequences=(*LEARNING_FAILURES, "learning-rate-too-low"),
+    before="clip_grad_norm_(model.parameters(), 1e-4)",
+    after="clip_grad_norm_(model.parameters(), 1.0)",
+    references=("Pascanu et al. 2013, On the difficulty of training recurrent neural networks",),
+)
+
+
+def run(ctx: Context) -> Findings:
+    ablation = ctx.ablation("clipping")
+    arm = repairing_arm(ablation)
+    if arm is None:
+        return nothing_repairs(ablation)
+    limit = float(ctx.pipeline.clip_grad_norm or 0.0)
+    yield DOC.finding(
+        "With gradients clipped to a norm of {limit:.3g}, " + SENTENCE,
+        limit=limit,
+        before=f"clip_grad_norm={limit:g}",
+        after="clip_grad_norm=None",
+        where=ctx.optimizer_at(),
+        evidence=proof(ablation),
+        **figures(ablation, arm),
+    )
+    return ""

@@ -1,0 +1,55 @@
+"""What a case of the zoo is: a program, or a program plus one change.
+
+A program is a module of ``zoo.programs`` with ``build(**changes) -> Pipeline``: healthy as it stands, and written as a
+user would write it; what a case may change is a keyword argument. The faulty cases of a program are in the module of
+the same name in ``zoo.faulty`` (a tuple ``CASES``), the healthy look-alikes in ``zoo.healthy``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from diagnose.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Case:
+    """``fault``: the catalogue's name of the one change, "" for a healthy case. ``also``: names that would be as right.
+
+    ``structural``: wrong whatever a short training shows (say, a leak between the splits), so that no harm is measured;
+    every other fault does measurable harm (see ``zoo.harm``). ``variant`` tells cases of one program and fault apart.
+    """
+
+    program: str
+    fault: str
+    build: Callable[[], Pipeline]
+    structural: bool = False
+    variant: str = ""
+    also: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """``program/fault`` or ``program/fault/variant``; a healthy case has "healthy" for its fault."""
+        return "/".join(part for part in (self.program, self.fault or "healthy", self.variant) if part)
+
+
+def faulty(
+    build: Callable[..., Pipeline],
+    fault: str,
+    *,
+    structural: bool = False,
+    variant: str = "",
+    also: tuple[str, ...] = (),
+    **changes: Any,
+) -> Case:
+    """The program of ``build`` plus ``changes``, its keyword arguments (one, as a rule)."""
+    program = build.__module__.rsplit(".", 1)[-1]
+    return Case(program, fault, partial(build, **changes), structural, variant, also)
+
+
+def healthy(build: Callable[..., Pipeline], variant: str, **changes: Any) -> Case:
+    """A healthy look-alike: ``build`` with ``changes``."""
+    return Case(build.__module__.rsplit(".", 1)[-1], "", partial(build, **changes), variant=variant)

@@ -1,0 +1,1 @@
+"""Healthy look-alikes: programs that a checker of pipelines must stay silent on."""
