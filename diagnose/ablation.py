@@ -18,7 +18,11 @@ SPEAKS = {
     "weight-decay": ("weight-decay-too-strong",),
     "lr": ("learning-rate-too-high", "learning-rate-too-low"),
     "scheduler": (),
-    "clipping": (),
+    "clipping": ("gradient-clip-too-small",),
+    "label-smoothing": ("label-smoothing-too-strong",),
+    "augmentation": ("label-destroying-augmentation", "augmentation-too-strong"),
+    "inputs": ("inputs-not-normalised",),
+    "targets": ("unscaled-regression-target",),
 }
 
 

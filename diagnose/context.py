@@ -16,10 +16,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from diagnose.batches import Batch, understand
-from diagnose.experiments import dropout
+from diagnose.experiments import data_knobs, dropout
 from diagnose.experiments.short_trainings import MOST_STEPS, ShortTrainings
 from diagnose.facts import known_facts
-from diagnose.measure import attempt, inspection, items, outputs, scan, sensitivity, updates
+from diagnose.measure import (
+    association,
+    attempt,
+    custom_functions,
+    inspection,
+    items,
+    loss_parts,
+    outputs,
+    scan,
+    sensitivity,
+    updates,
+    workers,
+)
 from diagnose.memo import Memo
 from diagnose.rng import loader_untouched, preserved, seed_all, seeded
 from diagnose.training.expected import expected_for
@@ -27,8 +39,8 @@ from diagnose.training.step import Engine
 from diagnose.user_code import UserCodeError, user_code
 from probes.api import Skip
 from probes.measurements import Facts
-from probes.records.data import Reread, Scan
-from probes.records.forward import Attempt, Outputs
+from probes.records.data import Association, Reread, Rows, Scan, WorkerDraws
+from probes.records.forward import Attempt, CustomFunction, HalfGradients, LossParts, Outputs, WeightLoad
 from probes.records.inspection import Inspection
 from probes.records.trials import Ablation, DropoutSite, Reference, Trace
 from probes.records.updates import Coverage, Updates
@@ -172,6 +184,63 @@ class MeasuringContext:
         train, val = self.pipeline.train, self.pipeline.val
         return self.once("shared items", "comparing the splits", lambda: items.shared_items(train, val))
 
+    def worker_draws(self) -> WorkerDraws:
+        loader = self._loader("train")
+
+        def measure() -> WorkerDraws:
+            found = workers.worker_draws(loader, self.seed)
+            if found is None:
+                raise Skip("the loader is none of torch's with two workers over a data set of items")
+            return found
+
+        return self.once("worker draws", "reading an item in two workers", measure)
+
+    def single_process_hashes(self) -> Sequence[int]:
+        loader = self._loader("train")
+        return self.once(
+            "single process", "reading the training data in one process", lambda: scan.hashes_alone(loader, self.seed)
+        )
+
+    def association(self, *, thorough: bool = False) -> Association:
+        classes = self.facts.task == "classification"
+        if not classes and self.facts.task != "regression":
+            raise Skip(f"judged for one class or number per sample, not for {self.facts.task}")
+
+        def measure() -> Association:
+            rows = self._rows("train")
+            found = association.association(rows, classes=classes, thorough=thorough, seed=self.seed)
+            if found is None:
+                raise Skip("there are too few samples, or a single class")
+            return found
+
+        return self.once(f"association {thorough}", "asking simple predictors", measure)
+
+    def _rows(self, split: str) -> Rows:
+        rows = self.scan(split).rows
+        if rows is None or rows.targets.ndim != 1:
+            raise Skip("the samples do not make a table of features and one target each")
+        return rows
+
+    def predicted_across(self) -> tuple[Sequence[int], Sequence[int]]:
+        def measure() -> tuple[Sequence[int], Sequence[int]]:
+            found = association.across(self._rows("train"), self._rows("val"))
+            if found is None:
+                raise Skip("the splits do not make tables alike")
+            return found
+
+        return self.once("across", "asking the neighbours in train about val", measure)
+
+    def shifted_associations(self) -> Mapping[int, Association]:
+        loader, classes = self._loader("train"), self.facts.task == "classification"
+
+        def measure() -> Mapping[int, Association]:
+            raws = items.in_order(loader, self.seed)
+            if raws is None:
+                raise Skip("the items of the train split cannot be read one by one")
+            return association.shifted(raws, classes=classes, seed=self.seed)
+
+        return self.once("shifted", "comparing inputs with the labels of their neighbours", measure)
+
     def raws(self) -> list[Any]:
         """The first raw training batches, FIRST_BATCHES at most. Raises Skip where there is none."""
 
@@ -270,6 +339,52 @@ class MeasuringContext:
 
         return self.once("nonfinite operation", "looking for the operation", measure)
 
+    def weight_loads(self) -> Sequence[WeightLoad]:
+        return self.source.loads_into(self.pipeline.model)
+
+    def loss_parts(self) -> LossParts:
+        def measure() -> LossParts:
+            self.completed_attempt()
+            if sensitivity.only_step(self.pipeline):
+                raise Skip("only the pipeline's own train_step computes the loss")
+            with self.engine() as engine:
+                found = loss_parts.loss_parts(engine, self.raws())
+            if found is None:
+                raise Skip("the loss is not one of torch's losses plus something else")
+            return found
+
+        return self.once("loss parts", "taking the loss apart", measure)
+
+    def custom_functions(self) -> Sequence[CustomFunction]:
+        def measure() -> Sequence[CustomFunction]:
+            self.completed_attempt()
+            if sensitivity.only_step(self.pipeline):
+                raise Skip("only the pipeline's own train_step computes the loss")
+            with self.engine() as engine:
+                engine.model.train()
+                return custom_functions.custom_functions(lambda: engine.loss(self.raws()[0]).loss)
+
+        return self.once("custom functions", "checking the user's own autograd functions", measure)
+
+    def half_gradients(self) -> HalfGradients:
+        """Skip where everything is computed in float32 or more."""
+        fresh = self.pipeline
+        stored = {p.dtype for p in fresh.model.parameters()} & {torch.float16, torch.bfloat16}
+        dtype = "fp16" if fresh.precision == "fp16" or torch.float16 in stored else "bf16"
+        if fresh.precision == "fp32" and not stored:
+            raise Skip("everything is computed in float32")
+
+        def measure() -> HalfGradients:
+            self.completed_attempt()
+            if sensitivity.only_step(self.pipeline):
+                raise Skip("only the pipeline's own train_step computes the loss")
+            with self.engine() as own, self.engine() as full:
+                full.pipeline.precision = "fp32"
+                full.model.float()
+                return sensitivity.half_gradients(own, full, self.raws()[0], dtype)
+
+        return self.once("half gradients", "comparing with float32", measure)
+
     def dropout_sites(self) -> Sequence[DropoutSite]:
         def measure() -> list[DropoutSite]:
             self.completed_attempt()
@@ -328,6 +443,29 @@ class MeasuringContext:
 
     def ablation(self, knob: str) -> Ablation:
         return self.trainings.ablation(knob)
+
+    def standardised_subset(self) -> Trace:
+        return self.trainings.trial(data_knobs.inputs(self, ())[0], self.seed)
+
+    def plain_subset(self) -> Trace:
+        return self.trainings.trial(data_knobs.augmentation(self, ())[0], self.seed)
+
+    def augmentation_swaps(self) -> Sequence[tuple[int, int, float]]:
+        if self.facts.task != "classification":
+            raise Skip(f"judged for one class per sample, not for {self.facts.task}")
+        if not self.reread("train").changed:
+            raise Skip("the training data are not augmented at random")
+
+        def measure() -> Sequence[tuple[int, int, float]]:
+            return data_knobs.augmentation_swaps(self.pipeline, self.seed)
+
+        return self.once("augmentation swaps", "comparing augmented samples with plain ones", measure)
+
+    def widened_overfit(self) -> Trace:
+        return self.trainings.widened_overfit()
+
+    def repaired_by(self) -> str | None:
+        return self.trainings.repaired_by
 
     def reference(self) -> Reference:
         return self.trainings.reference()

@@ -1,6 +1,7 @@
 """From results to an answer: ranked causes with grades, what was ruled out, what was not checked. A pure function.
 
-- An error finding whose name is a cause becomes a cause, with the grade of its probe.
+- An error finding whose name is a cause becomes a cause, with the grade of its probe. So does a warning, which is
+  only suspected of doing harm unless an experiment showed it.
 - What a cause brings about (its ``consequences``, and every symptom) is listed under it.
 - A symptom is a cause only where nothing better was found, and then only suspected.
 - Where several experiments repair learning, none of them alone is proved.
@@ -38,10 +39,15 @@ LEARNING_SYMPTOMS = frozenset(
 def diagnose(results: Sequence[Result], stages: Sequence[StageResult]) -> Diagnosis:
     findings = [(finding, result) for result in results for finding in result.findings]
     symptoms = _unique(f.name for f, _ in findings if _doc(f).symptom and f.severity is not Severity.NOTE)
-    causes = _ranked(_folded([_cause(f) for f, _ in findings if _is_cause(f)], symptoms))
-    if not causes:
-        causes = [_cause(f) for f, _ in findings if _doc(f).symptom and f.severity is Severity.ERROR][:1]
-        causes = [replace(c, grade=Grade.SUSPECTED, consequences=_others(symptoms, c.name)) for c in causes]
+    errors = {f.name for f, _ in findings if f.severity is Severity.ERROR}
+    causes = _ranked(_folded([_cause(f) for f, _ in findings if _is_cause(f)], symptoms), errors)
+    if not any(_explains(c, errors) for c in causes):
+        failed = [_cause(f) for f, _ in findings if _doc(f).symptom and f.severity is Severity.ERROR][:1]
+        causes = [
+            *(replace(c, grade=Grade.SUSPECTED, consequences=_others(symptoms, c.name)) for c in failed),
+            *causes,
+        ]
+        causes.sort(key=lambda cause: GRADES.index(cause.grade))
     return Diagnosis(
         summary=_summary(causes, symptoms, results, stages),
         symptoms=tuple(symptoms),
@@ -78,7 +84,19 @@ def _doc(finding: Finding) -> ProbeDoc:
 
 
 def _is_cause(finding: Finding) -> bool:
-    return finding.severity is Severity.ERROR and not _doc(finding).symptom
+    return finding.severity is not Severity.NOTE and not _doc(finding).symptom
+
+
+def _explains(cause: Cause, errors: set[str]) -> bool:
+    """Whether a cause is an error itself, or brings about one that was found."""
+    return cause.name in errors or bool(_reach(cause.name, errors) & errors)
+
+
+def _grade(finding: Finding) -> Grade:
+    """What the finding says, else its probe; a warning that no experiment stands behind is suspected."""
+    if "grade" in finding.values:
+        return Grade(finding.values["grade"])
+    return Grade(_doc(finding).grade) if finding.severity is Severity.ERROR else Grade.SUSPECTED
 
 
 def _cause(finding: Finding) -> Cause:
@@ -88,7 +106,7 @@ def _cause(finding: Finding) -> Cause:
     return Cause(
         name=finding.name,
         code=doc.code,
-        grade=Grade(finding.values.get("grade", doc.grade)),
+        grade=_grade(finding),
         summary=finding.message,
         values=finding.values,
         where=finding.where,
@@ -131,21 +149,24 @@ def _reach(name: str, found: set[str]) -> set[str]:
     return reached
 
 
-def _ranked(causes: list[Cause]) -> list[Cause]:
+def _ranked(causes: list[Cause], errors: set[str]) -> list[Cause]:
     repairs = [c for c in causes if catalogue.doc(c.name).experiment and c.grade is Grade.PROVED]
     if len(repairs) > 1:  # several single changes repair: which of them is to blame was not separated
         causes = [replace(c, grade=Grade.SUPPORTED) if c in repairs else c for c in causes]
-    return sorted(causes, key=lambda c: (GRADES.index(c.grade), ORDER.index(c.code[:3]), c.code))
+    return sorted(
+        causes, key=lambda c: (GRADES.index(c.grade), not _explains(c, errors), ORDER.index(c.code[:3]), c.code)
+    )
 
 
 def _summary(
     causes: Sequence[Cause], symptoms: Sequence[str], results: Sequence[Result], stages: Sequence[StageResult]
 ) -> str:
-    if causes and not catalogue.doc(causes[0].name).symptom:
+    errors = {f.name for r in results for f in r.findings if f.severity is Severity.ERROR}
+    if causes and (errors or causes[0].grade is not Grade.SUSPECTED) and not catalogue.doc(causes[0].name).symptom:
         doc = catalogue.doc(causes[0].name)
         place = f" ({causes[0].where[0].file}:{causes[0].where[0].line})" if causes[0].where else ""
         return f"{doc.summary.rstrip('.')}{place}."
-    if causes:
+    if causes and errors:
         return f"{catalogue.doc(causes[0].name).summary} {_localised(stages)}".strip()
     warnings = _unique(f.name for r in results for f in r.findings if f.severity is Severity.WARNING)
     ran = [stage.name for stage in stages if stage.status is Status.PASS]

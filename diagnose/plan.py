@@ -9,6 +9,7 @@ from diagnose.config import Config
 from diagnose.errors import UsageError
 from probes import catalogue
 from probes.api import ProbeDoc, Stage
+from probes.results import Result, Severity
 
 OUT_OF_TIME = "the time budget had ended before this began"
 ALL = tuple(Stage)
@@ -61,14 +62,29 @@ def make_plan(command: str, config: Config) -> Plan:
     probes: dict[Stage, Sequence[str]] = {}
     for stage in stages:
         names = [n for n, d in chosen.items() if not d.experiment and stage in {d.stage, *d.also} and n not in taken]
-        names.sort(key=lambda name: name != FIRST.get(stage))
+        names.sort(key=lambda name: (name != FIRST.get(stage), _depth(name)))
         probes[stage] = names
         taken.update(names)
     return Plan(stages, requested, probes, [name for name in EXPERIMENT_ORDER if name in chosen])
 
 
+def _depth(name: str) -> int:
+    """How many probes must have run before this one, in a chain."""
+    return max((1 + _depth(needed) for needed in catalogue.doc(name).requires), default=0)
+
+
+def barred(name: str, results: Sequence[Result]) -> str:
+    """Why a probe is meaningless after what was found; empty if it is not."""
+    found = {f.name for r in results for f in r.findings if f.severity is not Severity.NOTE}
+    return next((f"{needed} was found" for needed in catalogue.doc(name).requires if needed in found), "")
+
+
 # The likeliest and cheapest first.
-EXPERIMENT_ORDER = ("dropout-too-strong", "weight-decay-too-strong", "learning-rate-too-high", "learning-rate-too-low")
+EXPERIMENT_ORDER = (
+    "dropout-too-strong", "weight-decay-too-strong", "gradient-clip-too-small", "label-smoothing-too-strong",
+    "augmentation-too-strong", "inputs-not-normalised", "unscaled-regression-target",
+    "learning-rate-too-high", "learning-rate-too-low", "labels-unrelated-to-inputs",
+)  # fmt: skip
 
 
 def _stages(command: str, config: Config) -> tuple[Sequence[Stage], Sequence[Stage]]:

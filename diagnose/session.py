@@ -16,7 +16,7 @@ from diagnose.death import Death, innermost
 from diagnose.diagnosis import LEARNING_SYMPTOMS, diagnose, verdict
 from diagnose.errors import UsageError
 from diagnose.in_process import InProcessWorker
-from diagnose.plan import DECISIVE, OUT_OF_TIME, QUESTIONS, Plan
+from diagnose.plan import DECISIVE, OUT_OF_TIME, QUESTIONS, Plan, barred
 from diagnose.store import RunFolder
 from diagnose.worker import Worker
 from probes import catalogue
@@ -248,6 +248,9 @@ class Session:
         if self._remaining() == 0:
             doc = catalogue.doc(name)
             self._keep(Result(doc.code, name, str(stage), Status.INCONCLUSIVE, OUT_OF_TIME))
+            return
+        if reason := barred(name, self.results):
+            self._keep(Result(catalogue.doc(name).code, name, str(stage), Status.SKIPPED, reason))
             return
         self.display.probe(name)
         started = time.monotonic()

@@ -26,6 +26,7 @@ from diagnose.pipeline import Pipeline, check_fields
 from diagnose.rng import seeded
 from diagnose.synthetic import input_shape, synthetic_batches
 from diagnose.user_code import user_code
+from probes.records.forward import WeightLoad
 from probes.results import Where
 
 _EXPECTED = "expected an nn.Module, a function that returns one, or a function that returns a diagnose.Pipeline"
@@ -123,6 +124,10 @@ class Source:
     def created_at(self, created: object) -> Where | None:
         """The line of the user's code that created a module or an optimizer of a pipeline of this source."""
         return self._log.created_at(created)
+
+    def loads_into(self, model: nn.Module) -> list[WeightLoad]:
+        """What was loaded into ``model`` while its pipeline was built."""
+        return self._log.loads_into(model)
 
     def copied(self, original: nn.Module, duplicate: nn.Module) -> None:
         """Let ``created_at`` know the modules of a deep copy too."""

@@ -16,8 +16,16 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from diagnose.pipeline import Pipeline  # for type checkers only: at run time probes import nothing of diagnose
-    from probes.records.data import Reread, Scan
-    from probes.records.forward import Attempt, Origin, Outputs
+    from probes.records.data import Association, Reread, Scan, WorkerDraws
+    from probes.records.forward import (
+        Attempt,
+        CustomFunction,
+        HalfGradients,
+        LossParts,
+        Origin,
+        Outputs,
+        WeightLoad,
+    )
     from probes.records.inspection import ActivationRecord, Inspection, RandomCall
     from probes.records.trials import Ablation, DropoutSite, Reference, Trace
     from probes.records.updates import Coverage, Updates
@@ -26,8 +34,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Facts:
     """What is known about the pipeline without measuring. ``loss_name``: of the function or class; ``notes``: what was
-    done otherwise than asked; ``custom_step``: the pipeline has a ``train_step`` of its own; ``epochs_stated``: somebody said
-    how long the run is."""
+    done otherwise than asked; ``custom_step``: the pipeline has a ``train_step`` of its own; ``epochs_stated``:
+    somebody said how long the run is."""
 
     task: str
     num_classes: int | None
@@ -69,6 +77,20 @@ class Context(Protocol):
 
     def shared_items(self) -> tuple[int, int] | None:
         """(items of val that train reads too, items of val) by data set and index; None where that cannot be told."""
+
+    def worker_draws(self) -> WorkerDraws: ...
+
+    def single_process_hashes(self) -> Sequence[int]:
+        """Of the first samples of an IterableDataset, read without workers; comparable with ``Scan.hashes``."""
+
+    def association(self, *, thorough: bool = False) -> Association:
+        """For one class or number per sample. ``thorough`` asks the slower predictors too."""
+
+    def predicted_across(self) -> tuple[Sequence[int], Sequence[int]]:
+        """(labels that the nearest neighbours in train give the samples of val, their own labels)."""
+
+    def shifted_associations(self) -> Mapping[int, Association]:
+        """Shift k -> how well item i tells the target of item i + k, in the order of the data set."""
 
     def attempt(self) -> Attempt: ...
 
@@ -118,6 +140,31 @@ class Context(Protocol):
 
     def ablation(self, knob: str) -> Ablation:
         """Knobs: dropout, weight-decay, lr, scheduler, clipping. Raises Skip where there is nothing to turn."""
+
+    def weight_loads(self) -> Sequence[WeightLoad]:
+        """Every load_state_dict into the model while the pipeline was built."""
+
+    def loss_parts(self) -> LossParts: ...
+
+    def custom_functions(self) -> Sequence[CustomFunction]: ...
+
+    def half_gradients(self) -> HalfGradients: ...
+
+    def standardised_subset(self) -> Trace:
+        """The short training of ``subset`` with every input column or channel standardised."""
+
+    def plain_subset(self) -> Trace:
+        """The same without random augmentation. Skip where it cannot be switched off from outside."""
+
+    def augmentation_swaps(self) -> Sequence[tuple[int, int, float]]:
+        """(class, class that its augmented samples look like, share of them), the worst first; empty if none."""
+
+    def widened_overfit(self) -> Trace:
+        """``overfit`` with a copy of the model whose hidden layers are several times wider. Skip where that cannot be
+        made from outside."""
+
+    def repaired_by(self) -> str | None:
+        """The first change, of the experiments made so far, under which the pipeline learned."""
 
     def dropout_sites(self) -> Sequence[DropoutSite]:
         """Every place that drops in train mode, modules first."""

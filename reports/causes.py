@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from probes.results import Cause, Evidence, Number, Table, Text, Trace, Where
+from probes.results import Cause, Evidence, Number, RunResults, Table, Text, Trace, Verdict, Where
 from reports.curves import after_fix_table, arm_tables, is_after_fix, is_measured
 from reports.numbers import clean, figure, one_line
 from reports.shapes import Block, CauseView, PlaceView, TableView
 from reports.words import GRADES, doc
+
+
+def accused(results: RunResults) -> RunResults:
+    """Without causes where the verdict accuses nobody: what is merely suspected there is told as a warning."""
+    if results.verdict not in {Verdict.HEALTHY, Verdict.INCONCLUSIVE}:
+        return results
+    return replace(results, diagnosis=replace(results.diagnosis, causes=()))
 
 
 def cause_view(cause: Cause) -> CauseView:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from probes.results import Finding, Grade, Result, RunResults, Severity, Status, Verdict, to_json
-from reports.causes import place
+from reports.causes import accused, place
 from reports.headline import headline
 from reports.numbers import clean, one_line, plural
 from reports.words import OUTCOMES, VERDICTS
@@ -86,7 +86,7 @@ def render_github(results: RunResults) -> str:
 
 
 def _annotations(results: RunResults) -> Iterator[str]:
-    causes = results.diagnosis.causes
+    causes = accused(results).diagnosis.causes
     told = {name for cause in causes for name in (cause.name, *cause.consequences)}
     for rank, cause in enumerate(causes):
         where = cause.where[0] if cause.where else None

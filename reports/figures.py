@@ -10,6 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from probes.results import RunResults
+from reports.causes import accused
 from reports.curves import Arm, chance_of, clock, finite_points, is_cross_entropy, metric_of, panels, points
 from reports.evaluation import matrix_of, names_of
 from reports.numbers import is_fraction, number, one_line, percent
@@ -186,7 +187,7 @@ def _band(axes: Axes, results: RunResults, metric: str) -> bool:
 
 def _proof(results: RunResults) -> Figure | None:
     """The experiment behind the first cause: one colour for each arm, a thin line for each seed, their median bold."""
-    causes = results.diagnosis.causes
+    causes = accused(results).diagnosis.causes
     shown = panels(causes[0].evidence)[:2] if causes else []
     if not shown:
         return None

@@ -6,7 +6,7 @@ import re
 
 from probes.results import RunResults, Severity, Verdict
 from reports.appendix import appendix
-from reports.causes import cause_view, place
+from reports.causes import accused, cause_view, place
 from reports.checks import finding_views, not_run, stage_table, stage_views
 from reports.curves import progress_table
 from reports.evaluation import evaluation_tables
@@ -24,7 +24,7 @@ _REPEATED = re.compile(r"^No fault was found in [^.]*\.\s*")
 
 def build_view(results: RunResults) -> View:
     """Everything that a report says about a run, as frozen plain text."""
-    results = cleaned(results)
+    results = accused(cleaned(results))
     diagnosis = results.diagnosis
     causes = tuple(cause_view(cause) for cause in diagnosis.causes)
     stages = stage_views(results)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from diagnose.config import Config
@@ -45,7 +46,8 @@ def context(build: Callable[[], Any], seed: int = 0, **config: Any) -> Measuring
     from pathlib import Path
 
     settings = Config(target="tests:build", seed=seed, **config)
-    located = Located(sys.modules[build.__module__], build.__name__, build, f"{build.__name__} of the test")
+    made = build.func if isinstance(build, partial) else build
+    located = Located(sys.modules[made.__module__], made.__name__, build, f"{made.__name__} of the test")
     scoped = read_settings(settings)
     source = Source(settings, located, flagged_parts(settings, scoped, Path.cwd()), scoped, CreationLog())
     return MeasuringContext(source, seed=seed, device="cpu", fraction=config.get("fraction"))

@@ -14,7 +14,8 @@ from probing import context
 from diagnose.config import Config
 from diagnose.diagnosis import LEARNING_SYMPTOMS, diagnose, verdict
 from diagnose.judging import run_probe
-from diagnose.plan import DECISIVE, make_plan
+from diagnose.plan import DECISIVE, barred, make_plan
+from probes import catalogue
 from probes.api import Stage
 from probes.results import Diagnosis, Result, Severity, StageResult, Status, Verdict
 
@@ -51,7 +52,12 @@ def rehearse(build: Callable[[], Any], seed: int = 0, stages: Sequence[Stage] = 
         if stopped:
             outcomes.append(StageResult(str(stage), Status.SKIPPED, stopped))
             continue
-        found = [run_probe(name, ctx, stage=str(stage)) for name in plan.probes[stage]]
+        found: list[Result] = []
+        for name in plan.probes[stage]:
+            if reason := barred(name, results + found):
+                found.append(Result(catalogue.doc(name).code, name, str(stage), Status.SKIPPED, reason))
+            else:
+                found.append(run_probe(name, ctx, stage=str(stage)))
         errors = [f for r in found for f in r.findings if f.severity is Severity.ERROR]
         learning = stage in {Stage.OVERFIT, Stage.SUBSET}
         slow = any(f.name == "slow-to-learn" for r in found for f in r.findings)

@@ -72,8 +72,9 @@ def test_any_results_give_an_answer(given_results: list[Result], stages: list[St
         assert cause.name not in cause.consequences
         assert not set(cause.consequences) & set(names), "one defect gives one cause"
     errors = {f.name for r in given_results for f in r.findings if f.severity is Severity.ERROR}
-    assert set(names) <= errors
-    assert bool(causes) == bool(errors)
+    warnings = {f.name for r in given_results for f in r.findings if f.severity is Severity.WARNING}
+    assert set(names) <= errors | warnings
+    assert bool(causes) >= bool(errors)
     explained = {name for cause in causes for name in (cause.name, *cause.consequences)}
     assert errors <= explained, "an error is a cause, or is listed under one"
 
@@ -134,11 +135,23 @@ def test_what_is_proved_comes_first_wherever_it_lies() -> None:
 
 
 @pytest.mark.parametrize("severity", [Severity.WARNING, Severity.NOTE])
-def test_a_warning_never_makes_a_cause(severity: Severity) -> None:
+def test_a_warning_is_suspected_at_most_and_a_note_of_nothing(severity: Severity) -> None:
     given_results = [found(name, severity) for name in NAMES]
-    diagnosis = diagnose(given_results, [stage(Stage.SMOKE, Status.PASS)])
-    assert not diagnosis.causes
+    stages = [stage(Stage.SMOKE, Status.PASS)]
+    diagnosis = diagnose(given_results, stages)
+    assert bool(diagnosis.causes) is (severity is Severity.WARNING)
+    assert {cause.grade for cause in diagnosis.causes} <= {Grade.SUSPECTED}
     assert ("Worth a look" in diagnosis.summary) is (severity is Severity.WARNING)
+    assert verdict(diagnosis, given_results, stages, [Stage.SMOKE]) is Verdict.HEALTHY
+
+
+def test_a_warning_that_explains_a_failure_comes_before_it() -> None:
+    given_results = [found("cannot-overfit"), found("loss-summed", Severity.WARNING)]
+    unexplained = diagnose(given_results, []).causes
+    assert [cause.name for cause in unexplained] == ["cannot-overfit", "loss-summed"]
+    shown = diagnose([found("stuck-at-chance"), found("adam-epsilon-out-of-range", Severity.WARNING)], []).causes
+    assert shown[0].name == "adam-epsilon-out-of-range"
+    assert "stuck-at-chance" in shown[0].consequences
 
 
 def test_healthy_says_what_ran() -> None:

@@ -9,8 +9,11 @@ from functools import partial
 from operator import mul
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch.overrides import TorchFunctionMode
+
 from diagnose.errors import UsageError
-from diagnose.experiments import dropout
+from diagnose.experiments import data_knobs, dropout
 from diagnose.experiments.trial import Change
 from diagnose.measure.updates import largest_lr
 from diagnose.near_miss import did_you_mean
@@ -112,6 +115,35 @@ def _clipping(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
     return [Change("no clipping", "no gradient clipping", 1.0, apply)]
 
 
+def _label_smoothing(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
+    smoothing = max((float(c.options.get("label_smoothing") or 0.0) for c in ctx.attempt().loss_calls), default=0.0)
+    if not smoothing and not values:
+        raise Skip("no labels are smoothed")
+    wanted = list(values) or [value for value in (0.1, 0.0) if value < smoothing]
+    return [_smoothed(value, abs(smoothing - value)) for value in wanted]
+
+
+def _smoothed(value: float, size: float) -> Change:
+    return Change(
+        f"label smoothing {value:g}", f"label smoothing {value:g}", size, lambda _: _Smoothing(value),
+        options={"label_smoothing": value},
+    )  # fmt: skip
+
+
+class _Smoothing(TorchFunctionMode):
+    """Calls cross_entropy with another label smoothing than the user's."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self._value = value
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.nn.functional.cross_entropy:
+            kwargs["label_smoothing"] = self._value
+        return func(*args, **kwargs)
+
+
 def _always(value: float) -> Callable[[float], float]:
     return lambda _: value
 
@@ -135,4 +167,8 @@ KNOBS: dict[str, Callable[[MeasuringContext, Sequence[float]], list[Change]]] = 
     "lr": _lr,
     "scheduler": _scheduler,
     "clipping": _clipping,
+    "label-smoothing": _label_smoothing,
+    "augmentation": data_knobs.augmentation,
+    "inputs": data_knobs.inputs,
+    "targets": data_knobs.targets,
 }

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from diagnose.batches import understand
-from diagnose.experiments import dropout, judge, reference
+from diagnose.experiments import dropout, judge, reference, wider
 from diagnose.experiments.ablate import ablate
 from diagnose.experiments.material import Material
 from diagnose.experiments.trial import (
@@ -32,6 +33,7 @@ from diagnose.user_code import UserCodeError
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
     from diagnose.pipeline import Pipeline
+    from probes.records.forward import LossCall
     from probes.records.trials import Ablation, Reference, Trace
 
 OVERFIT_SAMPLES = 16  # a smaller first batch is joined by the second
@@ -48,11 +50,13 @@ PROGRESS_SECONDS = 0.3  # between two reports of one training
 
 
 class ShortTrainings:
-    """``has_proof``: an ablation has proved a cause, so that its rivals are given less room."""
+    """``has_proof``: an ablation has proved a cause, so that its rivals are given less room.
+    ``repaired_by``: the label of the first change under which it learned."""
 
     def __init__(self, ctx: MeasuringContext) -> None:
         self._ctx = ctx
         self.has_proof = False
+        self.repaired_by: str | None = None
         self._ablation_steps = SUBSET_STEPS
 
     @property
@@ -94,6 +98,16 @@ class ShortTrainings:
             stop=judge.stop_when_memorised, progress=self._reported(f"overfit, {change.label}"),
         )  # fmt: skip
 
+    def widened_overfit(self) -> Trace:
+        """The same batch with wider hidden layers. Raises Skip where that cannot be done from outside."""
+
+        def measure() -> Trace:
+            layers = [layer.path for layer in self._ctx.inspection().layers]
+            change = wider.change(self._ctx.pipeline, layers, self._ctx.raws()[0], self._ctx.device)
+            return self._memorise(change, self.overfit().steps)
+
+        return self._ctx.once("widened overfit", "overfitting a wider copy", measure)
+
     def subset(self) -> Trace:
         """The unchanged pipeline on a part of the data."""
         return self.trial(AS_CONFIGURED, self.seed)
@@ -103,7 +117,7 @@ class ShortTrainings:
 
         def train() -> Trace:
             self._ctx.completed_attempt()
-            setting, samples = self._on_subset()
+            setting, samples = self.on_subset(options=change.options) if change.on is None else change.on()
             progress = self._reported(f"{change.label}, seed {seed}")
             return run_trial(setting, samples, change, seed, steps, progress=progress)
 
@@ -114,6 +128,8 @@ class ShortTrainings:
 
         def turn() -> Ablation:
             found = ablate(self._ctx, knob, self._ablation_steps)
+            if found.repairing is not None and self.repaired_by is None:
+                self.repaired_by = found.repairing.label
             if found.proved:  # the rivals get as many steps as the repair was given, not more
                 self.has_proof = True
                 self._ablation_steps = min(self._ablation_steps, found.steps)
@@ -131,7 +147,7 @@ class ShortTrainings:
 
     def gradient_agreement(self, change: Change) -> float | None:
         """Cosine from -1 to 1 between the gradients of two passes over one batch; None where it cannot be taken."""
-        setting, samples = self._on_subset()
+        setting, samples = self.on_subset()
         return self._ctx.once(
             f"agreement {change.key}",
             "comparing gradients",
@@ -144,22 +160,33 @@ class ShortTrainings:
             "reference", "training on reference data", lambda: reference.train_on_reference(self._ctx, self._reported)
         )
 
-    def _on_subset(self) -> tuple[Setting, Samples]:
-        material = self._material()
-        samples = Samples(
-            material.batches, material.look_train, material.look_val, material.samples, material.steps_per_epoch
-        )
-        return self._setting(material.look_train), samples
+    def on_subset(
+        self,
+        change: Callable[[Any], Any] | None = None,
+        *,
+        options: Mapping[str, Any] | None = None,
+        anew: bool = False,
+    ) -> tuple[Setting, Samples]:
+        """What a trial on the part of the data needs. ``change`` of each raw batch; ``options`` of the loss that differ
+        from the user's; ``anew``: read again instead of as remembered."""
+        material = self._material() if not anew else self._new_material()
+        if change is None:
+            train, val, batches = material.look_train, material.look_val, material.batches
+        else:
+            train, val = ([change(raw) for raw in raws] for raws in (material.look_train, material.look_val))
+            batches = lambda seed: map(change, material.batches(seed))  # noqa: E731
+        samples = Samples(batches, train, val, material.samples, material.steps_per_epoch)
+        return self._setting(train, options or {}), samples
 
     def _material(self) -> Material:
+        return self._ctx.once("material", "choosing samples", self._new_material)
+
+    def _new_material(self) -> Material:
         self._ctx.need_data()
         wanted = self._ctx.fraction
-        fraction = 0.1 if wanted is None else wanted
-        return self._ctx.once(
-            "material", "choosing samples", lambda: Material(self._ctx.pipeline, fraction, exact=wanted is not None)
-        )
+        return Material(self._ctx.pipeline, 0.1 if wanted is None else wanted, exact=wanted is not None)
 
-    def _setting(self, raws: Sequence[Any]) -> Setting:
+    def _setting(self, raws: Sequence[Any], options: Mapping[str, Any] | None = None) -> Setting:
         """What the trials that look at ``raws`` share, with their yardsticks."""
         ctx = self._ctx
         return Setting(
@@ -167,11 +194,15 @@ class ShortTrainings:
             task=ctx.facts.task,
             device=ctx.device,
             channels_last=self.channels_last(),
-            yardsticks=yardsticks_of(raws, ctx.facts, ctx.attempt().loss_calls, self.ignore_index()),
+            yardsticks=yardsticks_of(raws, ctx.facts, self._loss_calls(options or {}), self.ignore_index()),
             learning_rates=ctx.learning_rates(),
             ignore_index=self.ignore_index(),
             deadline=ctx.deadline,
         )
+
+    def _loss_calls(self, options: Mapping[str, Any]) -> list[LossCall]:
+        calls = self._ctx.attempt().loss_calls
+        return [replace(call, options={**call.options, **options}) for call in calls] if options else list(calls)
 
     def ignore_index(self) -> int:
         """The target value that the pipeline's loss leaves out."""

@@ -37,7 +37,8 @@ class Change:
     ``apply(pipeline)`` may alter the pipeline and returns a context in which the trial runs. ``size`` orders changes
     of one kind by how much they change (the mildest has the smallest), ``label`` is for readers. ``constant_lr`` plays
     no schedule. ``ours``: not what the user wrote, so that a failure under it is the arm's and not the user's.
-    ``factors`` says by how much it scales each group, or the rate.
+    ``factors`` says by how much it scales each group, or the rate. ``on`` gives other samples than the subset's own;
+    ``options`` are what it makes of the loss's options, for the yardsticks.
     """
 
     key: str
@@ -47,6 +48,8 @@ class Change:
     constant_lr: bool = False
     ours: bool = True
     factors: Mapping[str, float] = field(default_factory=dict)
+    on: Callable[[], tuple[Setting, Samples]] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 AS_CONFIGURED = Change("configured", "as configured", ours=False)
@@ -104,10 +107,14 @@ def run_trial(
         setting = replace(setting, learning_rates=rates)
         with change.apply(pipeline):
             engine = Engine(pipeline, setting.device, channels_last=setting.channels_last)
-            predicted = None
+            predicted: list[int] = []
+            val: tuple[list[int], list[int]] = ([], [])
             try:
                 trace = _train(setting, samples, engine, seed, steps, looks, look_mode, stop, progress)
-                predicted = _most_predicted(engine, samples.look_train, setting)
+                predicted = _predictions(engine, samples.look_train, setting)[0]
+                val = _predictions(engine, samples.look_val, setting)
+                if not change.ours and look_mode == "eval":
+                    trace = replace(trace, reestimated=_reestimated(engine, samples, setting, trace))
             except UserCodeError:
                 if not change.ours:
                     raise
@@ -125,7 +132,9 @@ def run_trial(
         falling=judge.falling(trace),
         above_chance=judge.above_chance(trace, last.train_score, trace.samples),
         val_above_chance=judge.above_chance(trace, last.val_score, trace.val_samples),
-        predicted_share=predicted,
+        predicted_share=max(Counter(predicted).values()) / len(predicted) if predicted else None,
+        val_predicted=tuple(val[0]),
+        val_labels=tuple(val[1]),
         trained_on=samples.count,
         steps_per_epoch=samples.steps_per_epoch,
     )
@@ -261,27 +270,57 @@ def _flat_gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
     return (gradient.to_dense() if gradient.is_sparse else gradient).detach().flatten().float()
 
 
-def _most_predicted(engine: Engine, raws: Sequence[Any], setting: Setting) -> float | None:
-    """The share of predictions that fall on the most common one, in eval mode; None for tasks without classes."""
-    counts: Counter[int] = Counter()
+def _predictions(engine: Engine, raws: Sequence[Any], setting: Setting) -> tuple[list[int], list[int]]:
+    """(predicted classes, labels) in eval mode; empty for tasks without classes."""
+    predicted: list[int] = []
+    labels: list[int] = []
     if not engine.has_loss:
-        return None
+        return predicted, labels
     modes = {module: module.training for module in engine.model.modules()}
     engine.model.eval()
     try:
         with torch.no_grad(), preserved():
             for raw in raws:
                 done = engine.loss(raw)
-                if done.main is None:
-                    return None
-                pair = class_targets(done.main, done.batch.target, setting.task, setting.ignore_index)
+                pair = (
+                    None
+                    if done.main is None
+                    else class_targets(done.main, done.batch.target, setting.task, setting.ignore_index)
+                )
                 if pair is None:
-                    return None
-                counts.update(pair[0].tolist())
+                    return [], []
+                predicted += pair[0].tolist()
+                labels += pair[1].tolist()
     finally:
         for module, training in modes.items():
             module.training = training
-    return max(counts.values()) / sum(counts.values()) if counts else None
+    return predicted, labels
+
+
+def _reestimated(engine: Engine, samples: Samples, setting: Setting, trace: Trace) -> Point | None:
+    """The last look again, with the statistics of every batch norm taken anew from the samples looked at. Uses the
+    model up. None where no batch norm keeps statistics."""
+    norms = [
+        m for m in engine.model.modules()
+        if isinstance(m, torch.nn.modules.batchnorm._BatchNorm) and m.track_running_stats
+    ]  # fmt: skip
+    if not norms or not engine.has_loss or not trace.steps:
+        return None
+    engine.model.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+        norm.train()
+    try:
+        with torch.no_grad(), preserved():
+            for raw in samples.look_train:
+                engine.loss(raw)
+    except UserCodeError:  # a batch of one sample, say
+        return None
+    loss, score = evaluate(engine, samples.look_train, setting)
+    if not samples.look_val:
+        return Point(trace.steps, loss, score)
+    return Point(trace.steps, loss, score, *evaluate(engine, samples.look_val, setting))
 
 
 def _number(loss: Any) -> float:

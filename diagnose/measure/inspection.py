@@ -13,6 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from diagnose.measure.attempt import ModuleWatch
+from diagnose.measure.recorder import plain
 from diagnose.user_code import innermost_user_frame
 from probes.records.inspection import ActivationRecord, CreatedModule, Inspection, LayerRecord, RandomCall
 from probes.results import Where
@@ -35,6 +36,7 @@ DRAWS = frozenset(
     }
 )  # fmt: skip
 FLAT_SIGMOID = 0.01  # distance from 0 or 1 below which the derivative is under 1 % (a twenty-fifth of its largest)
+IMAGES = 32  # of the first batch that are kept
 FLAT_TANH = 0.99  # |tanh| above which the derivative is under 2 %
 
 _Made = list[tuple[nn.Module, tuple[Where, ...]]]
@@ -163,6 +165,7 @@ class _Signal:
 
     def __init__(self, model: nn.Module) -> None:
         self.records: dict[str, list[tuple[float, float]]] = {}
+        self.image: Tensor | None = None
         self._types: dict[str, str] = {}
         self._handles = [
             module.register_forward_hook(self._hook(path))
@@ -172,6 +175,8 @@ class _Signal:
 
     def _hook(self, path: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if self.image is None and isinstance(module, nn.Conv2d) and args and isinstance(args[0], torch.Tensor):
+                self.image = plain(args[0][:IMAGES]) if args[0].ndim == 4 else None
             if args and isinstance(args[0], torch.Tensor) and isinstance(output, torch.Tensor):
                 self._types[path] = type(module).__name__
                 self.records.setdefault(path, []).append((_between(args[0]), _between(output)))
@@ -246,6 +251,7 @@ def inspection(model: nn.Module, forward: Callable[[Any], Tensor | None], raws: 
         random_calls=tuple(drawing.draws.values()),
         created=tuple(_with_parameters(first, later)),
         samples=samples,
+        image=signal.image,
     )
 
 

@@ -6,7 +6,7 @@ Only for map-style data sets behind a ``DataLoader``; everything else gives None
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import torch
@@ -145,9 +145,12 @@ def sampler_facts(loader: Any) -> Mapping[str, Any]:
 
 
 def root_facts(loader: Any) -> Mapping[str, Any]:
-    """``dataset``: class and folder of the innermost data set; ``dataset_size``: its length."""
+    """``dataset``: class and folder of the innermost data set; ``dataset_size``: its length; ``iterable`` and
+    ``normalisations`` as in the record."""
     dataset = getattr(loader, "dataset", None)
+    normalisations: list[Any] = []
     for _ in range(8):
+        normalisations = [*_normalisations(dataset), *normalisations]
         inner = getattr(dataset, "dataset", None)
         if inner is None:
             break
@@ -155,7 +158,32 @@ def root_facts(loader: Any) -> Mapping[str, Any]:
     if dataset is None:
         return {}
     folder = getattr(dataset, "root", "")
-    return {"dataset": f"{type(dataset).__name__} {folder}".strip(), "dataset_size": _size(dataset)}
+    return {
+        "dataset": f"{type(dataset).__name__} {folder}".strip(),
+        "dataset_size": _size(dataset),
+        "iterable": isinstance(dataset, IterableDataset),
+        "normalisations": tuple(normalisations),
+    }
+
+
+def _normalisations(holder: Any) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+    """(mean, std) of every Normalize of torchvision, in order, that a data set's transforms hold in plain sight."""
+    transform = getattr(holder, "transform", None)
+    waiting = [transform if transform is not None else getattr(holder, "transforms", None)]
+    found = []
+    while waiting:
+        item = waiting.pop(0)
+        if isinstance(item, (list, tuple, torch.nn.Sequential)):
+            waiting = [*item, *waiting]
+        elif type(item).__name__ == "Compose":
+            waiting = [*getattr(item, "transforms", ()), *waiting]
+        elif type(item).__name__ == "Normalize" and type(item).__module__.startswith("torchvision"):
+            found.append((_floats(getattr(item, "mean", ())), _floats(getattr(item, "std", ()))))
+    return found
+
+
+def _floats(values: Any) -> tuple[float, ...]:
+    return tuple(float(value) for value in (values if hasattr(values, "__iter__") else [values]))
 
 
 def _size(dataset: Any) -> int | None:
@@ -163,3 +191,19 @@ def _size(dataset: Any) -> int | None:
         return len(dataset)
     except (TypeError, NotImplementedError, AttributeError):
         return None
+
+
+def in_order(loader: Any, seed: int, limit: int = 1_000) -> list[Any] | None:
+    """The first items of a split's data set by index, each as a batch of one; None where they cannot be read so."""
+    dataset, collate = getattr(loader, "dataset", None), getattr(loader, "collate_fn", None)
+    size = _size(dataset)
+    if dataset is None or collate is None or not size or isinstance(dataset, IterableDataset):
+        return None
+    with seeded(seed), user_code("reading data"):
+        return [collate([dataset[index]]) for index in range(min(size, limit))]
+
+
+def alone(loader: Any, seed: int, limit: int = 500) -> list[Any]:
+    """The first items of an IterableDataset, read in this process."""
+    with seeded(seed), user_code("reading data"):
+        return list(islice(iter(loader.dataset), limit))

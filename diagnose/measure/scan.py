@@ -7,12 +7,14 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from diagnose.batches import first_tensor, understand
-from diagnose.measure.items import root_facts, sampler_facts
+from diagnose.measure.items import alone, root_facts, sampler_facts
+from diagnose.measure.table import RowCollector
 from diagnose.rng import loader_untouched, seeded
 from diagnose.user_code import UserCodeError, user_code
 from probes.records.data import Scan
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_SAMPLES = 10_000  # per split
 MAX_SECONDS = 12.0  # per split; a scan cut short says what share it saw
+MIN_WAITS = 5  # batches, below which their typical cost is not known
 MAX_LABELS = 200_000  # elements of dense targets that are kept
 
 
@@ -35,6 +38,8 @@ class _Sums:
     squares: Tensor | None = None
     low: float = float("inf")
     high: float = float("-inf")
+    lows: Tensor | None = None
+    highs: Tensor | None = None
 
     def add(self, x: Tensor) -> None:
         value = x.double()
@@ -42,10 +47,12 @@ class _Sums:
         self.low, self.high = min(self.low, float(value.min())), max(self.high, float(value.max()))
         flat = value.transpose(0, 1).flatten(1) if value.ndim > 2 else value.reshape(1, -1)
         total, squares = flat.sum(1), (flat * flat).sum(1)
-        if self.total is None or self.squares is None:
-            self.total, self.squares = total, squares
+        lows, highs = flat.amin(1), flat.amax(1)
+        if self.total is None or self.squares is None or self.lows is None or self.highs is None:
+            self.total, self.squares, self.lows, self.highs = total, squares, lows, highs
         elif len(self.total) == len(total):
             self.total, self.squares = self.total + total, self.squares + squares
+            self.lows, self.highs = torch.minimum(self.lows, lows), torch.maximum(self.highs, highs)
         self.count += flat.shape[1]
 
     def moments(self) -> tuple[list[float], list[float]]:
@@ -71,6 +78,8 @@ class _Seen:
     constant: list[int] = field(default_factory=list)
     means: list[float] = field(default_factory=list)
     stds: list[float] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+    rows: RowCollector = field(default_factory=RowCollector)
     first: tuple[tuple[int, ...], str, tuple[int, ...], str] = ((), "", (), "")
 
 
@@ -86,8 +95,10 @@ def scan(loader: Any, split: str, seed: int, max_samples: int = MAX_SAMPLES) -> 
             with user_code("reading data"):
                 iterator = iter(loader)
             while True:
+                asked = time.monotonic()
                 with user_code("reading data"):
                     raws = list(islice(iterator, 1))
+                seen.waits.append(time.monotonic() - asked)
                 if not raws:
                     ended = True
                     break
@@ -112,12 +123,18 @@ def _add(seen: _Seen, raw: Any) -> None:
             () if target is None else tuple(target.shape),
             type(batch.target).__name__ if target is None else str(target.dtype).removeprefix("torch."),
         )
-    if tensor is not None and tensor.numel() and not tensor.is_complex():
+    usable = tensor is not None and tensor.numel() > 0 and not tensor.is_complex()
+    seen.rows.add(tensor.detach().cpu() if usable and tensor is not None else None, _cpu(target), batch.size)
+    if tensor is not None and usable:
         _add_inputs(seen, tensor.detach().cpu(), batch.size)
     if target is not None and target.numel() and not target.is_complex():
         _add_targets(seen, target.detach().cpu())
     seen.batch_sizes.append(batch.size)
     seen.samples += batch.size
+
+
+def _cpu(target: Tensor | None) -> Tensor | None:
+    return None if target is None else target.detach().cpu()
 
 
 def _add_inputs(seen: _Seen, x: Tensor, size: int) -> None:
@@ -134,8 +151,25 @@ def _add_inputs(seen: _Seen, x: Tensor, size: int) -> None:
     if rows.shape[1] > 1:
         flat = (rows == rows[:, :1]).all(1)
         seen.constant += [seen.samples + int(i) for i in flat.nonzero().flatten()]
-    for row in rows.contiguous().view(torch.uint8).numpy():  # bytes: numpy knows no bfloat16
-        seen.hashes.append(int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=7).digest(), "big"))
+    seen.hashes += _hashes(rows)
+
+
+def _hashes(rows: Tensor) -> list[int]:
+    """One per row, by its bytes: numpy knows no bfloat16."""
+    return [
+        int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=7).digest(), "big")
+        for row in rows.contiguous().view(torch.uint8).numpy()
+    ]
+
+
+def hashes_alone(loader: Any, seed: int) -> list[int]:
+    """Of the first samples of an IterableDataset, read in this process, as the scan would take them."""
+    found: list[int] = []
+    for item in alone(loader, seed):
+        tensor = first_tensor(item)
+        if tensor is not None and tensor.numel():
+            found += _hashes(tensor.detach().cpu().reshape(1, -1))
+    return found
 
 
 def _add_targets(seen: _Seen, target: Tensor) -> None:
@@ -190,6 +224,8 @@ def _result(
         input_std=variance**0.5,
         channel_mean=tuple(channel_mean),
         channel_std=tuple(channel_std),
+        channel_min=() if seen.inputs.lows is None else tuple(seen.inputs.lows.tolist()),
+        channel_max=() if seen.inputs.highs is None else tuple(seen.inputs.highs.tolist()),
         target_shape=target_shape,
         target_dtype=target_dtype,
         label_min=seen.targets.low if seen.targets.count else None,
@@ -204,6 +240,8 @@ def _result(
         failure=failure,
         sample_mean=tuple(seen.means),
         sample_std=tuple(seen.stds),
+        rows=seen.rows.rows(),
+        seconds_per_batch=median(seen.waits[1:-1]) if len(seen.waits) > MIN_WAITS else None,
         **sampler_facts(loader),
         **root_facts(loader),
     )

@@ -13,6 +13,7 @@ import torch
 
 from diagnose.training.step import Engine
 from diagnose.user_code import UserCodeError, user_code
+from probes.records.forward import HalfGradients
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,3 +89,32 @@ def nonfinite_operation(engine: Engine, raws: Iterable[Any]) -> str:
                 match = RETURNED.search(str(error))
                 return match.group(1) if match else ""
     return ""
+
+
+def half_gradients(own: Engine, full: Engine, raw: Any, dtype: str) -> HalfGradients:
+    """``full`` has the weights of ``own`` in float32, and no autocast."""
+    (small, finite), (wanted, finite_in_full) = _loss_gradients(own, raw), _loss_gradients(full, raw)
+    asked = vanished = 0
+    for name, gradient in wanted.items():
+        mine = small.get(name)
+        if mine is not None and mine.shape == gradient.shape:
+            alive = gradient != 0
+            asked += int(alive.sum())
+            vanished += int((alive & (mine == 0)).sum())
+    return HalfGradients(dtype, vanished / asked if asked else 0.0, finite, finite_in_full)
+
+
+def _loss_gradients(engine: Engine, raw: Any) -> tuple[dict[str, torch.Tensor], bool]:
+    engine.model.train()
+    engine.model.zero_grad(set_to_none=True)
+    loss = engine.loss(raw).loss
+    with user_code("backward"):
+        loss.backward()
+    found = {
+        name: p.grad.detach().to_dense() if p.grad.is_sparse else p.grad.detach().clone()
+        for name, p in engine.model.named_parameters()
+        if p.grad is not None
+    }
+    engine.model.zero_grad(set_to_none=True)
+    finite = bool(torch.isfinite(loss.detach())) and all(bool(torch.isfinite(g).all()) for g in found.values())
+    return found, finite

@@ -18,7 +18,6 @@ from torch.overrides import TorchFunctionMode
 from diagnose.measure.recorder import LOSSES
 from diagnose.user_code import innermost_user_frame
 from probes.records.updates import StepEvent
-from probes.results import Where
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +36,7 @@ class StepOrder:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        clip = torch.nn.utils.clip_grad
+        clip: Any = torch.nn.utils.clip_grad
         scaler = torch.amp.GradScaler
         with ExitStack() as stack:
             stack.enter_context(mock.patch.object(torch.Tensor, "backward", self._backward(torch.Tensor.backward)))
@@ -54,7 +53,7 @@ class StepOrder:
             stack.enter_context(mock.patch.object(scaler, "unscale_", self._unscaling(scaler.unscale_)))
             handle = register_optimizer_step_pre_hook(lambda optimizer, args, kwargs: self._add("step"))
             stack.callback(handle.remove)
-            stack.enter_context(_LossResults(self._losses))
+            stack.enter_context(LossResults(self._losses))
             yield
 
     def _add(self, kind: str, **more: Any) -> None:
@@ -125,12 +124,13 @@ def _flagged(original: Callable[..., Any], flag: list[bool]) -> Callable[..., An
     return call
 
 
-class _LossResults(TorchFunctionMode):
-    """Collects (result, reduction, samples) of every call of a known loss of torch, with its graph."""
+class LossResults(TorchFunctionMode):
+    """Collects (result, reduction, samples) of every call of a known loss of torch, with its graph, and its name."""
 
-    def __init__(self, found: list[tuple[Tensor, str, int]]) -> None:
+    def __init__(self, found: list[tuple[Tensor, str, int]], functions: list[str] | None = None) -> None:
         super().__init__()
         self._found = found
+        self._functions = [] if functions is None else functions
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -140,4 +140,5 @@ class _LossResults(TorchFunctionMode):
             given = args[0] if args else kwargs.get("input")
             size = len(given) if isinstance(given, torch.Tensor) and given.ndim else 1
             self._found.append((result, str(kwargs.get("reduction", "mean")), size))
+            self._functions.append(func.__name__)
         return result

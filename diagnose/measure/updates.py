@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -108,6 +110,7 @@ def updates(engine: Engine, raws: list[Any], steps: int = UPDATES) -> Updates:
     gradients: dict[str, list[float | None]] = {name: [] for name in named}
     moved: dict[str, list[float]] = {name: [] for name in named}
     lost: dict[str, float] = {}
+    seconds: list[float] = []
     losses: list[float] = []
     lrs: list[float] = []
     watch = StepWatch(model, optimizer)
@@ -126,7 +129,9 @@ def updates(engine: Engine, raws: list[Any], steps: int = UPDATES) -> Updates:
                     raw = raws[taken % len(raws)]
                     if own_step:
                         order.begin(understand(raw).size)
+                    begun = time.perf_counter()
                     done = engine.step(raw)
+                    seconds.append(time.perf_counter() - begun)
                     taken += 1
                     # A user's step may accumulate: an update is over when its optimizer has stepped.
                     waiting = own_step and watch.any_stepped == stepped and taken < MAX_CALLS
@@ -166,6 +171,7 @@ def updates(engine: Engine, raws: list[Any], steps: int = UPDATES) -> Updates:
         uncleared=watch.uncleared,
         cleared=watch.cleared,
         events=tuple(order.events),
+        seconds_per_batch=median(seconds),
     )
 
 

@@ -15,7 +15,8 @@ DOC = ProbeDoc(
     name="clip-before-unscale",
     stage=Stage.SMOKE,
     summary="Gradients are clipped while they are still multiplied by the loss scale.",
-    why="The scale is some ten thousands, so a limit of 1 becomes one of about 1e-5, and every step is cut down to that.",
+    why="The scale is some ten thousands, so a limit of 1 becomes one of about 1e-5, and every step is cut down "
+    "to that.",
     fix="Call scaler.unscale_(optimizer) before clipping.",
     before="scaler.scale(loss).backward()\nclip_grad_norm_(model.parameters(), 1.0)\nscaler.step(optimizer)",
     after="scaler.scale(loss).backward()\nscaler.unscale_(optimizer)\nclip_grad_norm_(model.parameters(), 1.0)\n"

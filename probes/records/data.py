@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from probes.records.forward import Failure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Samples as rows: ``features`` (N, F) float32 (images averaged down, tokens as a bag), ``targets`` (N,) or (N, K),
+    in the order seen; ``bag``: the features count tokens."""
+
+    features: Tensor
+    targets: Tensor
+    bag: bool = False
 
 
 @dataclass(frozen=True)
@@ -19,7 +33,10 @@ class Scan:
     samples that hold NaN or Inf / one single value. ``sample_mean`` and ``sample_std`` are those of each sample's
     first input, for floating inputs. ``shuffles``, ``replacement``, ``weighted`` and ``planned`` (samples that an epoch
     draws) describe the sampler, None where it does not tell. ``dataset`` is class and folder of the innermost data
-    set, ``dataset_size`` its length. ``failure`` is set if reading raised.
+    set, ``dataset_size`` its length. ``iterable``: it is an IterableDataset. ``normalisations``: (mean, std) of each
+    torchvision Normalize that its transforms hold. ``rows``: samples as a table, None where they do not make one.
+    ``seconds_per_batch``: typical wait for a batch after the first.
+    ``failure`` is set if reading raised.
     """
 
     split: str
@@ -38,6 +55,8 @@ class Scan:
     input_std: float = 0.0
     channel_mean: Sequence[float] = ()
     channel_std: Sequence[float] = ()
+    channel_min: Sequence[float] = ()
+    channel_max: Sequence[float] = ()
     target_shape: tuple[int, ...] = ()
     target_dtype: str = ""
     label_min: float | None = None
@@ -58,6 +77,10 @@ class Scan:
     planned: int | None = None
     dataset: str = ""
     dataset_size: int | None = None
+    iterable: bool = False
+    normalisations: Sequence[tuple[Sequence[float], Sequence[float]]] = ()
+    rows: Rows | None = None
+    seconds_per_batch: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,3 +92,45 @@ class Reread:
     items: int
     changed: int
     distinct: int
+
+
+@dataclass(frozen=True)
+class WorkerDraws:
+    """One item read ``draws`` times in each of two workers, over two epochs. ``varies``: its readings differ at all
+    within a worker; ``same_in_workers``: readings that were the same in both workers; ``same_in_epochs``: that were the
+    same in both epochs, of twice as many."""
+
+    workers: int
+    draws: int
+    varies: bool
+    same_in_workers: int
+    same_in_epochs: int
+
+
+@dataclass(frozen=True)
+class Association:
+    """How well simple predictors (nearest neighbours, a linear model, trees) tell the target from the input, by
+    cross-validation on ``samples`` of the training split.
+
+    ``scores``: accuracy of each, or for numbers the correlation of prediction and target. ``chance``: the accuracy of
+    always guessing the most common class (0 for numbers); ``limit``: the score that a guesser stays below with 99.9 %.
+    ``agreement``: for the nearest neighbours, by sample in the order seen, the share of the most common label among
+    them; ``predicted``: that label; both empty for numbers.
+    """
+
+    samples: int
+    classes: int
+    scores: Mapping[str, float]
+    chance: float
+    limit: float
+    labels: Sequence[int] = ()
+    agreement: Sequence[float] = ()
+    predicted: Sequence[int] = ()
+
+    @property
+    def best(self) -> float:
+        return max(self.scores.values(), default=0.0)
+
+    @property
+    def related(self) -> bool:
+        return self.best > self.limit

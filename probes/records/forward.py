@@ -131,6 +131,56 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class WeightLoad:
+    """One load_state_dict while the pipeline was built. ``given`` keys; of the module's ``weights`` (tensors of real
+    numbers) those ``taken`` from them, ``changed`` by that, and ``kept``: still alike in the finished model. ``key``: a
+    given key that fits nothing, ``expected``: one of the module's own."""
+
+    type: str
+    where: Sequence[Where]
+    given: int
+    weights: int
+    taken: int
+    changed: int
+    kept: int
+    key: str
+    expected: str
+
+
+@dataclass(frozen=True)
+class LossParts:
+    """Gradient norms of the loss over the first updates: of what torch's losses put into it, and of the rest (a
+    regulariser). ``functions``: those losses."""
+
+    functions: Sequence[str]
+    data: Sequence[float]
+    rest: Sequence[float]
+
+
+@dataclass(frozen=True)
+class CustomFunction:
+    """A torch.autograd.Function of the user's, checked in float64 along random directions. ``numeric``: its change by
+    finite differences, ``analytic``: what its backward says. ``identity``: its forward returns its input."""
+
+    name: str
+    where: Sequence[Where]
+    numeric: Sequence[float]
+    analytic: Sequence[float]
+    identity: bool
+
+
+@dataclass(frozen=True)
+class HalfGradients:
+    """Gradients in the pipeline's own precision against float32, on the same weights and batch. ``vanished``: share of
+    the elements that are 0 though they are not in float32; ``finite``: of loss and gradients, in either."""
+
+    dtype: str
+    vanished: float
+    finite: bool
+    finite_in_full: bool
+
+
+@dataclass(frozen=True)
 class Outputs:
     """Outputs in eval mode, without gradient, over several training batches of the model as built.
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from probes.results import Where
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,12 @@ class CreatedModule:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A closer look at the forward over several training batches. ``layers`` are in order of execution."""
+    """A closer look at the forward over several training batches. ``layers`` are in order of execution; ``image`` is
+    what the first two-dimensional convolution is given, (N, C, H, W), of the first batch."""
 
     activations: Sequence[ActivationRecord]
     layers: Sequence[LayerRecord]
     random_calls: Sequence[RandomCall]
     created: Sequence[CreatedModule]
     samples: int
+    image: Tensor | None = None

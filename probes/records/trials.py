@@ -38,8 +38,9 @@ class Trace:
     "learned", "memorised", "steps" or "nonfinite". ``share``: the part of the gap from ``constant`` to ``floor`` that
     the last look had closed on training samples. ``outcome``: learns, slow (above chance, but hardly), stuck, nonfinite
     or unknown; ``falling``: whether the loss still fell in its last third. ``predicted_share``: the share of look
-    samples that got the most common prediction (class tasks). ``trained_on``: different samples that the trial drew
-    from, in ``steps_per_epoch`` batches.
+    samples that got the most common prediction (class tasks); ``val_predicted``/``val_labels``: class by class on
+    validation samples. ``reestimated``: the last look with fresh statistics in every batch norm, if there is one.
+    ``trained_on``: different samples that the trial drew from, in ``steps_per_epoch`` batches.
     """
 
     name: str
@@ -63,6 +64,9 @@ class Trace:
     predicted_share: float | None = None
     trained_on: int | None = None
     steps_per_epoch: int | None = None
+    val_predicted: Sequence[int] = ()
+    val_labels: Sequence[int] = ()
+    reestimated: Point | None = None
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class Updates:
     ``lrs`` holds the largest learning rate in force at each step. ``stepped`` counts calls of ``optimizer.step``.
     ``uncleared`` counts steps whose gradient still held that of the step before; ``cleared`` steps whose gradient was
     gone although backward had made one. ``events``: what a ``train_step`` of the user's did, in order.
+    ``seconds_per_batch``: typical time of forward, backward and step.
     """
 
     steps: int
@@ -56,6 +57,7 @@ class Updates:
     uncleared: int = 0
     cleared: int = 0
     events: Sequence[StepEvent] = ()
+    seconds_per_batch: float = 0.0
 
 
 @dataclass(frozen=True)

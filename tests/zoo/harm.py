@@ -26,7 +26,7 @@ MIN_LOSS_SHARE = 0.10  # of what the healthy base gains in validation loss
 
 @dataclass(frozen=True)
 class Result:
-    """On validation: ``score`` is the accuracy, or minus the error; ``start`` and ``loss`` the loss before and after."""
+    """On validation: ``score`` is accuracy or minus the error; ``start`` and ``loss`` the loss before and after."""
 
     score: float
     loss: float
@@ -79,6 +79,12 @@ def harmed(faulty: Result, base: Result) -> bool:
 
 def train(pipeline: Pipeline, steps: int, seed: int) -> Result:
     """The plain loop; raises FloatingPointError at the first loss that is not finite."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _train(pipeline, steps, seed)
+
+
+def _train(pipeline: Pipeline, steps: int, seed: int) -> Result:
     torch.manual_seed(seed)
     model, optimizer = pipeline.model, pipeline.optimizer
     if optimizer is None:
@@ -86,24 +92,22 @@ def train(pipeline: Pipeline, steps: int, seed: int) -> Result:
     start, _, _ = evaluate(pipeline)
     model.train()
     optimizer.zero_grad()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for number, (batch, last_of_epoch) in enumerate(_batches(pipeline, steps), 1):
-            if pipeline.train_step is not None:
-                value = pipeline.train_step(model, batch, optimizer)
-            else:
-                loss = loss_of(pipeline, batch)[0]
-                (loss / pipeline.accumulate).backward()
-                value = loss.detach()
-                if number % pipeline.accumulate == 0 or last_of_epoch:
-                    if pipeline.clip_grad_norm is not None:
-                        torch.nn.utils.clip_grad_norm_(model.parameters(), pipeline.clip_grad_norm)
-                    optimizer.step()
-                    optimizer.zero_grad()
-            if value is not None and not math.isfinite(float(value)):
-                raise FloatingPointError(f"the loss of step {number} is {float(value)}")
-            if pipeline.scheduler is not None and (pipeline.scheduler_interval == "step" or last_of_epoch):
-                pipeline.scheduler.step()
+    for number, (batch, last_of_epoch) in enumerate(_batches(pipeline, steps), 1):
+        if pipeline.train_step is not None:
+            value = pipeline.train_step(model, batch, optimizer)
+        else:
+            loss = loss_of(pipeline, batch)[0]
+            (loss / pipeline.accumulate).backward()  # type: ignore[no-untyped-call]
+            value = loss.detach()
+            if number % pipeline.accumulate == 0 or last_of_epoch:
+                if pipeline.clip_grad_norm is not None:
+                    torch.nn.utils.clip_grad_norm_(model.parameters(), pipeline.clip_grad_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+        if value is not None and not math.isfinite(float(value)):
+            raise FloatingPointError(f"the loss of step {number} is {float(value)}")
+        if pipeline.scheduler is not None and (pipeline.scheduler_interval == "step" or last_of_epoch):
+            pipeline.scheduler.step()
     loss_value, result, share = evaluate(pipeline)
     return Result(result, loss_value, start, share)
 
@@ -162,6 +166,11 @@ def judge(output: Tensor, target: Tensor, task: str | None) -> tuple[float, floa
     """Loss and score of all outputs against all targets."""
     if not torch.isfinite(output).all():
         return math.nan, math.nan, True
+    if not target.is_floating_point() and output.ndim == target.ndim + 1 and target.ndim > 1:  # a class per place
+        output = output if task == "language-model" else output.movedim(1, -1)
+        output, target = output.flatten(0, -2), target.flatten()
+        known = (target != 255) & (target != -100)
+        output, target = output[known], target[known]
     if output.ndim == 2 and not target.is_floating_point() and task != "multilabel" and output.shape[1] > 1:
         if output.min() >= 0 and torch.allclose(output.sum(1), torch.ones(len(output)), atol=1e-3):
             output = output.clamp_min(1e-12).log()

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Subset, random_split
 
 from zoo.cases import Case, faulty
 from zoo.programs.digits_batchnorm import (
     Array,
     Compose,
+    ConvNet,
     ImageSet,
     Normalise,
     build,
@@ -36,8 +37,8 @@ def scrambled_plain() -> Compose:
 
 
 def not_normalised() -> Compose:
-    """The validation transform ends before the normalisation."""
-    return Compose(lambda image: to_tensor(image) * 255)
+    """The validation transform makes tensors and no more: no scaling, no normalisation."""
+    return Compose(lambda image: torch.from_numpy(image).permute(2, 0, 1).float())
 
 
 def twice() -> Compose:
@@ -73,10 +74,10 @@ def doubled(images: Array, labels: Array, train: Any, val: Any) -> tuple[Any, An
 
 
 def mostly_ones(images: Array, labels: Array, train: Any, val: Any) -> tuple[Any, Any]:
-    """Nine classes keep four images each."""
+    """Two classes are complete; the others have four images each."""
     train_set, val_set = make_sets(images, labels, train, val)
-    rare = [row for digit in range(10) for row in np.flatnonzero(labels[:1200] == digit)[: 4 if digit != 1 else None]]
-    return Subset(ImageSet(images, labels, train_set.transform), rare * 6), val_set
+    rows = [row for digit in range(10) for row in np.flatnonzero(labels[:961] == digit)[: 4 if digit > 1 else None]]
+    return Subset(train_set, [int(row) for row in rows]), val_set
 
 
 def by_class(images: Array, labels: Array, train: Any, val: Any) -> tuple[Any, Any]:
@@ -90,6 +91,12 @@ def split_threes(images: Array, labels: Array, train: Any, val: Any) -> tuple[An
     for old, new in ((3, 10), (5, 11)):
         labels[np.flatnonzero(labels == old)[::2]] = new
     return make_sets(images, labels, train, val)
+
+
+class TwelveClasses(ConvNet):
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        self.head = nn.Linear(32, 12)
 
 
 def background_class(images: Array, labels: Array, train: Any, val: Any) -> tuple[Any, Any]:
@@ -155,16 +162,29 @@ CASES: tuple[Case, ...] = (
     faulty(build, "scrambled-image-layout", train_tf=scrambled, val_tf=scrambled_plain),
     faulty(build, "train-val-preprocessing-mismatch", val_tf=not_normalised),
     faulty(build, "inputs-normalised-twice", train_tf=twice, val_tf=twice_plain),
-    faulty(build, "inputs-normalised-twice", variant="training-alone", train_tf=twice, also=("train-val-preprocessing-mismatch",)),
+    faulty(
+        build,
+        "train-val-preprocessing-mismatch",
+        variant="scaled-twice",
+        also=("inputs-normalised-twice",),
+        train_tf=twice,
+    ),
     faulty(build, "augmentation-on-validation", structural=True, sets=shared_set),
     faulty(build, "train-val-leakage", structural=True, sets=augmented_twin, also=("duplicate-samples",)),
     faulty(build, "duplicate-samples", structural=True, sets=doubled),
-    faulty(build, "class-imbalance", sets=mostly_ones),
+    faulty(build, "class-imbalance", sets=mostly_ones, config={"epochs": 75}),
     faulty(build, "unshuffled-training-data", sets=by_class, config={"shuffle": False}),
-    faulty(build, "classes-overlap", sets=split_threes, num_classes=12),
+    faulty(build, "classes-overlap", sets=split_threes, model=TwelveClasses, num_classes=12),
     faulty(build, "labels-out-of-range", variant="minus-one", sets=background_class),
-    faulty(build, "duplicate-worker-randomness", structural=True, sets=numpy_sets, worker_init_fn=seed_worker, config={"num_workers": 2}),
+    faulty(
+        build,
+        "duplicate-worker-randomness",
+        structural=True,
+        sets=numpy_sets,
+        worker_init_fn=seed_worker,
+        config={"num_workers": 2},
+    ),
     faulty(build, "augmentation-too-strong", train_tf=strong_augmentation),
-    faulty(build, "label-destroying-augmentation", train_tf=half_turned),
+    faulty(build, "label-destroying-augmentation", structural=True, variant="half-turns", train_tf=half_turned),
     faulty(build, "label-destroying-augmentation", variant="any-side", train_tf=turned),
-)  # fmt: skip
+)

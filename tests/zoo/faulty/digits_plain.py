@@ -15,7 +15,7 @@ from zoo.programs.digits_plain import MEAN, STD, Array, Digits, Net, build, spli
 
 def log_scaled(image: Array) -> Tensor:
     """The logarithm of pixels that are zero."""
-    return torch.from_numpy(np.log(image)).float().unsqueeze(0)
+    return torch.log(to_tensor(image))
 
 
 def as_bytes(image: Array) -> Tensor:
@@ -75,7 +75,8 @@ class WiderPool(Net):
 def first_folders(images: Array, labels: Array) -> Any:
     """Only the folders of the first six classes were unpacked."""
     found = np.isin(labels, [int(name) for name in "012345"])
-    return splits(images[found], labels[found])
+    images, labels = images[found], labels[found]
+    return (images[:750], labels[:750]), (images[750:1050], labels[750:1050])
 
 
 class EncodedDigits(Digits):
@@ -171,9 +172,9 @@ class NamedClasses(Digits):
         return self.transform(self.images[index]), to_index[self.names[int(self.labels[index])]]
 
 
-def one_batch(images: Array, labels: Array) -> Any:
+def small_sample(images: Array, labels: Array) -> Any:
     (x, y), val = splits(images, labels)
-    return (x[:32], y[:32]), val
+    return (x[:64], y[:64]), val
 
 
 class RemoteDigits(Digits):
@@ -192,7 +193,9 @@ CASES: tuple[Case, ...] = (
     faulty(build, "nonfinite-inputs", transform=log_scaled),
     faulty(build, "constant-inputs", transform=as_bytes),
     faulty(build, "repeated-samples", variant="first-image", also=("constant-inputs",), dataset=CachedDigits),
-    faulty(build, "repeated-samples", variant="limit", also=("duplicate-samples", "too-few-samples"), dataset=DebugDigits),
+    faulty(
+        build, "repeated-samples", variant="limit", also=("duplicate-samples", "too-few-samples"), dataset=DebugDigits
+    ),
     faulty(build, "inputs-normalised-twice", dataset=Scaled, val_dataset=Scaled),
     faulty(build, "wrong-normalisation-statistics", transform=with_byte_statistics),
     faulty(build, "train-val-preprocessing-mismatch", val_transform=with_byte_statistics),
@@ -200,7 +203,13 @@ CASES: tuple[Case, ...] = (
     faulty(build, "input-dtype-mismatch", transform=in_doubles),
     faulty(build, "forward-shape-mismatch", model=WiderPool),
     faulty(build, "forward-shape-mismatch", variant="cropped", transform=half_written),
-    faulty(build, "incomplete-dataset", structural=True, also=("missing-classes", "num-classes-mismatch"), split=first_folders),
+    faulty(
+        build,
+        "incomplete-dataset",
+        structural=True,
+        also=("missing-classes", "num-classes-mismatch"),
+        split=first_folders,
+    ),
     faulty(build, "unreadable-sample", dataset=EncodedDigits),
     faulty(build, "empty-loader", batch_size=1024, drop_last=True),
     faulty(build, "labels-out-of-range", dataset=CountedFromOne, val_dataset=CountedFromOne),
@@ -214,7 +223,7 @@ CASES: tuple[Case, ...] = (
     faulty(build, "labels-unrelated-to-inputs", split=images_shuffled),
     faulty(build, "noisy-labels", split=careless_annotators),
     faulty(build, "label-map-differs-in-validation", val_dataset=NamedClasses),
-    faulty(build, "too-few-samples", split=one_batch),
+    faulty(build, "too-few-samples", split=small_sample, epochs=190),
     faulty(build, "slow-dataloader", structural=True, dataset=RemoteDigits),
     faulty(build, "batch-size-extreme", variant="full", batch_size=1000),
-)  # fmt: skip
+)

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from torchvision.ops import StochasticDepth, sigmoid_focal_loss
-from zoo.healthy.common import cases_of, digits, loaders, shapes, table
-from zoo.healthy.training import fit_once
 
 from diagnose.pipeline import Pipeline
+from zoo.healthy.common import cases_of, digits, loaders, shapes, table
+from zoo.healthy.training import fit_once
 
 
 class Residual(nn.Module):
@@ -254,8 +254,8 @@ def layer_norm_over_maps() -> Pipeline:
 
 
 def quick_batchnorm_statistics() -> Pipeline:
-    """Momentum .9 of a large batch: the statistics are all but those of the last batch."""
-    model = Normed(partial(nn.BatchNorm2d, momentum=0.9))
+    """Momentum .999 with a large batch: the statistics are all but those of the last batch."""
+    model = Normed(partial(nn.BatchNorm2d, momentum=0.999))
     return Pipeline(
         model, *loaders(*shapes(), 900, 100), nn.CrossEntropyLoss(), torch.optim.Adam(model.parameters(), 3e-3)
     )

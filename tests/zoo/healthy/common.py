@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
-from zoo.cases import Case
 
 from diagnose.pipeline import Pipeline
+from zoo.cases import Case
 
 
 def cases_of(*builds: Callable[[], Pipeline]) -> tuple[Case, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -10,14 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler, get_worker_info
-from zoo.healthy.common import cases_of, digits, loaders, shapes, table
 
 from diagnose.pipeline import Pipeline
+from zoo.healthy.common import cases_of, digits, loaders, shapes, table
 
 
 def mlp(*sizes: int, act: type[nn.Module] = nn.ReLU) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Flatten()]
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), act()]
     return nn.Sequential(*layers[:-1])
 
@@ -157,7 +158,7 @@ def lstm_tagger() -> Pipeline:
     def collate(rows: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
         tokens, tags = zip(*rows, strict=True)
         lengths = torch.tensor([len(t) for t in tokens])
-        return pad_sequence(tokens, True), lengths, pad_sequence(tags, True, padding_value=-100)
+        return pad_sequence(list(tokens), True), lengths, pad_sequence(list(tags), True, padding_value=-100)
 
     def loss(logits: Tensor, tags: Tensor) -> Tensor:
         return F.cross_entropy(logits.flatten(0, 1), tags.flatten(), ignore_index=-100)
@@ -180,7 +181,7 @@ def sorted_on_disk_shuffled_by_loader() -> Pipeline:
 def shuffled_once_read_in_order() -> Pipeline:
     x, y = table("breast_cancer")
     model = mlp(30, 16, 2, act=nn.Tanh)
-    batches = list(zip(x[:420].split(20), y[:420].split(20), strict=True))
+    batches = list(zip(torch.split(x[:420], 20), torch.split(y[:420], 20), strict=True))
     return Pipeline(model, batches, [(x[420:], y[420:])], nn.CrossEntropyLoss(), fit(model), num_classes=2)
 
 

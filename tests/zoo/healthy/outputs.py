@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, TensorDataset
-from torch.utils.data._utils.collate import default_collate
-from zoo.healthy.common import cases_of, digits, loaders, shapes, table
+from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 from diagnose.pipeline import Pipeline
+from zoo.healthy.common import cases_of, digits, loaders, shapes, table
 
 
 class Trunk(nn.Module):
@@ -21,8 +20,8 @@ class Trunk(nn.Module):
 
     def __init__(self, channels: int = 3) -> None:
         super().__init__()
-        self.low = nn.Sequential(nn.Conv2d(channels, 12, 3, 2, 1, bias=False), nn.BatchNorm2d(12), nn.ReLU())
-        self.high = nn.Sequential(nn.Conv2d(12, 12, 3, 1, 1, bias=False), nn.BatchNorm2d(12), nn.ReLU())
+        self.low = nn.Sequential(nn.Conv2d(channels, 12, 3, 2, 1, bias=False), nn.GroupNorm(3, 12), nn.ReLU())
+        self.high = nn.Sequential(nn.Conv2d(12, 12, 3, 1, 1, bias=False), nn.GroupNorm(3, 12), nn.ReLU())
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         low = self.low(x)
@@ -50,10 +49,10 @@ def tuple_output() -> Pipeline:
         return F.cross_entropy(output[0], target)
 
     model = WithFeatures()
-    return Pipeline(model, *loaders(*shapes(), 900), loss, adam(model), num_classes=5)
+    return Pipeline(model, *loaders(*shapes(), 900), loss, adam(model, 3e-3), num_classes=5)
 
 
-Heads = namedtuple("Heads", ["logits", "aux_logits"])  # noqa: PYI024
+Heads = namedtuple("Heads", ["logits", "aux_logits"])
 
 
 class Auxiliary(nn.Module):
@@ -79,7 +78,9 @@ def namedtuple_with_auxiliary_loss() -> Pipeline:
         return F.cross_entropy(out, labels), out
 
     model = Auxiliary()
-    return Pipeline(model, *loaders(*shapes(), 900), optimizer=adam(model), compute_loss=compute_loss, num_classes=5)
+    return Pipeline(
+        model, *loaders(*shapes(), 900), optimizer=adam(model, 3e-3), compute_loss=compute_loss, num_classes=5
+    )
 
 
 class Spare(nn.Module):
@@ -187,7 +188,9 @@ def model_returns_loss() -> Pipeline:
 def dict_batches() -> Pipeline:
     """{"image", "label", "index"}, with a compute_loss; the index is for a look-up alone."""
     x, y = shapes()
-    rows = [{"image": image, "label": int(label), "index": i} for i, (image, label) in enumerate(zip(x, y, strict=True))]
+    rows = [
+        {"image": image, "label": int(label), "index": i} for i, (image, label) in enumerate(zip(x, y, strict=True))
+    ]
 
     def compute_loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         logits, _ = model(batch["image"])
@@ -196,7 +199,7 @@ def dict_batches() -> Pipeline:
     model = WithFeatures()
     train: DataLoader[Any] = DataLoader(rows[:900], 36, shuffle=True, drop_last=True)  # type: ignore[arg-type]
     val: DataLoader[Any] = DataLoader(rows[900:], 100, collate_fn=default_collate)  # type: ignore[arg-type]
-    return Pipeline(model, train, val, optimizer=adam(model), compute_loss=compute_loss, num_classes=5)
+    return Pipeline(model, train, val, optimizer=adam(model, 3e-3), compute_loss=compute_loss, num_classes=5)
 
 
 class PictureAndTable(nn.Module):
@@ -244,7 +247,7 @@ def two_tasks() -> Pipeline:
     model = TwoHeads()
     train: DataLoader[Any] = DataLoader(rows[:900], 30, shuffle=True)  # type: ignore[arg-type]
     val: DataLoader[Any] = DataLoader(rows[900:], 100)  # type: ignore[arg-type]
-    return Pipeline(model, train, val, loss, adam(model), task="custom")
+    return Pipeline(model, train, val, loss, adam(model, 3e-3), task="custom")
 
 
 class TiedAutoencoder(nn.Module):

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
-from zoo.healthy.common import cases_of, digits, loaders, shapes, table
 
 from diagnose.pipeline import Pipeline
+from zoo.healthy.common import cases_of, digits, loaders, shapes, table
 
 
 def small_net(channels: int = 3, classes: int = 5) -> nn.Sequential:
@@ -87,14 +87,14 @@ def chained_schedules() -> Pipeline:
 
 
 def accumulated_in_own_step() -> Pipeline:
-    """Each batch is cut in four; gradients are averaged, clipped, then stepped on once."""
+    """Each batch is cut in two; gradients are averaged, clipped, then stepped on once."""
     model = small_net(1, 10)
 
     def train_step(net: nn.Module, batch: Any, optimizer: torch.optim.Optimizer) -> Tensor:
         x, y = batch
         optimizer.zero_grad(set_to_none=True)
         total = torch.zeros(())
-        for part_x, part_y in zip(x.chunk(4), y.chunk(4), strict=True):
+        for part_x, part_y in zip(x.chunk(2), y.chunk(2), strict=True):
             loss = F.cross_entropy(net(part_x), part_y) * len(part_y) / len(y)
             loss.backward()
             total += loss.detach()
@@ -102,15 +102,15 @@ def accumulated_in_own_step() -> Pipeline:
         optimizer.step()
         return total
 
-    train, val = loaders(*digits(), 1400, 64)
+    train, val = loaders(*digits(), 1400, 40)
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     return Pipeline(model, train, val, nn.CrossEntropyLoss(), optimizer, train_step=train_step, num_classes=10)
 
 
 def bf16_precision() -> Pipeline:
-    model = small_net()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
-    return Pipeline(model, *loaders(*shapes(), 900, 32), nn.CrossEntropyLoss(), optimizer, precision="bf16")
+    model = small_net(1, 10)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    return Pipeline(model, *loaders(*digits(), 1400), nn.CrossEntropyLoss(), optimizer, precision="bf16")
 
 
 def autocast_in_own_step() -> Pipeline:

@@ -57,7 +57,7 @@ def negative_elbo(model: nn.Module, batch: list[Tensor]) -> tuple[Tensor, Tensor
     (pixels,) = batch
     logits, mean, log_variance = model(pixels)
     reconstruction = F.binary_cross_entropy_with_logits(logits, pixels, reduction="sum") / len(pixels)
-    return reconstruction + divergence(mean, log_variance), logits
+    return reconstruction + divergence(mean, log_variance), logits.sigmoid()
 
 
 def adam(model: nn.Module) -> torch.optim.Optimizer:
@@ -67,6 +67,7 @@ def adam(model: nn.Module) -> torch.optim.Optimizer:
 def build(
     model: Callable[[], nn.Module] = VAE,
     prepare: Callable[[Tensor], Tensor] = to_unit,
+    dataset: Callable[[Tensor], Any] = TensorDataset,
     compute_loss: Callable[..., Any] = negative_elbo,
     optimizer: Callable[[nn.Module], torch.optim.Optimizer] = adam,
     scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
@@ -78,7 +79,7 @@ def build(
     opt = optimizer(net)
     loader = {"batch_size": 40, "shuffle": True} | changes.pop("loader", {})
     fields: dict[str, Any] = {
-        "train": DataLoader(TensorDataset(pixels[:1400]), **loader),
+        "train": DataLoader(dataset(pixels[:1400]), **loader),
         "val": DataLoader(TensorDataset(pixels[1400:]), batch_size=100),
         "compute_loss": compute_loss,
         "optimizer": opt,

@@ -132,6 +132,7 @@ def build(
     loss: Callable[..., Any] | None = None,
     optimizer: Callable[[nn.Module], torch.optim.Optimizer] = sgd,
     scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
+    make_step: Callable[[], Any] | None = None,
     **changes: Any,
 ) -> Pipeline:
     """1200 pictures for training, 300 for validation."""
@@ -144,6 +145,7 @@ def build(
         "loss": loss or nn.CrossEntropyLoss(),
         "optimizer": opt,
         "scheduler": scheduler(opt) if scheduler else None,
+        "train_step": make_step() if make_step else None,
         "task": "classification",
         "num_classes": KINDS,
         "class_names": sorted(f"sign_{kind}" for kind in range(KINDS)),

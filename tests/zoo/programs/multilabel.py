@@ -61,6 +61,7 @@ def adam(model: nn.Module) -> torch.optim.Optimizer:
 def build(
     model: Callable[[], nn.Module] = Tagger,
     dataset: Callable[[Tensor, Tensor], Any] = Documents,
+    val_dataset: Callable[[Tensor, Tensor], Any] | None = None,
     source: Callable[[], tuple[Tensor, Tensor]] = documents,
     loss: Callable[..., Any] = compute_loss,
     optimizer: Callable[[nn.Module], Any] = adam,
@@ -73,7 +74,7 @@ def build(
     return Pipeline(
         model=net,
         train=DataLoader(dataset(counts[:1000], tags[:1000]), batch_size=32, shuffle=True),
-        val=DataLoader(dataset(counts[1000:], tags[1000:]), batch_size=200),
+        val=DataLoader((val_dataset or dataset)(counts[1000:], tags[1000:]), batch_size=200),
         compute_loss=loss,
         optimizer=optimizer(net),
         task="multilabel",

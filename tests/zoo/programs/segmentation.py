@@ -63,22 +63,21 @@ class Scenes(Dataset[Pair]):
         return self.transform(self.pictures[index], self.masks[index])
 
 
-def double_conv(inputs: int, outputs: int) -> nn.Sequential:
+def conv_block(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True),
-        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True),
-    )  # fmt: skip
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
 
 
 class UNet(nn.Module):
     """Two steps down, two up, with skip connections."""
 
     def __init__(
-        self, classes: int = len(NAMES), width: int = 6, block: Callable[[int, int], nn.Module] = double_conv
+        self, classes: int = len(NAMES), width: int = 10, block: Callable[[int, int], nn.Module] = conv_block
     ) -> None:
         super().__init__()
         self.down1, self.down2 = block(3, width), block(width, 2 * width)
-        self.bottom = block(2 * width, 4 * width)
+        self.bottom = nn.Sequential(block(2 * width, 4 * width), block(4 * width, 4 * width))
         self.up2, self.up1 = block(6 * width, 2 * width), block(3 * width, width)
         self.pool, self.grow = nn.MaxPool2d(2), nn.Upsample(scale_factor=2, mode="nearest")
         self.head = nn.Conv2d(width, classes, 1)
@@ -94,7 +93,7 @@ class UNet(nn.Module):
 
 
 def adam(model: nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.Adam(model.parameters(), lr=4e-3)
+    return torch.optim.Adam(model.parameters(), lr=5e-3)
 
 
 def build(
@@ -120,6 +119,6 @@ def build(
         "task": "segmentation",
         "num_classes": len(NAMES),
         "class_names": NAMES,
-        "epochs": 6,
+        "epochs": 7,
     }
     return Pipeline(net, **(fields | changes))

@@ -27,7 +27,7 @@ class Recordings(NamedTuple):
 
 @cache
 def recordings() -> Recordings:
-    """1500 recordings of random phase, strength and speed; worn the other way round, the axes change sign."""
+    """1500 recordings of random phase, strength and speed; worn the other way round, two axes change sign."""
     g = torch.Generator().manual_seed(21)
     n = 1500
     gesture = torch.arange(n)[torch.randperm(n, generator=g)] % len(GESTURES)
@@ -49,7 +49,7 @@ def recordings() -> Recordings:
         ]
     )
     signal = shapes[gesture, torch.arange(n)] * (0.7 + 0.6 * torch.rand(n, 1, 1, generator=g))
-    signal = signal * torch.tensor([1.0, 1.0, 1.0]) * (1 - 2 * flipped.view(-1, 1, 1)) * torch.tensor([1.0, 1.0, -1.0])
+    signal[:, :, :2] *= 1 - 2 * flipped.view(-1, 1, 1)
     signal = signal + 0.25 * torch.randn(n, STEPS, AXES, generator=g)
     gravity = torch.tensor([0.0, 0.0, 1.0])
     return Recordings(1000 * (0.5 * signal + gravity), F.one_hot(flipped, 2).float(), gesture)
@@ -62,21 +62,26 @@ def normalised(signal: Tensor) -> Tensor:
 
 
 class GestureNet(nn.Module):
-    """The last state of an LSTM beside how the sensor is worn."""
+    """An LSTM over the signal and how the sensor is worn; the mean of its states decides."""
 
     def __init__(self, hidden: int = 32) -> None:
         super().__init__()
-        self.rnn = nn.LSTM(AXES, hidden, batch_first=True)
-        self.classify = nn.Sequential(nn.Linear(hidden + 2, 32), nn.ReLU(), nn.Linear(32, len(GESTURES)))
+        self.rnn: nn.Module = nn.LSTM(AXES + 2, hidden, batch_first=True)
+        self.classify = nn.Sequential(nn.Linear(hidden, 32), nn.ReLU(), nn.Linear(32, len(GESTURES)))
 
     def forward(self, signal: Tensor, worn: Tensor) -> Tensor:
-        states, _ = self.rnn(signal)
-        logits: Tensor = self.classify(torch.cat([states[:, -1], worn], dim=1))
+        logits: Tensor = self.classify(self.features(signal, worn))
         return logits
+
+    def features(self, signal: Tensor, worn: Tensor) -> Tensor:
+        steps = torch.cat([signal, worn.unsqueeze(1).expand(-1, signal.shape[1], -1)], dim=2)
+        states, _ = self.rnn(steps)
+        mean: Tensor = states.mean(1)
+        return mean
 
 
 def adam(model: nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.Adam(model.parameters(), lr=5e-3)
+    return torch.optim.Adam(model.parameters(), lr=6e-3)
 
 
 def build(
@@ -98,9 +103,7 @@ def build(
     loader = {"batch_size": 32, "shuffle": True} | changes.pop("loader", {})
     fields: dict[str, Any] = {
         "train": DataLoader(TensorDataset(prepare(train.signal), train.worn, train.gesture), **loader),
-        "val": DataLoader(
-            TensorDataset((prepare_val or prepare)(val.signal), val.worn, val.gesture), batch_size=100
-        ),
+        "val": DataLoader(TensorDataset((prepare_val or prepare)(val.signal), val.worn, val.gesture), batch_size=100),
         "loss": loss or nn.CrossEntropyLoss(),
         "optimizer": opt,
         "scheduler": scheduler(opt) if scheduler else None,

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from diagnose.pipeline import Pipeline
 
 CONFIG: dict[str, Any] = {
-    "image": 8, "patch": 2, "dim": 24, "depth": 2, "heads": 4, "dropout": 0.0,
+    "image": 8, "patch": 2, "dim": 32, "depth": 2, "heads": 4, "dropout": 0.0,
     "batch_size": 24, "epochs": 10, "lr": 2e-3, "weight_decay": 0.05, "warmup": 30, "train": 1200, "smoothing": 0.0,
 }  # fmt: skip
 

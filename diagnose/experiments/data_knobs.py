@@ -1,0 +1,170 @@
+"""Knobs of the data: inputs and targets on a usual scale, random augmentation off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from diagnose.batches import first_tensor, map_tensors, understand
+from diagnose.experiments.trial import Change
+from diagnose.measure import association, items
+from probes.api import Skip
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from diagnose.context import MeasuringContext
+    from diagnose.pipeline import Pipeline
+
+FLAGS = ("augment", "augmentation", "train", "training", "is_train", "random", "aug")
+TRANSFORMS = ("transform", "transforms", "augmentation", "augment", "tf")
+SWAP_SAMPLES = 1_000
+SWAP_EACH = 10  # samples of a class
+SWAPPED = 0.2  # share of a class that turns into one other, beyond those that look like it anyway
+TO_ONE = 0.5  # of all that no longer look like their own class: noise would spread them over all classes
+RANDOM_WORDS = ("random", "jitter", "augment", "mixup", "cutmix", "elastic", "erasing", "noise")
+
+
+def inputs(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
+    """Every input column (or channel) brought to mean 0 and standard deviation 1."""
+    tensor = first_tensor((ctx.batch().inputs, ctx.batch().kwargs))
+    if tensor is None or not tensor.is_floating_point() or tensor.ndim < 2:
+        raise Skip("the inputs are not real numbers")
+    mean, std = _moments(ctx, tensor)
+
+    def standardised(raw: Any) -> Any:
+        mine = understand(raw)
+        wanted = first_tensor((mine.inputs, mine.kwargs))
+        return map_tensors(raw, lambda x: (x - mean) / std if x is wanted else x)
+
+    return [Change("standardised inputs", "standardised inputs", 1.0, on=lambda: ctx.trainings.on_subset(standardised))]
+
+
+def _moments(ctx: MeasuringContext, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Per channel of (N, C, ...), per column of (N, F); from the scan."""
+    scan = ctx.scan("train")
+    if like.ndim > 2:
+        mean, std = torch.tensor(scan.channel_mean), torch.tensor(scan.channel_std)
+        shape = (1, -1, *(1,) * (like.ndim - 2))
+        if len(mean) != like.shape[1]:
+            raise Skip("the inputs are of many shapes")
+        mean, std = mean.reshape(shape), std.reshape(shape)
+    else:
+        if scan.rows is None:
+            raise Skip("the samples do not make a table")
+        mean, std = scan.rows.features.mean(0, keepdim=True), scan.rows.features.std(0, keepdim=True)
+    return mean.to(like.dtype), torch.where(std > 0, std, torch.ones_like(std)).to(like.dtype)
+
+
+def targets(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
+    """Every target column brought to mean 0 and standard deviation 1."""
+    scan = ctx.scan("train")
+    if ctx.facts.task != "regression" or scan.rows is None:
+        raise Skip("the targets are not numbers to predict")
+    found = scan.rows.targets.float()
+    mean, std = found.mean(0), found.std(0)
+    if not bool((std > 0).all()):
+        raise Skip("a target is constant")
+
+    def standardised(raw: Any) -> Any:
+        target = understand(raw).target
+        return map_tensors(raw, lambda x: ((x - mean) / std).to(x.dtype) if x is target else x)
+
+    return [
+        Change("standardised targets", "standardised targets", 1.0, on=lambda: ctx.trainings.on_subset(standardised))
+    ]
+
+
+def augmentation(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
+    """The training data set read with the transforms of the validation data set, or without random ones."""
+    if not ctx.reread("train").changed:
+        raise Skip("the training data are not augmented at random")
+    undo = _plain_reading(ctx.pipeline)
+    if undo is None:
+        raise Skip("the augmentation is not in a transform that could be switched off")
+
+    @contextmanager
+    def off(pipeline: Pipeline) -> Iterator[None]:
+        undo(True)
+        try:
+            yield
+        finally:
+            undo(False)
+
+    def on() -> Any:
+        undo(True)
+        try:
+            return ctx.trainings.on_subset(anew=True)
+        finally:
+            undo(False)
+
+    return [Change("no augmentation", "no random augmentation", 1.0, off, on=on)]
+
+
+def _plain_reading(pipeline: Pipeline) -> Callable[[bool], None] | None:
+    """A switch that makes the training data set read without augmentation (True), and as before (False)."""
+    train, val = (_holders(getattr(loader, "dataset", None)) for loader in (pipeline.train, pipeline.val))
+    for holder in train:
+        twin = next((other for other in val if type(other) is type(holder)), None)
+        for name in (*TRANSFORMS, *FLAGS):
+            if not hasattr(holder, name):
+                continue
+            now = getattr(holder, name)
+            plain = getattr(twin, name) if twin is not None and twin is not holder else _without_random(now)
+            if plain is not now and plain != now and (callable(now) or isinstance(now, (bool, list, tuple))):
+                return _switch(holder, name, plain, now)
+    return None
+
+
+def _switch(holder: Any, name: str, plain: Any, now: Any) -> Callable[[bool], None]:
+    return lambda off: setattr(holder, name, plain if off else now)
+
+
+def _holders(dataset: Any) -> list[Any]:
+    """A data set and those that it wraps, the outermost first."""
+    found: list[Any] = []
+    while dataset is not None and len(found) < 8:
+        found.append(dataset)
+        dataset = getattr(dataset, "dataset", None)
+    return found
+
+
+def _without_random(transform: Any) -> Any:
+    """A Compose without its random members; the transform itself where it holds none in plain sight."""
+    if type(transform).__name__ != "Compose":
+        return transform
+    kept = [t for t in transform.transforms if not any(word in type(t).__name__.lower() for word in RANDOM_WORDS)]
+    return transform if len(kept) == len(transform.transforms) else type(transform)(kept)
+
+
+def augmentation_swaps(pipeline: Pipeline, seed: int) -> list[tuple[int, int, float]]:
+    """(class, class that the nearest plain samples say, share of its augmented samples), the worst first."""
+    from collections import Counter
+
+    switch = _plain_reading(pipeline)
+    if switch is None:
+        raise Skip("the augmentation is not in a transform that could be switched off")
+    augmented = association.rows_of(items.in_order(pipeline.train, seed, SWAP_SAMPLES) or [])
+    switch(True)
+    try:
+        plain = association.rows_of(items.in_order(pipeline.train, seed, SWAP_SAMPLES) or [])
+    finally:
+        switch(False)
+    if augmented is None or plain is None or augmented.features.shape != plain.features.shape:
+        raise Skip("plain and augmented samples do not make tables alike")
+    before, labels = association.across(plain, plain, own_left_out=True) or ([], [])
+    after, _ = association.across(plain, augmented, own_left_out=True) or ([], [])
+    sizes = Counter(labels)
+    found: list[tuple[int, int, float]] = []
+    for label, size in sizes.items():
+        seen = Counter(p for p, y in zip(after, labels, strict=True) if y == label and p != label)
+        if not seen or size < SWAP_EACH:
+            continue
+        other, count = seen.most_common(1)[0]
+        plainly = sum(p == other for p, y in zip(before, labels, strict=True) if y == label) / size
+        if count / size >= SWAPPED + plainly and count >= TO_ONE * sum(seen.values()):
+            found.append((int(label), int(other), count / size))
+    return sorted(found, key=lambda item: -item[2])

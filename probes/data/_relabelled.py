@@ -1,0 +1,50 @@
+"""Are predictions right but for a renaming of the classes? For validation labels that follow another order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+GAIN = 0.1  # accuracy that the renaming must add on samples that it was not found on
+RIGHT = 0.5  # accuracy under the renaming
+LEVEL = 1e-3  # significance of gains against losses, sample by sample
+ENOUGH = 40  # samples
+
+
+@dataclass(frozen=True)
+class Renaming:
+    """``moved``: predicted class -> label, where they differ; accuracies are those on the samples tested."""
+
+    moved: dict[int, int]
+    as_labelled: float
+    renamed: float
+
+
+def renaming(predicted: Sequence[int], labels: Sequence[int]) -> Renaming | None:
+    """Found on every other sample, tested on the rest. None where no renaming helps for certain."""
+    import numpy as np
+    from scipy.optimize import linear_sum_assignment
+    from scipy.stats import binomtest
+
+    if len(labels) < ENOUGH:
+        return None
+    p, y = np.asarray(predicted), np.asarray(labels)
+    size = int(max(p.max(), y.max())) + 1
+    if min(p.min(), y.min()) < 0 or size > 5_000:
+        return None
+    found, tested = slice(0, None, 2), slice(1, None, 2)
+    table = np.zeros((size, size))
+    np.add.at(table, (p[found], y[found]), 1)
+    np.fill_diagonal(table, table.diagonal() + 0.5)  # a tie is no reason to rename
+    source, target = linear_sum_assignment(table, maximize=True)
+    mapping = np.arange(size)
+    mapping[source] = target
+    plain, renamed = p[tested] == y[tested], mapping[p[tested]] == y[tested]
+    gains, losses = int((renamed & ~plain).sum()), int((plain & ~renamed).sum())
+    if renamed.mean() < max(RIGHT, plain.mean() + GAIN):
+        return None
+    if binomtest(gains, gains + losses, alternative="greater").pvalue > LEVEL:
+        return None
+    seen = set(p[tested].tolist())
+    moved = {int(a): int(b) for a, b in enumerate(mapping) if a != b and a in seen}
+    return Renaming(moved, float(plain.mean()), float(renamed.mean()))

@@ -1,0 +1,88 @@
+"""Labels that have nothing to do with the inputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.api import Findings, Inconclusive, ProbeDoc, Skip, Stage
+from probes.results import Grade, Table
+
+if TYPE_CHECKING:
+    from probes.measurements import Context
+    from probes.records.data import Association
+
+DOC = ProbeDoc(
+    code="DAT133",
+    name="labels-unrelated-to-inputs",
+    stage=Stage.SUBSET,
+    experiment=True,
+    summary="The labels have nothing to do with the inputs: they were shuffled, or slipped against them.",
+    why="There is nothing to learn. A large model learns the samples by heart, which looks like progress, and "
+    "validation stays at chance.",
+    fix="Follow one sample from its file to the batch: inputs and labels must be sorted, filtered and shuffled "
+    "together.",
+    before="np.random.shuffle(images); np.random.shuffle(labels)",
+    after="order = np.random.permutation(len(images)); images, labels = images[order], labels[order]",
+    consequences=(
+        "no-generalisation", "stuck-at-chance", "slow-to-learn", "predicts-one-class", "overfitting", "noisy-labels",
+    ),
+    references=("Zhang et al. 2017, Understanding deep learning requires rethinking generalization",),
+)  # fmt: skip
+ENOUGH = 200  # samples: a relation that a network could use shows in as many
+
+
+def run(ctx: Context) -> Findings:
+    """Simple predictors, cross-validated; the labels of neighbouring items; and the model's own short training."""
+    found = ctx.association(thorough=True)
+    if found.related:
+        return f"the labels can be told from the inputs ({_told(found)})"
+    shifted = {shift: result for shift, result in _shifted(ctx).items() if result.related}
+    if shifted:
+        shift = max(shifted, key=lambda k: shifted[k].best)
+        yield DOC.finding(
+            "the label of item i belongs to the input of item i - {shift}: predictors reach {score:.0%} with the "
+            "labels "
+            "moved back, {plain:.0%} as they are (guessing {chance:.0%})",
+            shift=shift,
+            score=shifted[shift].best,
+            plain=found.best,
+            chance=found.chance,
+            grade=str(Grade.PROVED),
+        )
+        return ""
+    if found.samples < ENOUGH:
+        raise Inconclusive(f"{found.samples} samples are too few to show that there is no relation")
+    if ctx.repaired_by() is not None:
+        raise Skip(f"it learns with {ctx.repaired_by()}, so there is something to learn")
+    trace = ctx.subset()
+    if trace.val_above_chance:
+        return "the model predicts validation labels better than guessing"
+    memorises = ctx.overfit().stopped == "memorised"
+    yield DOC.finding(
+        "nothing tells the labels from the inputs: {told} on {samples} samples, where guessing gives {chance:.0%} and "
+        "{limit:.0%} would be above chance{memorised}",
+        told=_told(found),
+        samples=found.samples,
+        chance=found.chance,
+        limit=found.limit,
+        memorised="; yet the model can learn a batch by heart" if memorises else "",
+        grade=str(Grade.SUPPORTED if memorises else Grade.SUSPECTED),
+        evidence=(
+            Table(("predictor", "cross-validated score"), list(found.scores.items()), f"Chance: {found.chance:.3f}"),
+        ),
+    )
+    return ""
+
+
+def _shifted(ctx: Context) -> dict[int, Association]:
+    try:
+        return dict(ctx.shifted_associations())
+    except Skip:
+        return {}
+
+
+def _told(found: Association) -> str:
+    kind = "" if found.labels else "correlation "
+    figures = (f"{name} {kind}{score:.0%}" if found.labels else f"{name} {kind}{score:.2f}"
+               for name, score in found.scores.items())  # fmt: skip
+    return ", ".join(figures)

@@ -1,0 +1,102 @@
+"""One feature gives the answer away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.results import Grade, Number
+
+if TYPE_CHECKING:
+    from probes.measurements import Context
+
+DOC = ProbeDoc(
+    code="DAT131",
+    name="target-leaked-into-input",
+    stage=Stage.DATA,
+    grade=Grade.SUPPORTED,
+    summary="A single feature of the input determines the target.",
+    why="The model learns to read that feature and nothing else. Validation looks perfect, and the model is worthless "
+    "where the feature is absent.",
+    fix="Remove the feature: the label itself, something computed from it, or what is known only after the fact.",
+    before='x = table.drop(columns=["id"])',
+    after='x = table.drop(columns=["id", "label"])',
+    references=("Kaufman et al. 2012, Leakage in Data Mining",),
+)
+ENOUGH = 60  # samples
+EACH = 5  # samples of a class
+GAP = 1.0  # between two classes, in units of the widest class's own range: natural features overlap or nearly touch
+FEW = 4  # features: where more separate a class, the task is easy (a bright spot in a picture) and nothing leaked
+CORRELATION = 0.9995  # of one feature with a numeric target
+RIVAL = 0.98  # of the next best feature: below, the others cannot explain it
+
+
+def run(ctx: Context) -> Findings:
+    """Each feature alone: do the classes lie in ranges that are far apart? Or is it the target itself?"""
+    scan = ctx.scan("train")
+    if ctx.facts.task not in {"classification", "regression", "multilabel"}:
+        raise Skip(f"judged for one target per sample, not for {ctx.facts.task}")
+    if scan.rows is None or scan.rows.targets.ndim != 1 or len(scan.rows.targets) < ENOUGH:
+        raise Skip("the samples do not make a table of features and one target each")
+    if scan.rows.bag:
+        raise Skip("the inputs are tokens, of which one may well decide")
+    x, y = scan.rows.features.numpy(), scan.rows.targets.numpy()
+    if x.shape[1] < 2:
+        raise Skip("there is only one feature")
+    found = _correlated(x, y) if ctx.facts.task == "regression" else _separating(x, y)
+    if found is not None:
+        feature, text, figure = found
+        yield DOC.finding(
+            "feature {feature} of {features} alone determines the target: {text}",
+            feature=feature,
+            features=x.shape[1],
+            text=text,
+            evidence=(Number("of that feature", figure, "far less for a feature that only helps"),),
+        )
+        return ""
+    return f"none of {x.shape[1]} features determines the target by itself"
+
+
+def _separating(x: Any, y: Any) -> tuple[int, str, float] | None:
+    """A feature on which a class lies apart from all others by more than any of their own ranges."""
+    import numpy as np
+
+    labels, counts = np.unique(y, return_counts=True)
+    if len(labels) < 2 or len(labels) > len(y) // EACH:
+        return None
+    for label, count in zip(labels, counts, strict=True):
+        if count < EACH:
+            continue
+        inside, outside = x[y == label], x[y != label]
+        low, high = inside.min(0), inside.max(0)
+        above, below = outside.min(0) - high, low - outside.max(0)
+        gap = np.maximum(above, below)
+        # Several classes on both sides: judged by the nearest values around.
+        between = np.where(outside > high, outside - high, np.where(outside < low, low - outside, -1.0)).min(0)
+        gap = np.maximum(gap, between)
+        own = np.maximum(high - low, _widest(x, y, labels) if len(labels) == 2 else high - low)
+        apart = (gap > 0) & (gap > GAP * own) & (x.std(0) > 0)
+        if 0 < apart.sum() <= min(FEW, x.shape[1] - 1):
+            feature = int(np.argmax(np.where(apart, gap, -1.0)))
+            return feature, f"class {label:g} has values of its own there", float(gap[feature])
+    return None
+
+
+def _widest(x: Any, y: Any, labels: Any) -> Any:
+    import numpy as np
+
+    return np.max([np.ptp(x[y == label], axis=0) for label in labels], axis=0)
+
+
+def _correlated(x: Any, y: Any) -> tuple[int, str, float] | None:
+    import numpy as np
+
+    spread = x.std(0)
+    if y.std() == 0 or not (spread > 0).any():
+        return None
+    centred = (x - x.mean(0)) * (spread > 0)
+    r = np.abs(centred.T @ (y - y.mean())) / (len(y) * np.where(spread > 0, spread, 1.0) * y.std())
+    order = np.argsort(-r)
+    if r[order[0]] >= CORRELATION and r[order[1]] < RIVAL:
+        return int(order[0]), f"its correlation with the target is {r[order[0]]:.5f}", float(r[order[0]])
+    return None

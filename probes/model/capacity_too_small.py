@@ -1,0 +1,55 @@
+"""Too few units to tell the samples apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.api import Findings, ProbeDoc, Stage
+from probes.learning._curves import loss_curve
+from probes.results import Grade, Severity, Table
+
+if TYPE_CHECKING:
+    from probes.measurements import Context
+
+DOC = ProbeDoc(
+    code="MOD224",
+    name="capacity-too-small",
+    stage=Stage.OVERFIT,
+    severity=Severity.WARNING,
+    grade=Grade.SUSPECTED,
+    summary="The model is too small to memorise even one batch; a wider copy of it can.",
+    why="A hidden layer of very few units passes on too little for the classes to be told apart after it, whatever the "
+    "training does.",
+    fix="Widen the narrowest hidden layers.",
+    consequences=("cannot-overfit", "slow-to-learn", "stuck-at-chance", "plateau", "below-expected-curve",
+                  "predicts-one-class"),
+    before="nn.Linear(64, 2), nn.ReLU(), nn.Linear(2, 10)",
+    after="nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)",
+)  # fmt: skip
+LEFT = 0.9  # share of the way to the floor that counts as memorised
+GAIN = 0.1  # that the wider copy must get further
+
+
+def run(ctx: Context) -> Findings:
+    """The same batch, steps and optimizer with hidden layers several times wider."""
+    trace = ctx.overfit()
+    if trace.stopped == "memorised" or (trace.share or 0.0) >= LEFT:
+        return "the model memorises a batch"
+    wide = ctx.widened_overfit()
+    before, after = trace.points[-1], wide.points[-1]
+    if wide.stopped != "memorised" or (wide.share or 0.0) < (trace.share or 0.0) + GAIN:
+        return f"a wider copy does not do better (loss {after.train_loss:.3f} after {wide.steps} steps)"
+    yield DOC.finding(
+        "after {steps} steps on one batch the loss is {before:.3f}; of {wide} it is {after:.3f}",
+        steps=trace.steps,
+        before=before.train_loss,
+        wide=wide.name,
+        after=after.train_loss,
+        evidence=(
+            loss_curve(trace),
+            loss_curve(wide),
+            Table(("model", "loss", "accuracy"), [("as configured", before.train_loss, before.train_score),
+                                                  (wide.name, after.train_loss, after.train_score)]),
+        ),
+    )  # fmt: skip
+    return ""

@@ -1,0 +1,34 @@
+"""Augmentation that leaves nothing to learn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.api import Findings, ProbeDoc, Stage
+from probes.learning._curves import proof
+from probes.learning._repairs import LEARNING_FAILURES, SENTENCE, figures, nothing_repairs, repairing_arm
+
+if TYPE_CHECKING:
+    from probes.measurements import Context
+
+DOC = ProbeDoc(
+    code="REG702",
+    name="augmentation-too-strong",
+    stage=Stage.SUBSET,
+    experiment=True,
+    summary="The random augmentation is so strong that the model does not learn; without it, it does.",
+    why="Crops, noise and erasing that hide most of a sample leave too little of what its label stands for.",
+    fix="Weaken the augmentation until training accuracy rises again: flips and small crops first.",
+    consequences=(*LEARNING_FAILURES, "no-generalisation"),
+    before="RandomResizedCrop(32, scale=(0.01, 0.1))",
+    after="RandomCrop(32, padding=4)",
+)
+
+
+def run(ctx: Context) -> Findings:
+    ablation = ctx.ablation("augmentation")
+    arm = repairing_arm(ablation)
+    if arm is None:
+        return nothing_repairs(ablation)
+    yield DOC.finding("With random augmentation, " + SENTENCE, evidence=proof(ablation), **figures(ablation, arm))
+    return ""
