@@ -19,6 +19,7 @@ SPEAKS = {
     "lr": ("learning-rate-too-high", "learning-rate-too-low"),
     "scheduler": (),
     "clipping": ("gradient-clip-too-small",),
+    "regulariser": ("regulariser-dominates",),
     "label-smoothing": ("label-smoothing-too-strong",),
     "augmentation": ("label-destroying-augmentation", "augmentation-too-strong"),
     "inputs": ("inputs-not-normalised",),

@@ -44,6 +44,8 @@ class Config:
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     fail_on: str = "error"
+    baseline: str | None = None
+    write_baseline: str | None = None
     in_process: bool = False
     download: bool = False
     quiet: bool = False

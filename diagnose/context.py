@@ -195,6 +195,27 @@ class MeasuringContext:
 
         return self.once("worker draws", "reading an item in two workers", measure)
 
+    def plain_scan(self) -> Scan:
+        as_given = self.scan("train")
+        try:
+            if not self.reread("train").changed:
+                return as_given
+        except Skip:
+            return as_given
+
+        def measure() -> Scan:
+            plain = data_knobs.plain_loader(self.pipeline)
+            if plain is None:
+                return as_given
+            loader, switch = plain
+            switch(True)
+            try:
+                return scan.scan(loader, "train", self.seed)
+            finally:
+                switch(False)
+
+        return self.once("plain scan", "reading the train split without augmentation", measure)
+
     def single_process_hashes(self) -> Sequence[int]:
         loader = self._loader("train")
         return self.once(
@@ -207,7 +228,7 @@ class MeasuringContext:
             raise Skip(f"judged for one class or number per sample, not for {self.facts.task}")
 
         def measure() -> Association:
-            rows = self._rows("train")
+            rows = self._plain_rows()
             found = association.association(rows, classes=classes, thorough=thorough, seed=self.seed)
             if found is None:
                 raise Skip("there are too few samples, or a single class")
@@ -215,15 +236,15 @@ class MeasuringContext:
 
         return self.once(f"association {thorough}", "asking simple predictors", measure)
 
+    def _plain_rows(self) -> Rows:
+        return _table(self.plain_scan())
+
     def _rows(self, split: str) -> Rows:
-        rows = self.scan(split).rows
-        if rows is None or rows.targets.ndim != 1:
-            raise Skip("the samples do not make a table of features and one target each")
-        return rows
+        return _table(self.scan(split))
 
     def predicted_across(self) -> tuple[Sequence[int], Sequence[int]]:
         def measure() -> tuple[Sequence[int], Sequence[int]]:
-            found = association.across(self._rows("train"), self._rows("val"))
+            found = association.across(self._plain_rows(), self._rows("val"))
             if found is None:
                 raise Skip("the splits do not make tables alike")
             return found
@@ -461,6 +482,9 @@ class MeasuringContext:
 
         return self.once("augmentation swaps", "comparing augmented samples with plain ones", measure)
 
+    def overfit_data_term(self) -> Trace:
+        return self.trainings.overfit_data_term()
+
     def widened_overfit(self) -> Trace:
         return self.trainings.widened_overfit()
 
@@ -475,3 +499,9 @@ class MeasuringContext:
 
     def expected(self) -> Sequence[Expected]:
         return self.once("expected", "looking up what is expected", lambda: expected_for(self.pipeline, self.facts))
+
+
+def _table(seen: Scan) -> Rows:
+    if seen.rows is None or seen.rows.targets.ndim != 1:
+        raise Skip("the samples do not make a table of features and one target each")
+    return seen.rows

@@ -153,9 +153,7 @@ def _ranked(causes: list[Cause], errors: set[str]) -> list[Cause]:
     repairs = [c for c in causes if catalogue.doc(c.name).experiment and c.grade is Grade.PROVED]
     if len(repairs) > 1:  # several single changes repair: which of them is to blame was not separated
         causes = [replace(c, grade=Grade.SUPPORTED) if c in repairs else c for c in causes]
-    return sorted(
-        causes, key=lambda c: (GRADES.index(c.grade), not _explains(c, errors), ORDER.index(c.code[:3]), c.code)
-    )
+    return sorted(causes, key=lambda c: (GRADES.index(c.grade), not _explains(c, errors), _group(c.code), c.code))
 
 
 def _summary(
@@ -185,6 +183,11 @@ def _localised(stages: Sequence[StageResult]) -> str:
     if overfit is Status.PASS and subset is Status.FAIL:
         return "A batch can be memorised with regularisation off, so look at the regularisation and at the data."
     return "No experiment has isolated the cause."
+
+
+def _group(code: str) -> int:
+    """Where a code's group stands in ORDER; the groups of other packages come last."""
+    return ORDER.index(code[:3]) if code[:3] in ORDER else len(ORDER)
 
 
 def _others(names: Sequence[str], name: str) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ This page is printed by `python -m diagnose.docs` from the modules in `probes/`;
 
 
 def probes_page() -> str:
-    docs = sorted((catalogue.doc(name) for name in catalogue.names()), key=lambda doc: doc.code)
+    docs = sorted((catalogue.doc(name) for name in catalogue.builtin_names()), key=lambda doc: doc.code)
     parts = [HEAD]
     for prefix, title in GROUPS.items():
         own = [doc for doc in docs if doc.code.startswith(prefix)]

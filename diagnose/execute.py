@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import diagnose
+from diagnose.baseline import new_findings, read_baseline, write_baseline
 from diagnose.config import Config, load_config
 from diagnose.display import make_display
 from diagnose.earlier import best_checkpoint, open_folder
@@ -88,6 +89,8 @@ def in_session(
     display = make_display(quiet=config.quiet, verbose=config.verbose)
     requested = [str(stage) for stage in plan.requested] if plan else []
     advisory = [str(stage) for stage in ADVISORY] if len(requested) > 1 else []
+    if config.baseline:
+        read_baseline(Path(config.baseline))  # before anything runs: a usage error should cost nothing
     interrupted, unusable = False, None
     with Session(config, folder, display) as session:
         try:
@@ -122,10 +125,27 @@ def conclude(results: RunResults, folder: Path, config: Config, command: str) ->
         from reports.ci import render_github
 
         print(render_github(results))
+    if config.write_baseline:
+        count = write_baseline(results, Path(config.write_baseline))
+        print(f"{count} findings written to {config.write_baseline}", file=sys.stderr)
     code = exit_code(results, config, command)
+    if config.baseline and results.verdict is not Verdict.INTERRUPTED:
+        code = _against_baseline(results, config, code)
     if results.verdict is Verdict.INCONCLUSIVE and code == ExitCode.HEALTHY:
         print(f"inconclusive: {_why(results)}", file=sys.stderr)
     return int(code)
+
+
+def _against_baseline(results: RunResults, config: Config, code: ExitCode) -> ExitCode:
+    """The exit code where only findings that the baseline does not hold count; the verdict stays what it is."""
+    assert config.baseline is not None
+    fresh = new_findings(results, read_baseline(Path(config.baseline)))
+    counting = [f for f in fresh if f.severity is Severity.ERROR or config.fail_on == "warning"]
+    told = ", ".join(sorted({f.name for f in fresh})) or "none"
+    print(f"findings that {config.baseline} does not hold: {told}", file=sys.stderr)
+    if code == ExitCode.FAULTY and results.verdict is Verdict.FAULTY and not counting:
+        return ExitCode.HEALTHY
+    return code
 
 
 def write_report(results: RunResults, folder: Path, *, junit: bool = False) -> Path:

@@ -52,3 +52,5 @@ def listing() -> None:
     for name in catalogue.names():
         doc = catalogue.doc(name)
         print(f"{doc.code}  {doc.name:<38} {doc.stage:<9} {doc.severity:<8} {doc.summary}")
+    for name, reason in catalogue.broken().items():
+        print(f"------  {name:<38} not loaded: {reason}")

@@ -46,7 +46,9 @@ def run_probe(
         emit(finding)
         status, reason = Status.CRASHED, finding.message
     except Exception as error:
-        status, reason = Status.INTERNAL, f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-4)}"
+        origin = "" if name in catalogue.builtin_names() else f"the probe {name} of another package: "
+        text = f"{origin}{type(error).__name__}: {error}"
+        status, reason = Status.INTERNAL, f"{text}\n{traceback.format_exc(limit=-4)}"
     if status is Status.PASS and any(finding.severity is not Severity.NOTE for finding in findings):
         status = Status.CRASHED if doc.code.startswith("ENV") else Status.FAIL  # the user's code did not survive
         reason = findings[0].message

@@ -30,6 +30,8 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "select": (Texts, typer.Option(help="Only these names, codes or prefixes.", rich_help_panel=RUN)),
     "ignore": (Texts, typer.Option(help="Not these names, codes or prefixes.", rich_help_panel=RUN)),
     "fail_on": (Text, typer.Option("--fail-on", help="error or warning.", rich_help_panel=RUN)),
+    "baseline": (Text, typer.Option(help="File of known findings: only new ones fail.", rich_help_panel=RUN)),
+    "write_baseline": (Text, typer.Option("--write-baseline", help="Write what this run finds to a baseline file.", rich_help_panel=OUTPUT)),
     "in_process": (bool, typer.Option("--in-process", help="No isolation, so that breakpoints work.", rich_help_panel=RUN)),
     "download": (bool, typer.Option("--download", help="Allow data sets to be downloaded.", rich_help_panel=RUN)),
     "only": (bool, typer.Option("--only", help="Do not run first what this stage depends on.", rich_help_panel=RUN)),
@@ -49,14 +51,14 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "keep_going": (bool, typer.Option("--keep-going", help="Go on after a stage that failed.", rich_help_panel=RUN)),
     "plan": (bool, typer.Option("--plan", help="Print what would run, and what it would cost; run nothing.", rich_help_panel=RUN)),
     "allow_inconclusive": (bool, typer.Option("--allow-inconclusive", help="Exit 0 when nothing is faulty but not everything could be checked.", rich_help_panel=RUN)),
-    "knob": (Text, typer.Option(help="dropout, weight-decay, lr, scheduler, clipping, label-smoothing, augmentation, inputs or targets.", rich_help_panel=RUN)),
+    "knob": (Text, typer.Option(help="dropout, weight-decay, lr, scheduler, clipping, regulariser, label-smoothing, augmentation, inputs or targets.", rich_help_panel=RUN)),
     "values": (Text, typer.Option(help="Values to compare, such as 0.1,0.3.", rich_help_panel=RUN)),
     "assertions": (bool, typer.Option("--assertions", help="Print assert lines for what smoke sees, instead.", rich_help_panel=RUN)),
 }  # fmt: skip
 
 COMMON = (
     "data", "input", "loss", "optimizer", "scheduler", "set", "task", "device", "seed", "budget", "hang_after", "select", "ignore",
-    "fail_on", "in_process", "download", "out", "json", "quiet", "verbose",
+    "fail_on", "baseline", "write_baseline", "in_process", "download", "out", "json", "quiet", "verbose",
 )  # fmt: skip
 
 TARGET_HELP = "module:attribute or path/to/file.py:attribute; may stand in pyproject.toml instead."

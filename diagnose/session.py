@@ -29,6 +29,7 @@ from reports.schema import validate
 HANDLER = "diagnose.runner:handler"
 SILENCE = 180.0  # seconds without a sign of life, after which user code counts as hung
 LOAD_SILENCE = 300.0  # building a pipeline may read a whole data set before it says anything
+FOREIGN = "EXT000"  # the code of a probe of another package that could not be loaded
 GRACE = 10.0  # seconds past the budget, in which a worker that answers ends by itself
 DEATHS = {"hung": "hung", "out-of-memory": "killed-out-of-memory"}
 SLOW = "slow-to-learn"
@@ -126,6 +127,8 @@ class Session:
     def run(self, plan: Plan) -> None:
         """Every stage in order, each a gate for the next. ``load`` comes first."""
         self._planned = plan.stages
+        for name, reason in catalogue.broken().items():
+            self._keep(Result(FOREIGN, name, str(plan.stages[0]), Status.SKIPPED, reason))
         loaded = self._loaded is not None
         stopped = "" if loaded else self._load_failure or "the pipeline was not loaded"
         for stage in plan.stages:

@@ -192,6 +192,8 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "out": _text,
     "select": _names,
     "fail_on": _choice(("error", "warning")),
+    "baseline": _text,
+    "write_baseline": _text,
     "from_stage": _choice(STAGES),
     "until_stage": _choice(STAGES),
     "epochs": _whole(1),

@@ -2,6 +2,9 @@
 
 The file name is the defect's name with underscores, so a name needs no index. A code (``MOD204``) is looked up as text
 in the one folder that its prefix names.
+
+Probes of other packages come in by the entry point group ``diagnose.probes``: the entry's name is the defect's name,
+its object a module (or anything else) with ``DOC`` and ``run``. They cannot take the place of a built-in one.
 """
 
 from __future__ import annotations
@@ -10,10 +13,11 @@ import importlib
 import re
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from probes.api import ProbeDoc
 
+GROUP = "diagnose.probes"
 FOLDERS = {
     "DAT": "data",
     "MOD": "model",
@@ -41,15 +45,56 @@ def _index() -> dict[str, str]:
     }
 
 
-def names() -> list[str]:
-    """All names, in the order of the groups and alphabetical within one."""
+def builtin_names() -> list[str]:
+    """In the order of the groups, and alphabetical within one."""
     return list(_index())
 
 
+def names() -> list[str]:
+    """The built-in names, then those of other packages whose probes could be loaded."""
+    return [*_index(), *(name for name, found in _external().items() if not isinstance(found, str))]
+
+
+def broken() -> dict[str, str]:
+    """Name -> what is wrong with it, for probes of other packages that cannot be used."""
+    return {name: found for name, found in _external().items() if isinstance(found, str)}
+
+
 @cache  # a worker loads all once, and must not import from `probes` after the user's code
-def module(name: str) -> ModuleType:
+def module(name: str) -> Any:
     """The module of a defect. Raises KeyError for an unknown name."""
-    return importlib.import_module(_index()[name])
+    if name in _index():
+        return importlib.import_module(_index()[name])
+    found = _external()[name]
+    if isinstance(found, str):
+        raise KeyError(name)
+    return found
+
+
+@cache
+def _external() -> dict[str, Any]:
+    """Name -> what another package offers under it, or a sentence that says why it cannot be used."""
+    from importlib.metadata import entry_points
+
+    found: dict[str, Any] = {}
+    for entry in entry_points(group=GROUP):
+        origin = f"the probe {entry.name} of {entry.dist.name if entry.dist else entry.value}"
+        try:
+            found[entry.name] = _checked(entry.load(), entry.name)
+        except Exception as error:
+            found[entry.name] = f"{origin} cannot be used: {type(error).__name__}: {error}"
+    return found
+
+
+def _checked(offered: Any, name: str) -> Any:
+    doc = getattr(offered, "DOC", None)
+    if not isinstance(doc, ProbeDoc) or not callable(getattr(offered, "run", None)):
+        raise TypeError("expected DOC (a probes.api.ProbeDoc) and run(ctx)")
+    if doc.name != name:
+        raise ValueError(f"its DOC is named {doc.name!r}, its entry point {name!r}")
+    if name in _index() or doc.code[:3] in FOLDERS:
+        raise ValueError(f"{name} ({doc.code}) is taken by a built-in probe, or its prefix is")
+    return offered
 
 
 def doc(name: str) -> ProbeDoc:
@@ -68,9 +113,9 @@ def resolve(name_or_code: str) -> str | None:
         for path in sorted((_ROOT / folder).glob("*.py")) if folder else ():
             if pattern in path.read_text(encoding="utf-8"):
                 return path.stem.replace("_", "-")
-        return None
+        return next((name for name in names() if doc(name).code == wanted.upper()), None) if not folder else None
     name = wanted.lower().replace("_", "-")
-    return name if name in _index() else None
+    return name if name in _index() or name in names() else None
 
 
 def near(name: str) -> list[str]:

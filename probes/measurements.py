@@ -78,6 +78,10 @@ class Context(Protocol):
     def shared_items(self) -> tuple[int, int] | None:
         """(items of val that train reads too, items of val) by data set and index; None where that cannot be told."""
 
+    def plain_scan(self) -> Scan:
+        """The training split in the order of its data set, without random augmentation where that can be switched off;
+        else ``scan("train")``."""
+
     def worker_draws(self) -> WorkerDraws: ...
 
     def single_process_hashes(self) -> Sequence[int]:
@@ -158,6 +162,9 @@ class Context(Protocol):
 
     def augmentation_swaps(self) -> Sequence[tuple[int, int, float]]:
         """(class, class that its augmented samples look like, share of them), the worst first; empty if none."""
+
+    def overfit_data_term(self) -> Trace:
+        """``overfit`` with the part of the loss alone that torch's loss functions put in."""
 
     def widened_overfit(self) -> Trace:
         """``overfit`` with a copy of the model whose hidden layers are several times wider. Skip where that cannot be

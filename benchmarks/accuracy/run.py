@@ -17,6 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+RENEWED = 60  # rehearsals per set of processes
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
@@ -36,7 +37,13 @@ def judge(case_id: str, seed: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     case = all_cases()[case_id]
     stages = (Stage.DATA, Stage.SMOKE, Stage.OVERFIT, Stage.SUBSET) if case.trains else (Stage.DATA, Stage.SMOKE)
-    row: dict[str, Any] = {"id": case_id, "fault": case.fault, "also": case.also, "seed": seed, "held_out": case.held_out}
+    row: dict[str, Any] = {
+        "id": case_id,
+        "fault": case.fault,
+        "also": case.also,
+        "seed": seed,
+        "held_out": case.held_out,
+    }
     started = time.monotonic()
     try:
         seen = rehearse(case.build, seed, stages)
@@ -62,6 +69,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--seeds", default="0")
     options.add_argument("--only", default="", help="cases whose id holds one of these comma-separated texts")
+    options.add_argument("--skip", default="", help="no cases whose id holds one of these")
     options.add_argument("--healthy", action="store_true")
     options.add_argument("--faulty", action="store_true")
     options.add_argument("--families", action="store_true", help="the families of torchvision and timm too")
@@ -74,7 +82,8 @@ def main() -> None:
     cases = {
         case.id: case
         for case in all_cases(families=given.families).values()
-        if any(text in case.id for text in given.only.split(",")) and not (given.healthy and case.fault)
+        if any(text in case.id for text in given.only.split(","))
+        and not any(text in case.id for text in given.skip.split(",") if text) and not (given.healthy and case.fault)
         and not (given.faulty and not case.fault)
     }  # fmt: skip
     seeds = [int(seed) for seed in given.seeds.split(",")]
@@ -83,16 +92,18 @@ def main() -> None:
     done = {(row["id"], row["seed"]) for row in known}
     asked = [(name, seed) for seed in seeds for name in cases if (name, seed) not in done]
     print(f"{len(asked)} rehearsals to make, {len(done)} made already", file=sys.stderr)
-    with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn"), max_tasks_per_child=20) as pool, given.out.open(
-        "a"
-    ) as file:
-        running = [pool.submit(judge, name, seed) for name, seed in asked]
-        for count, future in enumerate(as_completed(running), 1):
-            row = future.result()
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            answer = row.get("broken", "").splitlines()[:1] or (row["causes"][:1] or ["-"])
-            print(f"{count}/{len(asked)} {row['seconds']:5.1f} s  {row['id']} seed {row['seed']}: {answer[0]}", file=sys.stderr)
+    count = 0
+    with given.out.open("a") as file:
+        for start in range(0, len(asked), RENEWED):  # fresh processes now and then: trainings leave memory behind
+            with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
+                for future in as_completed([pool.submit(judge, *pair) for pair in asked[start : start + RENEWED]]):
+                    row = future.result()
+                    count += 1
+                    file.write(json.dumps(row) + "\n")
+                    file.flush()
+                    answer = row.get("broken", "").splitlines()[:1] or (row["causes"][:1] or ["-"])
+                    told = f"{row['seconds']:5.1f} s  {row['id']} seed {row['seed']}: {answer[0]}"
+                    print(f"{count}/{len(asked)} {told}", file=sys.stderr)
 
 
 if __name__ == "__main__":

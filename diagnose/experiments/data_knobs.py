@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 from diagnose.batches import first_tensor, map_tensors, understand
 from diagnose.experiments.trial import Change
@@ -25,6 +27,7 @@ SWAP_SAMPLES = 1_000
 SWAP_EACH = 10  # samples of a class
 SWAPPED = 0.2  # share of a class that turns into one other, beyond those that look like it anyway
 TO_ONE = 0.5  # of all that no longer look like their own class: noise would spread them over all classes
+CHAINS = ("transforms", "steps", "ops")  # where a Compose of torchvision's kind keeps its members
 RANDOM_WORDS = ("random", "jitter", "augment", "mixup", "cutmix", "elastic", "erasing", "noise")
 
 
@@ -104,6 +107,17 @@ def augmentation(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]
     return [Change("no augmentation", "no random augmentation", 1.0, off, on=on)]
 
 
+def plain_loader(pipeline: Pipeline) -> tuple[Any, Callable[[bool], None]] | None:
+    """(a loader over the training data set in order, the switch under which it reads without augmentation); None where
+    there is no such switch, or the loader draws from a part of the data set only."""
+    loader, switch = pipeline.train, _plain_reading(pipeline)
+    if switch is None or type(loader) is not DataLoader or loader.batch_size is None:
+        return None
+    if not isinstance(loader.sampler, (RandomSampler, SequentialSampler)):
+        return None
+    return DataLoader(loader.dataset, batch_size=loader.batch_size, collate_fn=loader.collate_fn), switch
+
+
 def _plain_reading(pipeline: Pipeline) -> Callable[[bool], None] | None:
     """A switch that makes the training data set read without augmentation (True), and as before (False)."""
     train, val = (_holders(getattr(loader, "dataset", None)) for loader in (pipeline.train, pipeline.val))
@@ -133,11 +147,22 @@ def _holders(dataset: Any) -> list[Any]:
 
 
 def _without_random(transform: Any) -> Any:
-    """A Compose without its random members; the transform itself where it holds none in plain sight."""
-    if type(transform).__name__ != "Compose":
-        return transform
-    kept = [t for t in transform.transforms if not any(word in type(t).__name__.lower() for word in RANDOM_WORDS)]
-    return transform if len(kept) == len(transform.transforms) else type(transform)(kept)
+    """A chain of transforms without its random members; the transform itself where it holds none in plain sight."""
+    for name in CHAINS:
+        members = getattr(transform, name, None)
+        if isinstance(members, (list, tuple)):
+            kept = [member for member in members if not _is_random(member)]
+            if len(kept) == len(members):
+                return transform
+            plain = copy(transform)
+            setattr(plain, name, type(members)(kept))
+            return plain
+    return transform
+
+
+def _is_random(transform: Any) -> bool:
+    name = getattr(transform, "__name__", type(transform).__name__).lower()
+    return any(word in name for word in RANDOM_WORDS)
 
 
 def augmentation_swaps(pipeline: Pipeline, seed: int) -> list[tuple[int, int, float]]:

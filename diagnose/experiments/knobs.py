@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from diagnose.errors import UsageError
 from diagnose.experiments import data_knobs, dropout
 from diagnose.experiments.trial import Change
+from diagnose.measure.loss_parts import data_part
 from diagnose.measure.updates import largest_lr
 from diagnose.near_miss import did_you_mean
 from probes.api import Skip
@@ -144,6 +145,19 @@ class _Smoothing(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+def _regulariser(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
+    ctx.loss_parts()  # Skip where there is nothing beside torch's losses
+
+    def apply(pipeline: Pipeline) -> Any:
+        if pipeline.compute_loss is not None:
+            pipeline.compute_loss = data_part(pipeline.compute_loss)
+        elif pipeline.loss is not None:
+            pipeline.loss = data_part(pipeline.loss)
+        return nullcontext()
+
+    return [Change("data term alone", "the data term alone", 1.0, apply)]
+
+
 def _always(value: float) -> Callable[[float], float]:
     return lambda _: value
 
@@ -167,6 +181,7 @@ KNOBS: dict[str, Callable[[MeasuringContext, Sequence[float]], list[Change]]] = 
     "lr": _lr,
     "scheduler": _scheduler,
     "clipping": _clipping,
+    "regulariser": _regulariser,
     "label-smoothing": _label_smoothing,
     "augmentation": data_knobs.augmentation,
     "inputs": data_knobs.inputs,

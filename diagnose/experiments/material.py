@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 LOOK_SAMPLES = 512  # samples per look and split: an accuracy of 0.5 % is then told from 2 %
 MIN_BATCHES = 16  # a share of a small data set is rounded up to this many batches
 CACHE_BYTES = 600_000_000
+SLOW_ITEM = 0.005  # seconds
 SAME_ITEMS = 3  # items fetched twice to see whether the data set draws random numbers
 
 
@@ -52,6 +54,7 @@ class Material:
         self.fraction = fraction
         with seeded(0), loader_untouched(self._loader):
             self._part = self._subset(exact)
+            self._slow_items = _slow(self._part)
             self._fixed = None if self._part is not None else self._first_batches(exact)
             self.look_train = self._look(pipeline.train, self._part)
             self.look_val = [] if pipeline.val is None else self._look(pipeline.val, None)
@@ -139,20 +142,29 @@ class Material:
     def _epoch(self, generator: torch.Generator) -> Iterator[Any]:
         user = self._plain_loader()
         assert self._part is not None
-        remembered = isinstance(self._part, Remembered)
         loader = DataLoader(
             self._part,
             batch_size=user.batch_size,
             shuffle=isinstance(user.sampler, RandomSampler),
             collate_fn=user.collate_fn,
             drop_last=self._drops(),
-            num_workers=0 if remembered else user.num_workers,
+            num_workers=user.num_workers if self._slow_items else 0,
             worker_init_fn=user.worker_init_fn,
-            multiprocessing_context=None if remembered else user.multiprocessing_context,
+            multiprocessing_context=user.multiprocessing_context if self._slow_items else None,
             generator=generator,
         )
         with user_code("reading data"):
             yield from loader
+
+
+def _slow(part: Any) -> bool:
+    """Whether reading an item takes so long that worker processes pay: they cost about a tenth of a second an epoch."""
+    if part is None or isinstance(part, Remembered) or not len(part):
+        return False
+    started = time.perf_counter()
+    with user_code("reading data"), preserved():
+        part[0]
+    return time.perf_counter() - started > SLOW_ITEM
 
 
 def _repeats(dataset: Any) -> bool:

@@ -16,6 +16,7 @@ import torch
 from diagnose.batches import understand
 from diagnose.experiments import dropout, judge, reference, wider
 from diagnose.experiments.ablate import ablate
+from diagnose.experiments.knobs import arms
 from diagnose.experiments.material import Material
 from diagnose.experiments.trial import (
     AS_CONFIGURED,
@@ -97,6 +98,20 @@ class ShortTrainings:
             self._setting(raws), samples, change, self.seed, steps, looks=max(12, steps // 25), look_mode="train",
             stop=judge.stop_when_memorised, progress=self._reported(f"overfit, {change.label}"),
         )  # fmt: skip
+
+    def overfit_data_term(self) -> Trace:
+        """The same batch without what the user adds to torch's losses. Raises Skip where there is nothing else."""
+
+        def measure() -> Trace:
+            alone = arms(self._ctx, "regulariser")[0]
+
+            def both(pipeline: Pipeline) -> Any:
+                alone.apply(pipeline)
+                return _unregularised(pipeline)
+
+            return self._memorise(replace(alone, apply=both), self.overfit().steps)
+
+        return self._ctx.once("overfit data term", "overfitting without the extra term", measure)
 
     def widened_overfit(self) -> Trace:
         """The same batch with wider hidden layers. Raises Skip where that cannot be done from outside."""

@@ -127,16 +127,25 @@ def _flagged(original: Callable[..., Any], flag: list[bool]) -> Callable[..., An
 class LossResults(TorchFunctionMode):
     """Collects (result, reduction, samples) of every call of a known loss of torch, with its graph, and its name."""
 
-    def __init__(self, found: list[tuple[Tensor, str, int]], functions: list[str] | None = None) -> None:
+    def __init__(
+        self, found: list[tuple[Tensor, str, int]], functions: list[str] | None = None, *, graphless: bool = False
+    ) -> None:
+        """``graphless``: results without a graph count too."""
         super().__init__()
         self._found = found
+        self._graphless = graphless
         self._functions = [] if functions is None else functions
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         known = getattr(func, "__name__", "") in LOSSES and getattr(func, "__module__", "") == "torch.nn.functional"
-        if known and isinstance(result, torch.Tensor) and result.requires_grad and result.numel() == 1:
+        if (
+            known
+            and isinstance(result, torch.Tensor)
+            and result.numel() == 1
+            and (result.requires_grad or self._graphless)
+        ):
             given = args[0] if args else kwargs.get("input")
             size = len(given) if isinstance(given, torch.Tensor) and given.ndim else 1
             self._found.append((result, str(kwargs.get("reduction", "mean")), size))

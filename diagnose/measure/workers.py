@@ -1,37 +1,49 @@
-"""The random numbers that loader workers draw: does every worker, and every epoch, draw its own?"""
+"""The random numbers of loader workers: does every worker, and every epoch, draw its own?
+
+Asked of the generators themselves, before and after an item is read: numpy's, Python's and torch's global ones, and
+those that the data set keeps as attributes. Two readings that differ would not tell: one generator may repeat while
+another does not.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import pickle
+import random
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from diagnose.batches import first_tensor
 from diagnose.rng import seeded
 from diagnose.user_code import user_code
 from probes.records.data import WorkerDraws
 
 WORKERS = 2  # two tell as much as eight
-DRAWS = 4  # of each worker and epoch
+DEPTH = 4  # of data sets and transforms that hold one another
+
+States = dict[str, tuple[str, str]]  # generator -> fingerprints before and after an item is read
 
 
-class _SameItem(Dataset[Any]):
-    """One item of a data set over and over, so that only random augmentation makes readings differ."""
+class _Watched(Dataset[Any]):
+    """One item of a data set, read while the generators are watched."""
 
-    def __init__(self, dataset: Any, index: Any, length: int) -> None:
-        self.dataset, self.index, self.length = dataset, index, length
+    def __init__(self, dataset: Any, index: Any) -> None:
+        self.dataset, self.index = dataset, index
 
     def __len__(self) -> int:
-        return self.length
+        return WORKERS
 
-    def __getitem__(self, at: int) -> Any:
-        return self.dataset[self.index]
+    def __getitem__(self, at: int) -> States:
+        before = dict(_fingerprints(self.dataset))
+        self.dataset[self.index]
+        return {name: (before[name], after) for name, after in _fingerprints(self.dataset) if name in before}
 
 
 def worker_draws(loader: Any, seed: int) -> WorkerDraws | None:
-    """Reads one item again and again in two workers, over two epochs. None where the loader has no two workers, or is
-    none of torch's over a map-style data set."""
+    """None where the loader has no two workers, or is none of torch's over a map-style data set."""
     dataset = getattr(loader, "dataset", None)
     workers = int(getattr(loader, "num_workers", 0) or 0)
     if type(loader) is not DataLoader or workers < WORKERS or isinstance(dataset, IterableDataset):
@@ -41,26 +53,43 @@ def worker_draws(loader: Any, seed: int) -> WorkerDraws | None:
         return None
     with seeded(seed), user_code("reading data"):
         again: DataLoader[Any] = DataLoader(
-            _SameItem(dataset, index, WORKERS * DRAWS),
-            batch_size=1,
+            _Watched(dataset, index),
+            batch_size=None,
             num_workers=WORKERS,
-            collate_fn=loader.collate_fn,
             worker_init_fn=loader.worker_init_fn,
             multiprocessing_context=loader.multiprocessing_context,
         )
-        epochs = [[first_tensor(raw) for raw in again] for _ in range(2)]
-    if any(tensor is None for epoch in epochs for tensor in epoch):
-        return None
-    first, second = epochs
-    by_worker = [first[worker::WORKERS] for worker in range(WORKERS)]  # batches are handed out in turn
+        (first, second), later = list(again), next(iter(again))
+    used = [name for name, (before, after) in first.items() if before != after and name in second and name in later]
     return WorkerDraws(
         workers=workers,
-        draws=DRAWS,
-        varies=any(not _same(a, by_worker[0][0]) for a in by_worker[0][1:]),
-        same_in_workers=sum(_same(a, b) for a, b in zip(*by_worker, strict=True)),
-        same_in_epochs=sum(_same(a, b) for a, b in zip(first, second, strict=True)),
+        used=tuple(used),
+        same_in_workers=tuple(name for name in used if first[name][0] == second[name][0]),
+        same_in_epochs=tuple(name for name in used if first[name][0] == later[name][0]),
     )
 
 
-def _same(a: Any, b: Any) -> bool:
-    return a.shape == b.shape and bool(torch.equal(a, b))
+def _fingerprints(dataset: Any) -> Iterator[tuple[str, str]]:
+    yield "random", _digest(random.getstate())
+    yield "torch", hashlib.blake2b(torch.get_rng_state().numpy().tobytes(), digest_size=8).hexdigest()
+    if "numpy" in sys.modules:
+        yield "numpy.random", _digest(sys.modules["numpy"].random.get_state())
+    yield from _own_generators(dataset, type(dataset).__name__, DEPTH)
+
+
+def _own_generators(holder: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
+    """The generators that an object keeps, and those of what it holds."""
+    for name, value in list(getattr(holder, "__dict__", {}).items()):
+        kind = type(value)
+        if isinstance(value, torch.Generator):
+            yield f"{path}.{name}", hashlib.blake2b(value.get_state().numpy().tobytes(), digest_size=8).hexdigest()
+        elif isinstance(value, random.Random):
+            yield f"{path}.{name}", _digest(value.getstate())
+        elif kind.__module__.startswith("numpy.random"):
+            yield f"{path}.{name}", _digest(getattr(value, "bit_generator", value))
+        elif depth and hasattr(value, "__dict__") and not isinstance(value, (torch.Tensor, type)):
+            yield from _own_generators(value, f"{path}.{name}", depth - 1)
+
+
+def _digest(state: Any) -> str:
+    return hashlib.blake2b(pickle.dumps(state), digest_size=8).hexdigest()

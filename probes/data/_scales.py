@@ -40,6 +40,8 @@ def pictures(ctx: Context) -> Scan:
 def made_by(scan: Scan, change: Affine, low: float = 0.0, high: float = 1.0) -> str:
     """The name of the known statistics with which ``change`` takes [low, high] to just the range of every channel."""
     for name, (means, stds) in KNOWN.items():
+        if change is swapped and means == stds:
+            continue  # swapping them changes nothing
         if len(means) == len(scan.channel_min) and all(
             _same_range(change(low, m, s), change(high, m, s), seen_low, seen_high)
             for m, s, seen_low, seen_high in zip(means, stds, scan.channel_min, scan.channel_max, strict=True)

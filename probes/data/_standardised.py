@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from probes.api import Inconclusive, Skip
+from probes.learning._curves import proof
 from probes.learning._repairs import figures, repairing_arm
 
 if TYPE_CHECKING:
@@ -18,13 +19,16 @@ SHARE = 0.10  # more of the way from guessing to the floor, on training samples,
 
 @dataclass(frozen=True)
 class Gain:
-    """``values`` for a finding, with a ``grade`` where an experiment over seeds stands behind it."""
+    """``values`` for a finding, with a ``grade`` where an experiment over seeds stands behind it: then it ``repairs``
+    a training that fails as it is."""
 
     text: str
     values: Mapping[str, Any]
+    repairs: bool = False
+    evidence: Sequence[Any] = ()
 
 
-def gain_by_standardising(ctx: Context) -> Gain | None:
+def gain_by_standardising(ctx: Context, wanted: float = ACCURACY) -> Gain | None:
     """None where it does not help. A training that fails is compared over seeds, one that learns by its figures."""
     trace = ctx.subset()
     if trace.outcome in {"stuck", "nonfinite"}:
@@ -37,11 +41,11 @@ def gain_by_standardising(ctx: Context) -> Gain | None:
             return None
         told = figures(ablation, arm)
         return Gain(f"as they are, {told['control_failed']} of {told['control_seeds']} seeds did not learn, "
-                    f"standardised {told['learned']} did", told)  # fmt: skip
+                    f"standardised {told['learned']} did", told, True, proof(ablation))  # fmt: skip
     other = ctx.standardised_subset()
     before, after = trace.points[-1], other.points[-1]
     if before.val_score is not None and after.val_score is not None:
-        if after.val_score < before.val_score + ACCURACY:
+        if after.val_score < before.val_score + wanted:
             return None
         text = f"val accuracy {before.val_score:.1%} as they are, {after.val_score:.1%} standardised"
         return Gain(text, {"accuracy": before.val_score, "accuracy_standardised": after.val_score})

@@ -11,14 +11,17 @@ from probes.results import Grade, Severity
 
 if TYPE_CHECKING:
     from probes.measurements import Context
+    from probes.records.trials import Trace
 
-EXTREME = 100.0  # ratio of the most to the least common class; the harder setting of long-tailed benchmarks (CIFAR-LT)
-NOTABLE = 10.0  # the milder setting; usually learnable as it is
+NOTABLE = 10.0  # ratio of the most to the least common class; the milder setting of long-tailed benchmarks (CIFAR-LT)
+WEAK = 0.5  # recall of the rare classes, in units of that of the others
+KNOWN = 0.5  # recall of the others: below, little is learned of any class yet
+ENOUGH = 10  # val samples of the rare classes
 
 DOC = ProbeDoc(
     code="DAT112",
     name="class-imbalance",
-    stage=Stage.DATA,
+    stage=Stage.SUBSET,
     severity=Severity.WARNING,
     grade=Grade.SUSPECTED,
     summary="One class outnumbers another many times over.",
@@ -37,24 +40,42 @@ DOC = ProbeDoc(
 
 
 def run(ctx: Context) -> Findings:
-    """Counts per class; silent where the imbalance is weighted or meant."""
+    """Counts per class, and after a short training how many val samples of the rare classes are recognised."""
     scan, labels = one_label_each(ctx, "train")
     if not representative(scan):
         raise Skip("train was read in part and in order, so the share of each class is unknown")
     if "imbalanced" in ctx.facts.intents or not uses_targets(ctx):
         raise Skip("the imbalance is declared as meant, or the loss does not use the labels")
-    (common, most), (rare, least) = Counter(labels).most_common()[0], Counter(labels).most_common()[-1]
+    counts = Counter(labels)
+    (common, most), (rare, least) = counts.most_common()[0], counts.most_common()[-1]
     call = class_call(attempted(ctx))
     if scan.weighted or (call is not None and call.options.get("weight") is not None):
         return f"class counts {least} to {most}, weighted"
-    if most >= NOTABLE * least:
+    if most < NOTABLE * least:
+        return f"class counts {least} to {most}"
+    few = {label for label, count in counts.items() if most >= NOTABLE * count}
+    trace = ctx.subset()
+    rare_recall, seen = _recall(trace, few)
+    others, _ = _recall(trace, set(counts) - few)
+    if seen < ENOUGH or others < KNOWN:
+        return f"class counts {least} to {most}; too few val samples of the rare classes to judge their recall"
+    if rare_recall < WEAK * others:
         yield DOC.finding(
-            "class {common} has {most} samples, class {rare} only {least}: {ratio:.0f} times as many",
-            severity=None if most >= EXTREME * least else Severity.NOTE,
+            "class {common} has {most} samples, class {rare} only {least}: {ratio:.0f} times as many; after a short "
+            "training {rare_recall:.0%} of the val samples of rare classes are recognised, {others:.0%} of the others",
             common=common,
             most=most,
             rare=rare,
             least=least,
             ratio=most / least,
+            rare_recall=rare_recall,
+            others=others,
         )
-    return f"class counts {least} to {most}"
+        return ""
+    return f"class counts {least} to {most}; {rare_recall:.0%} of the rare classes are recognised"
+
+
+def _recall(trace: Trace, classes: set[int]) -> tuple[float, int]:
+    """(share of the val samples of these classes that are recognised, how many there are)."""
+    pairs = [p for p in zip(trace.val_labels, trace.val_predicted, strict=True) if p[0] in classes]
+    return sum(a == b for a, b in pairs) / max(1, len(pairs)), len(pairs)

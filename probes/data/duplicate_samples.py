@@ -32,10 +32,10 @@ DOC = ProbeDoc(
 
 def run(ctx: Context) -> Findings:
     """Only where the sampler takes each item once, so that a repetition is in the data."""
-    scan = ctx.scan("train")
-    elements = math.prod(scan.input_shape[1:])
-    if scan.replacement is not False:
+    if ctx.scan("train").replacement is not False:
         raise Skip("the loader does not say that it draws each sample once")
+    scan = ctx.plain_scan()
+    elements = math.prod(scan.input_shape[1:])
     if len(scan.hashes) < MIN_SEEN or elements < MIN_ELEMENTS:
         raise Skip("too few samples, or samples too small to be told apart by content")
     blank = set(scan.constant)

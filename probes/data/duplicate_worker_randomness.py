@@ -28,20 +28,20 @@ DOC = ProbeDoc(
 
 
 def run(ctx: Context) -> Findings:
-    """One item read again and again by two workers, over two epochs."""
+    """The states of the generators that reading an item uses, in two workers and two epochs."""
     if ctx.scan("train").workers < 2:
         return "no two loader workers"
-    if not ctx.reread("train").changed and not ctx.worker_draws().varies:
-        return "nothing random in the reading of a sample"
     seen = ctx.worker_draws()
-    if not seen.varies:
-        raise Skip("the reading of a sample is not random in a worker")
-    if seen.same_in_workers == seen.draws:
+    if not seen.used:
+        raise Skip("reading a sample draws no random numbers")
+    if seen.same_in_workers:
         yield DOC.finding(
-            "two workers drew the same augmentation for all of {draws} readings", draws=seen.draws, workers=seen.workers
+            "{generators} is in the same state in every one of {workers} workers when it begins",
+            generators=" and ".join(seen.same_in_workers),
+            workers=seen.workers,
         )
-    elif seen.same_in_epochs == 2 * seen.draws:
+    elif seen.same_in_epochs:
         yield DOC.finding(
-            "in a second epoch all of {draws} readings were augmented just as in the first", draws=2 * seen.draws
+            "{generators} begins every epoch in the same state", generators=" and ".join(seen.same_in_epochs)
         )
-    return "workers and epochs draw different random numbers"
+    return f"{' and '.join(seen.used)}: workers and epochs begin in states of their own"

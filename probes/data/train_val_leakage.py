@@ -31,7 +31,7 @@ DOC = ProbeDoc(
 
 def run(ctx: Context) -> Findings:
     """By data set and index where that can be told, else by the content of each sample."""
-    train = ctx.scan("train")
+    train = ctx.plain_scan()
     facts = []
     for split in ("val", "test"):
         if split not in ctx.facts.splits:

@@ -42,6 +42,8 @@ def run(ctx: Context) -> Findings:
     maximize = [group for group in getattr(ctx.pipeline.optimizer, "param_groups", ()) if group.get("maximize")]
     summed = value * known[0].input.numel()
     negative = attempt.loss < 0 and -attempt.loss > (1 - TOLERANCE) * value and -attempt.loss < (1 + TOLERANCE) * summed
+    if negative and not maximize and _rises_with_it(ctx):
+        return f"{known[0].function} enters the loss with its own sign, whatever is added to it"
     if negative != bool(maximize):
         yield DOC.finding(
             "{how}: {function} is {value:.4g} on the first batch, what is made smaller is {loss:.4g}",
@@ -54,3 +56,11 @@ def run(ctx: Context) -> Findings:
         )
         return ""
     return f"{known[0].function} is {value:.4g} and is made smaller"
+
+
+def _rises_with_it(ctx: Context) -> bool:
+    """Whether the loss holds more than the known one, and grows with that."""
+    try:
+        return min(ctx.loss_parts().weights) > 0
+    except Skip:
+        return False

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.class_scores import PICKS_ONE, calls, has_tied_head, mean_loss
+from probes.model._weights import usual_weights
 from probes.results import Grade, Series
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def run(ctx: Context) -> Findings:
         raise Skip("there is no finite loss, or only one layer")
     growth = layers[-1].output_std / layers[0].output_std
     if loss > LOSS_FACTOR * math.log(classes) and growth > GROWTH:
+        if usual_weights(ctx, layers):
+            raise Skip("the weights have their layers' usual size, so the architecture or the inputs are at fault")
         yield DOC.finding(
             "the signal grows {growth:.3g}-fold over {layers} layers, and the loss starts at {loss:.3g} (ln {classes} "
             "= "

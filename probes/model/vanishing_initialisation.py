@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.model._weights import usual_weights
 from probes.results import Grade, Series
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def run(ctx: Context) -> Findings:
     remains = layers[-1].input_std / layers[0].input_std
     factor = remains ** (1 / (len(layers) - 1))
     if 0 < remains < REMAINS and factor < PER_LAYER:
+        if usual_weights(ctx, layers):
+            raise Skip("the weights have their layers' usual size, so depth and activations are at fault")
         yield DOC.finding(
             "of the difference between samples, {remains:.2g} is left at the last of {layers} layers: {factor:.2g} per "
             "layer",

@@ -96,15 +96,13 @@ class Reread:
 
 @dataclass(frozen=True)
 class WorkerDraws:
-    """One item read ``draws`` times in each of two workers, over two epochs. ``varies``: its readings differ at all
-    within a worker; ``same_in_workers``: readings that were the same in both workers; ``same_in_epochs``: that were the
-    same in both epochs, of twice as many."""
+    """The generators that reading an item ``used``, by name ("numpy.random", "torch", "Images.rng"), and those of
+    them that began in the same state in two workers, or in two epochs."""
 
     workers: int
-    draws: int
-    varies: bool
-    same_in_workers: int
-    same_in_epochs: int
+    used: Sequence[str]
+    same_in_workers: Sequence[str]
+    same_in_epochs: Sequence[str]
 
 
 @dataclass(frozen=True)

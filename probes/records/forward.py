@@ -150,9 +150,10 @@ class WeightLoad:
 @dataclass(frozen=True)
 class LossParts:
     """Gradient norms of the loss over the first updates: of what torch's losses put into it, and of the rest (a
-    regulariser). ``functions``: those losses."""
+    regulariser). ``functions``: those losses; ``weights``: by how much the whole changes with each."""
 
     functions: Sequence[str]
+    weights: Sequence[float]
     data: Sequence[float]
     rest: Sequence[float]
 

@@ -9,6 +9,7 @@ from probes.results import Grade, Table
 
 if TYPE_CHECKING:
     from probes.measurements import Context
+    from probes.records.trials import Trace
 
 DOC = ProbeDoc(
     code="REG703",
@@ -29,6 +30,8 @@ DOC = ProbeDoc(
 
 
 GAIN = 0.03  # val accuracy that a short training without augmentation is better by
+CONFUSED = 0.1  # share of the val samples of the two classes that are taken for one another
+TIMES = 2.0  # more of them than after a training without augmentation
 
 
 def run(ctx: Context) -> Findings:
@@ -36,12 +39,18 @@ def run(ctx: Context) -> Findings:
     swaps = ctx.augmentation_swaps()
     if not swaps:
         return "augmented samples still look like those of their own class"
+    if ctx.subset().outcome in {"stuck", "nonfinite"}:
+        raise Skip("nothing was learned yet, so no pair of classes is confused in particular")
     with_it, without = ctx.subset().points[-1].val_score, ctx.plain_subset().points[-1].val_score
     if with_it is None or without is None:
         raise Skip("the task has no accuracy to compare by")
-    first, second, share = swaps[0]
-    if without < with_it + GAIN:
+    confused = {pair: _confusion(ctx.subset(), *pair) for pair in {(a, b) for a, b, _ in swaps}}
+    plain = {pair: _confusion(ctx.plain_subset(), *pair) for pair in confused}
+    hurt = [swap for swap in swaps if confused[swap[:2]] >= max(CONFUSED, TIMES * plain[swap[:2]])]
+    if without < with_it + GAIN or not hurt:
+        first, second, share = swaps[0]
         return f"{share:.0%} of class {first} look like class {second} when augmented, but training does not suffer"
+    first, second, share = hurt[0]
     yield DOC.finding(
         "{share:.0%} of the augmented samples of class {first} look like class {second}; val accuracy is {with_it:.1%} "
         "with the augmentation, {without:.1%} without",
@@ -53,3 +62,10 @@ def run(ctx: Context) -> Findings:
         evidence=(Table(("class", "looks like", "share"), list(swaps[:10]), "Augmented samples"),),
     )
     return ""
+
+
+def _confusion(trace: Trace, first: int, second: int) -> float:
+    """Share of the val samples of two classes that the trained model takes for one another."""
+    pairs = list(zip(trace.val_labels, trace.val_predicted, strict=True))
+    mine = [pair for pair in pairs if pair[0] in (first, second)]
+    return sum(pair in {(first, second), (second, first)} for pair in mine) / max(1, len(mine))

@@ -14,7 +14,6 @@ from typing import Any
 
 from diagnose.pipeline import Pipeline
 
-
 HELD_OUT = frozenset({"text", "language_model", "segmentation", "vit", "sequence", "autoencoder", "glyphs"})
 
 

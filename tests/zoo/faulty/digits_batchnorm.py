@@ -161,7 +161,14 @@ def half_turned() -> Compose:
 CASES: tuple[Case, ...] = (
     faulty(build, "scrambled-image-layout", train_tf=scrambled, val_tf=scrambled_plain),
     faulty(build, "train-val-preprocessing-mismatch", val_tf=not_normalised),
-    faulty(build, "inputs-normalised-twice", train_tf=twice, val_tf=twice_plain),
+    # (x / 255 - m) / s and (x - 255 m) / (255 s) are the same numbers, so either name is right.
+    faulty(
+        build,
+        "inputs-normalised-twice",
+        also=("wrong-normalisation-statistics",),
+        train_tf=twice,
+        val_tf=twice_plain,
+    ),
     faulty(
         build,
         "train-val-preprocessing-mismatch",
