@@ -223,18 +223,24 @@ class MeasuringContext:
         )
 
     def association(self, *, thorough: bool = False) -> Association:
-        classes = self.facts.task == "classification"
-        if not classes and self.facts.task != "regression":
-            raise Skip(f"judged for one class or number per sample, not for {self.facts.task}")
+        if self.facts.task not in {"classification", "regression", "multilabel"}:
+            raise Skip(f"judged for one target per sample, not for {self.facts.task}")
 
         def measure() -> Association:
             rows = self._plain_rows()
+            classes = self._picks_a_class(rows)
             found = association.association(rows, classes=classes, thorough=thorough, seed=self.seed)
             if found is None:
                 raise Skip("there are too few samples, or a single class")
             return found
 
         return self.once(f"association {thorough}", "asking simple predictors", measure)
+
+    def _picks_a_class(self, rows: Rows) -> bool:
+        """Whether the targets are one class each; several tags at once are taken for numbers to predict."""
+        y = rows.targets
+        binary = self.facts.task == "multilabel" and y.ndim == 1 and bool(((y == 0) | (y == 1)).all())
+        return self.facts.task == "classification" or binary
 
     def _plain_rows(self) -> Rows:
         return _table(self.plain_scan())
@@ -252,13 +258,13 @@ class MeasuringContext:
         return self.once("across", "asking the neighbours in train about val", measure)
 
     def shifted_associations(self) -> Mapping[int, Association]:
-        loader, classes = self._loader("train"), self.facts.task == "classification"
+        loader = self._loader("train")
 
         def measure() -> Mapping[int, Association]:
             raws = items.in_order(loader, self.seed)
             if raws is None:
                 raise Skip("the items of the train split cannot be read one by one")
-            return association.shifted(raws, classes=classes, seed=self.seed)
+            return association.shifted(raws, classes=self._picks_a_class(self._plain_rows()), seed=self.seed)
 
         return self.once("shifted", "comparing inputs with the labels of their neighbours", measure)
 
@@ -482,6 +488,9 @@ class MeasuringContext:
 
         return self.once("augmentation swaps", "comparing augmented samples with plain ones", measure)
 
+    def learned_by_heart(self, share: float) -> Trace:
+        return self.trainings.learned_by_heart(share)
+
     def overfit_data_term(self) -> Trace:
         return self.trainings.overfit_data_term()
 
@@ -502,6 +511,6 @@ class MeasuringContext:
 
 
 def _table(seen: Scan) -> Rows:
-    if seen.rows is None or seen.rows.targets.ndim != 1:
-        raise Skip("the samples do not make a table of features and one target each")
+    if seen.rows is None:
+        raise Skip("the samples do not make a table of features and targets")
     return seen.rows

@@ -82,7 +82,7 @@ def barred(name: str, results: Sequence[Result]) -> str:
 # The likeliest and cheapest first.
 EXPERIMENT_ORDER = (
     "dropout-too-strong", "weight-decay-too-strong", "gradient-clip-too-small", "label-smoothing-too-strong",
-    "augmentation-too-strong", "unscaled-regression-target",
+    "augmentation-too-strong", "features-on-wild-scales", "inputs-not-normalised", "unscaled-regression-target",
     "learning-rate-too-high", "learning-rate-too-low", "labels-unrelated-to-inputs",
 )  # fmt: skip
 

@@ -152,7 +152,8 @@ class Session:
                 self._probe(name, stage)
         if self._needs_experiments(stage):
             for name in plan.experiments:
-                self._probe(name, stage)
+                if not any(result.name == name for result in self.results):
+                    self._probe(name, stage)
         judged = self._judged(stage, self._of(stage), cut, time.monotonic() - started)
         if stage is Stage.MNIST and len(plan.requested) > 1:
             self._soften(stage)

@@ -163,6 +163,9 @@ class Context(Protocol):
     def augmentation_swaps(self) -> Sequence[tuple[int, int, float]]:
         """(class, class that its augmented samples look like, share of them), the worst first; empty if none."""
 
+    def learned_by_heart(self, share: float) -> Trace:
+        """A training on that share of the data for the same number of steps, whatever is learned on the way."""
+
     def overfit_data_term(self) -> Trace:
         """``overfit`` with the part of the loss alone that torch's loss functions put in."""
 

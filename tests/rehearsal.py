@@ -62,7 +62,8 @@ def rehearse(build: Callable[[], Any], seed: int = 0, stages: Sequence[Stage] = 
         learning = stage in {Stage.OVERFIT, Stage.SUBSET}
         slow = any(f.name == "slow-to-learn" for r in found for f in r.findings)
         if learning and (errors or slow) and all(f.name in LEARNING_SYMPTOMS for f in errors):
-            found += [run_probe(name, ctx, stage=str(stage)) for name in plan.experiments]
+            asked = {result.name for result in results + found}
+            found += [run_probe(name, ctx, stage=str(stage)) for name in plan.experiments if name not in asked]
             errors = [f for r in found for f in r.findings if f.severity is Severity.ERROR]
         if stage is Stage.MNIST:  # as in diagnose.session: in a run the reference data only point
             found = [replace(r, findings=tuple(replace(f, severity=Severity.NOTE) for f in r.findings)) for r in found]

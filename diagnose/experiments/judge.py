@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from probes.records.trials import Point, Trace
 
 LEARNS_SHARE = 0.05  # share of the gap: below, a run of a few hundred steps cannot be told from noise in the head bias
+PLAINLY = 0.5  # share that is learning whatever the accuracy: among rare events guessing is right nearly always
 STUCK_SHARE = 0.02
 STOP_SHARE = 0.10  # a trial that closed this much, twice running, needs no further steps
 MEMORISED_SHARE = 0.90
@@ -53,7 +54,7 @@ def learned(trace: Trace, point: Point, share_wanted: float) -> bool | None:
     above = above_chance(trace, point.train_score, trace.samples)
     if share is None:
         return above
-    return share >= share_wanted and above is not False
+    return share >= share_wanted and (above is not False or share >= PLAINLY)
 
 
 def judge(trace: Trace) -> Learning:

@@ -41,6 +41,7 @@ OVERFIT_SAMPLES = 16  # a smaller first batch is joined by the second
 OVERFIT_STEPS = 300
 OVERFIT_MORE = 700  # further steps for a pipeline that is still getting better
 SUBSET_STEPS = 600
+BY_HEART = 0.995  # training accuracy
 MOST_STEPS = {
     "mnist": reference.STEPS,
     "overfit": OVERFIT_STEPS + 2 * (OVERFIT_STEPS + OVERFIT_MORE),  # once more, longer; then with regularisation
@@ -98,6 +99,23 @@ class ShortTrainings:
             self._setting(raws), samples, change, self.seed, steps, looks=max(12, steps // 25), look_mode="train",
             stop=judge.stop_when_memorised, progress=self._reported(f"overfit, {change.label}"),
         )  # fmt: skip
+
+    def learned_by_heart(self, share: float) -> Trace:
+        """As configured on ``share`` of the data, for all of SUBSET_STEPS or until the samples are known by heart."""
+
+        def train() -> Trace:
+            self._ctx.completed_attempt()
+            material = Material(self._ctx.pipeline, share, exact=True)
+            samples = Samples(
+                material.batches, material.look_train, material.look_val, material.samples, material.steps_per_epoch
+            )
+            known = lambda trace: "learned" if (trace.points[-1].train_score or 0.0) >= BY_HEART else ""  # noqa: E731
+            return run_trial(
+                self._setting(material.look_train), samples, AS_CONFIGURED, self.seed, SUBSET_STEPS, stop=known,
+                progress=self._reported(f"{share:.0%} of the data"),
+            )  # fmt: skip
+
+        return self._ctx.once(f"by heart {share}", "training on a share of the data", train)
 
     def overfit_data_term(self) -> Trace:
         """The same batch without what the user adds to torch's losses. Raises Skip where there is nothing else."""

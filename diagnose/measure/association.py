@@ -24,6 +24,7 @@ FOLDS = 5
 MIN_SAMPLES = 60
 COMPONENTS = 64  # of a principal component analysis, in place of many features
 TREES = 60
+UNBALANCED = 0.7  # share of the most common class, above which as many of each class are asked about
 SHIFTS = (-2, -1, 1, 2)  # places by which labels slip against inputs when one is left out
 SIGNIFICANT = 3.3  # standard errors of a correlation at chance, 1/sqrt(N): 99.9 %
 
@@ -34,7 +35,7 @@ def association(rows: Rows, *, classes: bool, thorough: bool, seed: int) -> Asso
     import numpy as np
 
     x, y = rows.features.numpy().astype(np.float64), rows.targets.numpy()
-    if y.ndim != 1 or len(y) < MIN_SAMPLES:
+    if len(y) < MIN_SAMPLES or (classes and y.ndim != 1):
         return None
     x = _reduced(x, seed)
     return _of_classes(x, y, thorough, seed) if classes else _of_numbers(x, y.astype(np.float64), thorough, seed)
@@ -66,6 +67,14 @@ def _of_classes(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], thorough: bool
     values, counts = np.unique(labels, return_counts=True)
     if len(values) < 2 or not x.shape[1]:
         return None
+    if counts.max() > UNBALANCED * len(labels):  # always guessing the common class would look like knowledge
+        few = int(counts.min())
+        if few * len(values) < MIN_SAMPLES:
+            return None
+        rng = np.random.default_rng(seed)
+        kept = np.sort(np.concatenate([rng.permutation(np.flatnonzero(labels == v))[:few] for v in values]))
+        x, labels = x[kept], labels[kept]
+        counts = np.full(len(values), few)
     folds = KFold(FOLDS, shuffle=True, random_state=seed)
     predicted, agreement = neighbours(x, labels, folds)
     scores = {"nearest neighbours": float((predicted == labels).mean())}
@@ -109,7 +118,7 @@ def _of_numbers(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], thorough: bool
     from sklearn.model_selection import KFold, cross_val_predict
     from sklearn.neighbors import KNeighborsRegressor
 
-    if not x.shape[1] or y.std() == 0 or not np.isfinite(y).all():
+    if not x.shape[1] or not np.isfinite(y).all() or not (y.std(0) > 0).all():
         return None
     folds = KFold(FOLDS, shuffle=True, random_state=seed)
     models: dict[str, Any] = {
@@ -125,7 +134,8 @@ def _of_numbers(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], thorough: bool
 def _correlation(predicted: Any, y: Any) -> float:
     import numpy as np
 
-    return float(np.corrcoef(predicted, y)[0, 1]) if predicted.std() > 0 else 0.0
+    columns = zip(predicted.reshape(len(y), -1).T, y.reshape(len(y), -1).T, strict=True)
+    return float(np.mean([np.corrcoef(p, t)[0, 1] if p.std() > 0 else 0.0 for p, t in columns]))
 
 
 def rows_of(raws: Sequence[Any]) -> Rows | None:

@@ -135,8 +135,13 @@ def attempt(engine: Engine, raws: list[Any]) -> Attempt:
         return Attempt(failure=None, **seen | {"loss_has_graph": bool(reached)})
     try:
         if seen["loss_has_graph"] and seen["loss_shape"] == ():
+            watched = done.main if done.main is not None and done.main.requires_grad else None
+            if watched is not None:
+                watched.retain_grad()
             with user_code("backward"):
                 done.loss.backward()
+            if watched is not None and watched.grad is not None and not watched.grad.is_sparse:
+                seen["output_gradient"] = plain(watched.grad)
     except UserCodeError as raised:
         return Attempt(failure=failure_of(raised), **seen)
     finally:

@@ -60,7 +60,8 @@ def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
         return False
     if not a.is_floating_point():
         return bool(torch.equal(a, b))
-    span = float(a.max() - a.min()) if a.numel() else 0.0
+    finite = torch.nan_to_num(a, 0.0, 0.0, 0.0)
+    span = float(finite.max() - finite.min()) if a.numel() else 0.0
     return bool(torch.allclose(a, b, rtol=0, atol=TOLERANCE * span, equal_nan=True))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from diagnose.batches import first_tensor, understand
+from diagnose.batches import Batch, first_tensor, map_tensors, understand
 from diagnose.measure.items import alone, root_facts, sampler_facts
 from diagnose.measure.table import RowCollector
 from diagnose.rng import loader_untouched, seeded
@@ -127,6 +127,7 @@ def _add(seen: _Seen, raw: Any) -> None:
     seen.rows.add(tensor.detach().cpu() if usable and tensor is not None else None, _cpu(target), batch.size)
     if tensor is not None and usable:
         _add_inputs(seen, tensor.detach().cpu(), batch.size)
+        _add_hashes(seen, batch)
     if target is not None and target.numel() and not target.is_complex():
         _add_targets(seen, target.detach().cpu())
     seen.batch_sizes.append(batch.size)
@@ -151,7 +152,15 @@ def _add_inputs(seen: _Seen, x: Tensor, size: int) -> None:
     if rows.shape[1] > 1:
         flat = (rows == rows[:, :1]).all(1)
         seen.constant += [seen.samples + int(i) for i in flat.nonzero().flatten()]
-    seen.hashes += _hashes(rows)
+
+
+def _add_hashes(seen: _Seen, batch: Batch) -> None:
+    """Of everything that the model may be given of each sample."""
+    found: list[Tensor] = []
+    map_tensors((batch.inputs, batch.kwargs), lambda x: found.append(x) or x)  # type: ignore[func-returns-value]
+    parts = [x.detach().cpu().reshape(batch.size, -1) for x in found if x.ndim and len(x) == batch.size and x.numel()]
+    if parts:
+        seen.hashes += _hashes(torch.cat([part.contiguous().view(torch.uint8) for part in parts], 1))
 
 
 def _hashes(rows: Tensor) -> list[int]:

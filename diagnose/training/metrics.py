@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 CLASS_TASKS = frozenset({"classification", "segmentation", "language-model"})
 UNIFORM_LEVEL = 0.001  # significance below which class counts are taken to differ
+DISTANCES = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
 IGNORE_INDEX = -100  # torch.nn.functional.cross_entropy's default
 
 
@@ -110,7 +111,7 @@ def yardsticks(
     import torch
 
     scale = float(batch) if options.get("reduction") == "sum" else 1.0
-    if task in CLASS_TASKS and not targets.is_floating_point():
+    if task in CLASS_TASKS and not targets.is_floating_point() and function not in DISTANCES:
         return _of_classes(targets, function, options, classes, scale)
     targets = targets.double()
     if function.startswith("binary_cross_entropy"):
@@ -126,7 +127,7 @@ def yardsticks(
         share = targets.mean(0)
         floor = float((-(targets * targets.clamp_min(1e-12).log()).sum(1)).mean())
         return Yardsticks(floor * scale, _entropy(share) * scale, float(share.max()), size)
-    if function in {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}:
+    if function in DISTANCES:
         columns = targets.reshape(len(targets), -1)
         center = columns.mean(0) if function == "mse_loss" else columns.median(0).values
         loss = getattr(torch.nn.functional, function)

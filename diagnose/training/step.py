@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from diagnose.batches import Batch, map_tensors, to_device, understand
+from diagnose.errors import UsageError
 from diagnose.training.metrics import main_output
 from diagnose.user_code import user_code
 
@@ -77,7 +78,7 @@ class Engine:
             moved = to_device(raw, self.device)
             # A batch is used many times here: a forward that works in place must not change it for the next.
             raw = map_tensors(moved, lambda x: x.clone()) if self.device.type == "cpu" else moved
-        batch = understand(raw, model_signature=self._signature)
+        batch = self._understood(raw)
         if self._format is not None:
             inputs = tuple(
                 x.contiguous(memory_format=self._format) if isinstance(x, torch.Tensor) and x.ndim == 4 else x
@@ -85,6 +86,14 @@ class Engine:
             )
             batch = Batch(inputs=inputs, kwargs=batch.kwargs, target=batch.target, size=batch.size, raw=batch.raw)
         return batch
+
+    def _understood(self, raw: Any) -> Batch:
+        try:
+            return understand(raw, model_signature=self._signature)
+        except UsageError:
+            if self.pipeline.compute_loss is None and self.pipeline.train_step is None:
+                raise
+            return understand(raw)  # the user's own function knows what the model takes of it
 
     def autocast(self) -> AbstractContextManager[Any]:
         import torch

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from statistics import fmean, pvariance
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.data import labels_unrelated_to_inputs
 from probes.results import Grade, Number, Severity
 
 if TYPE_CHECKING:
     from probes.measurements import Context
+    from probes.records.data import Association
 
 DOC = ProbeDoc(
     code="DAT129",
@@ -30,24 +33,26 @@ ENOUGH = 40  # samples with such neighbours
 NOISE = 0.12  # share of them that are labelled otherwise; on clean data that can be told apart it is 0 to 4 %
 CERTAIN = 0.08  # what the lower end of the 99 % interval of that share must exceed
 STRENGTH = 0.3  # of the way from guessing to perfect that the neighbours' labels predict a sample's
+NEIGHBOURS = 10  # that are asked
+UNEVEN = 1.3  # variance of the agreement over that of as many independent draws
+MORE = 0.02  # by which a sample's own label agrees with the majority more often than a single neighbour's does
 
 
 def run(ctx: Context) -> Findings:
-    """Where nine of ten neighbours agree, is the sample labelled otherwise? In hard data such neighbours are right;
-    with wrong labels a sample's own error does not depend on what its neighbours agree on."""
-    from scipy.stats import binomtest
-
+    """Do samples contradict neighbours that agree? In hard data a majority is right more often than one neighbour, and
+    the more so the larger it is; a wrong label depends on nothing."""
+    yield from labels_unrelated_to_inputs.slipped(ctx)
     found = ctx.association()
     if not found.agreement:
         raise Skip("judged for one class label per sample")
-    agreed = [i for i, share in enumerate(found.agreement) if share >= AGREED]
     score = found.scores["nearest neighbours"]
-    if len(agreed) < ENOUGH or score < found.chance + STRENGTH * (1 - found.chance):
+    if score < found.chance + STRENGTH * (1 - found.chance):
         return f"nearest neighbours tell {score:.0%} of the labels: too little to judge single ones"
+    agreed = [i for i, share in enumerate(found.agreement) if share >= AGREED]
     wrong = [i for i in agreed if found.labels[i] != found.predicted[i]]
-    share = len(wrong) / len(agreed)
-    low = float(binomtest(len(wrong), len(agreed)).proportion_ci(0.99).low)
-    if share >= NOISE and low > CERTAIN:
+    share = len(wrong) / max(1, len(agreed))
+    typical = fmean(found.agreement)
+    if len(agreed) >= ENOUGH and share >= NOISE and _surely(len(wrong), len(agreed)):
         yield DOC.finding(
             "of {agreed} samples whose nearest neighbours agree on a label, {share:.0%} carry another one",
             agreed=len(agreed),
@@ -55,5 +60,25 @@ def run(ctx: Context) -> Findings:
             first=wrong[:10],
             evidence=(Number("share of contradicted labels", share, f"below {NOISE:.0%}"),),
         )
-        return ""
-    return f"{share:.1%} of {len(agreed)} labels contradict those of their neighbours"
+    elif found.classes > 2 and typical <= 1 - NOISE and score <= typical + MORE and _alike(found):
+        yield DOC.finding(
+            "samples carry the label of most of their nearest neighbours in {score:.0%} of the cases, no more "
+            "often than "
+            "one neighbour carries that of another ({typical:.0%}), however many of them agree",
+            score=score,
+            typical=typical,
+            evidence=(Number("agreement with the majority", score, f"above {typical:.2f}"),),
+        )
+    return f"{share:.1%} of {len(agreed)} labels contradict those of neighbours that agree"
+
+
+def _surely(count: int, of: int) -> bool:
+    from scipy.stats import binomtest
+
+    return float(binomtest(count, of).proportion_ci(0.99).low) > CERTAIN
+
+
+def _alike(found: Association) -> bool:
+    """Whether neighbourhoods agree no more unevenly than by chance: hard data have easy corners."""
+    share = fmean(found.agreement)
+    return pvariance(found.agreement) <= UNEVEN * share * (1 - share) / NEIGHBOURS

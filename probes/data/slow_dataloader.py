@@ -24,8 +24,8 @@ DOC = ProbeDoc(
     after="DataLoader(train_set, batch_size=64, num_workers=4, persistent_workers=True)",
     references=("torch.utils.data documentation: single- and multi-process data loading",),
 )
-WAIT = 0.7  # share of a step
-NOTICEABLE = 0.05  # seconds per batch, below which nobody waits
+WAIT = 0.8  # share of a step
+NOTICEABLE = 0.025  # seconds per batch, below which nobody waits
 
 
 def run(ctx: Context) -> Findings:

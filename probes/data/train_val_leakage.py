@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from probes.records.data import Scan
 
 SHARE = 0.01  # of the split; well-kept image benchmarks hold fewer exact duplicates across splits
+SEVERAL = 3  # samples; one or two are coincidence in any collection
 DUPLICATES = 2.0  # tolerated share in units of the share of training samples that have a twin within train
 
 DOC = ProbeDoc(
@@ -48,7 +49,7 @@ def run(ctx: Context) -> Findings:
         twins = sum(count for count in counts.values() if count > 1) / len(first)
         overlap = sum(value in counts for value in second)
         part = 1.0 if train.complete or not train.total else min(1.0, train.seen / train.total)
-        if overlap / len(second) > part * SHARE + DUPLICATES * twins:
+        if overlap >= SEVERAL and overlap / len(second) > part * SHARE + DUPLICATES * twins:
             yield _finding(split, overlap, len(second), "by content")
         repeat = ", as samples repeat within train" if twins else ""
         facts.append(f"{overlap} of {len(second):,} {split} samples also in train{repeat}")

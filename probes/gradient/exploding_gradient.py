@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.api import Findings, Inconclusive, ProbeDoc, Skip, Stage
+from probes.gradient._depth import first_to_last, profile
 from probes.results import Grade, Severity, Table
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 RATIO = 1e4  # gradient norm / weight norm; at most 1 at a usual start, about 100 with pixels from 0 to 255 as input
 BOUNDED = frozenset({"cross_entropy", "nll_loss", "binary_cross_entropy_with_logits"})  # slope at most 1 per target
+GROWTH = 200.0  # of the gradient from the last third of the layers to the first; see docs/stages.md
+GROWN = 100.0  # times the weight, below which a gradient that grew is harmless
+WIDE = 10.0  # standard deviation of the inputs: gradients of the first layer are as much larger
 SHOWN = 5  # layers in the table
 
 DOC = ProbeDoc(
@@ -34,10 +38,8 @@ DOC = ProbeDoc(
 
 
 def run(ctx: Context) -> Findings:
-    """The norm of each weight's gradient, before any clipping, over that of the weight."""
-    calls = ctx.attempt().loss_calls
-    if len(calls) != 1 or calls[0].function not in BOUNDED or calls[0].options.get("reduction", "mean") != "mean":
-        raise Skip("the loss sets no scale of its own: judged for one mean cross-entropy only")
+    """The norm of each weight's gradient, before any clipping, over that of the weight; and its growth through the
+    layers."""
     gradients = ctx.jittered_gradients()
     sizes = {name: float(p.detach().norm()) for name, p in ctx.pipeline.model.named_parameters() if p.ndim > 1}
     ratios = {
@@ -48,14 +50,34 @@ def run(ctx: Context) -> Findings:
     if not ratios:
         raise Skip("no weight has a finite gradient")
     worst = max(ratios, key=lambda name: ratios[name])
-    if ratios[worst] > RATIO:
+    growth = _growth(ctx)
+    scale = ctx.scan("train").input_std if ctx.facts.has_data else 1.0
+    if scale > WIDE and (growth or 0.0) < GROWTH:
+        raise Skip(f"the inputs have a standard deviation of {scale:.3g}, and gradients follow their scale")
+    grown = growth is not None and growth > GROWTH and ratios[worst] > GROWN
+    if grown or (ratios[worst] > RATIO and _sets_its_scale(ctx)):
         largest = sorted(ratios.items(), key=lambda item: -item[1])[:SHOWN]
         yield DOC.finding(
-            "the gradient of {name} is {ratio:.1e} times as large as the weight itself",
+            "the gradient of {name} is {ratio:.1e} times as large as the weight itself{text}",
             severity=Severity.WARNING if ctx.pipeline.clip_grad_norm is not None else None,
             where=ctx.created_at(worst.rpartition(".")[0]),
             evidence=(Table(("weight", "gradient norm / weight norm"), largest, "Largest gradients"),),
             name=worst,
             ratio=ratios[worst],
+            growth=growth,
+            text=f"; from the last layers to the first it grows {growth:.0f}-fold" if grown else "",
         )
     return f"gradients are at most {ratios[worst]:.2g} times as large as their weights"
+
+
+def _growth(ctx: Context) -> float | None:
+    try:
+        return first_to_last(profile(ctx))
+    except (Skip, Inconclusive):
+        return None
+
+
+def _sets_its_scale(ctx: Context) -> bool:
+    """Whether the loss is one mean cross-entropy: others may be of any size, and their gradients with them."""
+    calls = ctx.attempt().loss_calls
+    return len(calls) == 1 and calls[0].function in BOUNDED and calls[0].options.get("reduction", "mean") == "mean"

@@ -38,6 +38,10 @@ def run(ctx: Context) -> Findings:
     """Disturbs the parameters that have no gradient: where the loss moves, the graph is cut."""
     if "frozen" in ctx.facts.intents:
         raise Skip("parts of the model are declared as frozen on purpose")
+    attempt = ctx.attempt()
+    if attempt.failure is None and attempt.output_has_graph is False and not attempt.loss_has_graph:
+        yield from _cut_at_the_output(ctx)
+        return "no trainable parameter is used: see everything-frozen"
     trainable = [p for p in ctx.updates().parameters if p.requires_grad]
     moving, _ = split_by_influence(ctx)
     if moving:
@@ -66,3 +70,25 @@ def _first_connected(ctx: Context, last: str) -> str:
     order = [record.path for record in ctx.attempt().modules]
     later = order[order.index(last) + 1 :] if last in order else order
     return next((path for path in later if path in reached), "")
+
+
+def _cut_at_the_output(ctx: Context) -> Findings:
+    """The model's output has no graph, though modules with trainable parameters ran."""
+    modules = dict(ctx.pipeline.model.named_modules())
+    ran = [record for record in ctx.attempt().modules if record.path in modules]
+    trainable = [r for r in ran if any(p.requires_grad for p in modules[r.path].parameters(recurse=False))]
+    if not trainable:
+        return ""
+    without = next((r for r in trainable if not r.requires_grad), None)
+    last = without or trainable[-1]
+    how = "puts out a tensor without a graph" if without else "is the last one whose output has a graph"
+    yield DOC.finding(
+        "the model's output has no graph, though {count} modules with trainable parameters ran: {module} ({type}) "
+        "{how}",
+        count=len(trainable),
+        module=last.path or "the model itself",
+        type=last.type,
+        how=how,
+        where=ctx.created_at(last.path),
+    )
+    return ""

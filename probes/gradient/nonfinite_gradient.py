@@ -10,6 +10,8 @@ from probes.api import Findings, ProbeDoc, Skip, Stage
 if TYPE_CHECKING:
     from probes.measurements import Context
 
+HUGE = 1e8  # gradient norm
+DIVERGED = 1e3  # times the first loss: the training diverges, and the overflow is its end
 SHOWN = 5  # parameters named in the message
 
 DOC = ProbeDoc(
@@ -38,6 +40,14 @@ def run(ctx: Context) -> Findings:
         if not math.isfinite(loss):
             break
         bad = [p.name for p in updates.parameters if not math.isfinite(p.gradients[step] or 0.0)]
+        if bad and step and abs(loss) > DIVERGED * max(abs(updates.losses[0]), 1.0):
+            raise Skip(
+                f"the loss grew from {updates.losses[0]:.3g} to {loss:.3g} in {step + 1} updates before the gradient "
+                "overflowed: the short trainings look for the cause"
+            )
+        earlier = [p.gradients[before] or 0.0 for before in range(step) for p in updates.parameters]
+        if bad and max(earlier, default=0.0) > HUGE:
+            raise Skip(f"the gradient had grown to {max(earlier):.1e} before it overflowed: see exploding-gradient")
         if bad:
             operation = ctx.nonfinite_operation()
             yield DOC.finding(

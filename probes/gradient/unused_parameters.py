@@ -51,7 +51,7 @@ def run(ctx: Context) -> Findings:
 def _is_auxiliary(path: str, ran: Sequence[str]) -> bool:
     """A head beside the main path: it ran, and its output is not part of this loss; or it is called so."""
     runs = any(other == path or other.startswith(path + ".") for other in ran) if path else False
-    return runs or "aux" in path.lower()
+    return runs or any(word in path.lower() for word in ("aux", "head"))
 
 
 def _listed(paths: Sequence[str]) -> str:

@@ -48,6 +48,10 @@ def run(ctx: Context) -> Findings:
         for p in judged
         if all(norm is None or norm == 0 for norm in p.gradients) and disturbed.get(p.name, 0.0) == 0.0
     ]
+    blank = [layer.path for layer in ctx.inspection().layers if layer.input_std == 0.0]
+    fed_nothing = [name for name in dead if name.rpartition(".")[0] in blank]
+    if dead and len(fed_nothing) == len(dead):
+        return f"only what is fed the same for every sample has no gradient: {', '.join(dead)}; see ignored-input"
     if dead:
         yield DOC.finding(
             "the gradient of {count} of {total} weight tensors is exactly zero: {names}",

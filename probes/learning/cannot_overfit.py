@@ -49,6 +49,8 @@ def run(ctx: Context) -> Findings:
         if trace.outcome == "learns":
             return f"{way} (a loss without a known floor)"
         raise Inconclusive(f"{way}, and this loss has no known floor to compare with")
+    if share is None and trace.above_chance:
+        return f"{way}, accuracy {last.train_score:.0%} (a loss without a known level of guessing)"
     if share is not None and share >= STALLED_SHARE:
         raise Inconclusive(f"{way}, {share:.0%} of the way from guessing to its floor: partly memorised")
     if trace.falling:

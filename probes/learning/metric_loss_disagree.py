@@ -22,6 +22,7 @@ DOC = ProbeDoc(
     why="Loss and metric do not look at the same thing: another target, another axis, another order of the classes.",
     fix="Compute both by hand for one batch, and compare the targets that each is given.",
 )
+MOSTLY = 0.9  # accuracy above which nothing is at odds, however often guessing is right
 FALLEN = 0.5  # share of the way from guessing to the floor
 
 
@@ -30,7 +31,7 @@ def run(ctx: Context) -> Findings:
     last = trace.points[-1]
     if trace.share is None or trace.above_chance is None or last.train_score is None:
         raise Skip("the task has no accuracy and loss to compare")
-    if trace.share >= FALLEN and not trace.above_chance:
+    if trace.share >= FALLEN and not trace.above_chance and last.train_score < MOSTLY:
         yield DOC.finding(
             "the loss closed {share:.0%} of the way to its floor, and the accuracy is {accuracy:.1%} (guessing "
             "{chance:.1%})",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, Inconclusive, ProbeDoc, Skip, Stage
+from probes.data import label_map_differs_in_validation
 from probes.learning._curves import curves
 from probes.results import Grade
 
 if TYPE_CHECKING:
     from probes.measurements import Context
+    from probes.records.trials import Trace
 
 DOC = ProbeDoc(
     code="FIT004",
@@ -23,6 +26,9 @@ DOC = ProbeDoc(
     fix="Compare a few training and validation samples and their labels side by side, as the model gets them.",
 )
 
+RARE_EVENTS = 0.9  # accuracy of guessing, above which only the loss can tell
+LEVEL = 1e-3  # significance
+WELL_LEARNED = 0.5  # the same where there is no accuracy
 CLEARLY_LEARNED = 0.15  # share of the way on training samples, below which validation may simply lag behind
 ENOUGH = 100  # validation samples, below which chance and a weak model cannot be told apart
 PER_CLASS = 20  # training samples of each class, below which a healthy model may learn them by heart first
@@ -33,9 +39,14 @@ def run(ctx: Context) -> Findings:
     last = trace.points[-1]
     if not trace.val_samples:
         raise Skip("there is no validation split")
-    if last.val_score is None or trace.chance is None or last.train_score is None:
-        raise Skip("the task has no accuracy to compare with chance")
-    if trace.val_above_chance:
+    if last.val_score is None or trace.chance is None or last.train_score is None or trace.chance > RARE_EVENTS:
+        yield from _by_loss(ctx, trace)
+        return "validation loss is better than that of a constant prediction"
+    renamed = label_map_differs_in_validation.findings(trace.val_predicted, trace.val_labels, "the trained model")
+    if renamed and trace.outcome == "learns":
+        yield from renamed
+        return ""
+    if trace.val_above_chance or _better_than_guessing_there(trace):
         return f"val accuracy {last.val_score:.1%}, guessing {trace.chance:.1%}"
     if trace.outcome != "learns":
         raise Skip("the training samples were not learned either")
@@ -57,3 +68,48 @@ def run(ctx: Context) -> Findings:
         evidence=curves(trace, "as configured"),
     )
     return ""
+
+
+def _by_loss(ctx: Context, trace: Trace) -> Findings:
+    """For tasks without an accuracy: is the validation loss no better than that of the best constant prediction?"""
+    last = trace.points[-1]
+    if trace.constant is None or trace.floor is None or last.val_loss is None or trace.constant <= trace.floor:
+        raise Skip("the task has neither an accuracy nor a known loss of guessing")
+    if trace.outcome != "learns":
+        raise Skip("the training samples were not learned either")
+    constant, gap = trace.constant, trace.constant - trace.floor
+    best = min(point.val_loss for point in trace.points[1:] if point.val_loss is not None)
+    val_share = (constant - best) / gap
+    if val_share > CLEARLY_LEARNED:
+        return ""
+    if (trace.share or 0.0) < WELL_LEARNED:  # it was stopped as soon as it learned: see it through
+        trace = ctx.learned_by_heart(1.0)
+        best = min(point.val_loss for point in trace.points[1:] if point.val_loss is not None)
+        val_share = (constant - best) / gap
+        if (trace.share or 0.0) < WELL_LEARNED or val_share > CLEARLY_LEARNED:
+            return ""
+    if val_share > 0 or trace.val_samples < ENOUGH:
+        raise Inconclusive(
+            f"validation loss {best:.3g} at its best, a constant prediction has {constant:.3g}: hardly better"
+        )
+    yield DOC.finding(
+        "After {steps} steps the training loss is {train_loss:.3g}, and the validation loss was {val_loss:.3g} at its "
+        "best, where a constant prediction has {constant:.3g}.",
+        steps=trace.steps,
+        train_loss=last.train_loss,
+        val_loss=best,
+        constant=constant,
+        evidence=curves(trace, "as configured"),
+    )
+    return ""
+
+
+def _better_than_guessing_there(trace: Trace) -> bool:
+    """Against the classes of the validation split, which may be mixed otherwise than those of training."""
+    from scipy.stats import binomtest
+
+    if not trace.val_labels:
+        return False
+    right = sum(a == b for a, b in zip(trace.val_labels, trace.val_predicted, strict=True))
+    guess = max(Counter(trace.val_labels).values()) / len(trace.val_labels)
+    return float(binomtest(right, len(trace.val_labels), guess, alternative="greater").pvalue) < LEVEL

@@ -18,7 +18,15 @@ DOC = ProbeDoc(
     why="backward() fails, or has nothing to do: no parameter gets a gradient.",
     fix="Keep tensors from the model to the loss: no .item(), .detach(), .numpy(), argmax or torch.tensor(...) "
     "between.",
-    consequences=("zero-gradient", "parameters-not-updated", "cannot-overfit", "fails-on-reference-data"),
+    consequences=(
+        "graph-cut",
+        "zero-gradient",
+        "unused-parameters",
+        "stuck-at-chance",
+        "parameters-not-updated",
+        "cannot-overfit",
+        "fails-on-reference-data",
+    ),
     before="return torch.tensor(loss.item())",
     after="return loss",
 )
@@ -29,6 +37,12 @@ def run(ctx: Context) -> Findings:
     if attempt.loss is None:
         raise Skip("the loss is not a single number")
     if attempt.loss_has_graph:
+        if attempt.output_has_graph and attempt.output_gradient is None and _reaches_nothing(ctx):
+            yield DOC.finding(
+                "the loss has a graph of its own, but none that leads back to the model: no parameter gets a gradient",
+                where=attempt.loss_calls[-1].where if attempt.loss_calls else (),
+            )
+            return ""
         return "the loss can be differentiated"
     if not any(p.requires_grad for p in ctx.pipeline.model.parameters()):
         return "no parameter is trainable, so there is nothing to differentiate: see everything-frozen"
@@ -45,3 +59,9 @@ def run(ctx: Context) -> Findings:
         where=attempt.loss_calls[-1].where if attempt.loss_calls else (),
     )
     return ""
+
+
+def _reaches_nothing(ctx: Context) -> bool:
+    """Whether no trainable parameter gets a gradient in any of the first updates."""
+    trainable = [p for p in ctx.updates().parameters if p.requires_grad]
+    return bool(trainable) and all(norm is None for p in trainable for norm in p.gradients)

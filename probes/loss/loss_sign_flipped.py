@@ -26,6 +26,7 @@ DOC = ProbeDoc(
     before="loss = -F.cross_entropy(model(x), y)",
     after="loss = F.cross_entropy(model(x), y)",
 )  # fmt: skip
+OPPOSED = -0.3  # cosine; a loss that rewards the right answer, however weighted or regularised, is above 0
 TOLERANCE = 0.05  # relative, of the loss against the negative of the one call it is made of
 
 
@@ -33,6 +34,18 @@ def run(ctx: Context) -> Findings:
     attempt = ran(ctx)
     if attempt.loss is None or ctx.facts.custom_step:
         raise Skip("the pipeline's own step does the backward, unseen" if ctx.facts.custom_step else "there is no loss")
+    against = _against_the_targets(ctx)
+    if against is not None and against < OPPOSED and not _maximizes(ctx):
+        yield DOC.finding(
+            "a step of this loss makes the right answers less likely: its gradient at the outputs points away "
+            "from that "
+            "of a plain {task} loss (cosine {cosine:.2f})",
+            task=ctx.facts.task,
+            cosine=against,
+            where=next((call.where for call in attempt.loss_calls if call.where), ()),
+            evidence=(Number("cosine with the gradient of a plain loss", against, "above 0"),),
+        )
+        return ""
     known = [call for call in attempt.loss_calls if call.function in NON_NEGATIVE]
     if len(known) != 1 or len(attempt.loss_calls) != 1:  # adversarial and combined losses may well subtract
         raise Skip("the loss is not made of a single known loss of torch")
@@ -64,3 +77,39 @@ def _rises_with_it(ctx: Context) -> bool:
         return min(ctx.loss_parts().weights) > 0
     except Skip:
         return False
+
+
+def _maximizes(ctx: Context) -> bool:
+    return any(group.get("maximize") for group in getattr(ctx.pipeline.optimizer, "param_groups", ()))
+
+
+def _against_the_targets(ctx: Context) -> float | None:
+    """Cosine between the loss's gradient at the outputs and that of the plain loss of the task; None where the task has
+    no plain loss for such outputs and targets."""
+    import torch
+    from torch.nn import functional as F
+
+    attempt = ctx.attempt()
+    gradient, output, target = attempt.output_gradient, attempt.output, attempt.target
+    if gradient is None or output is None or not isinstance(target, torch.Tensor) or not bool(gradient.any()):
+        return None
+    asked = output.detach().float().clone().requires_grad_(True)
+    if (
+        ctx.facts.task == "classification"
+        and output.ndim == 2
+        and output.shape[1] > 1
+        and target.shape == output.shape[:1]
+    ):
+        if target.is_floating_point() or int(target.min()) < 0 or int(target.max()) >= output.shape[1]:
+            return None
+        plain = F.cross_entropy(asked, target.long())
+    elif ctx.facts.task == "regression" and output.shape == target.shape:
+        plain = F.mse_loss(asked, target.float())
+    elif ctx.facts.task == "multilabel" and output.shape == target.shape:
+        plain = F.binary_cross_entropy_with_logits(asked, target.float().clamp(0, 1))
+    else:
+        return None
+    (usual,) = torch.autograd.grad(plain, [asked])
+    if not bool(torch.isfinite(gradient).all()) or not bool(usual.any()):
+        return None
+    return float(F.cosine_similarity(gradient.float().flatten(), usual.flatten(), dim=0))

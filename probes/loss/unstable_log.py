@@ -18,6 +18,10 @@ DOC = ProbeDoc(
     severity=Severity.WARNING,
     summary="A log is taken of a softmax or sigmoid, which rounds to 0 for distant logits.",
     why="log(0) is minus infinity: once the model is sure of itself, loss and gradients become NaN.",
+    consequences=(
+        "nonfinite-loss", "nonfinite-gradient", "nonfinite-training", "learning-rate-too-high", "stuck-at-chance",
+        "cannot-overfit",
+    ),
     fix="Use log_softmax or logsigmoid, or a loss that takes logits.",
     before="torch.log(torch.softmax(x, dim=1))",
     after="F.log_softmax(x, dim=1)",

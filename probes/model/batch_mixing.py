@@ -21,6 +21,7 @@ DOC = ProbeDoc(
     why="The model can learn from its neighbours in the batch, which are others at every step and absent in use.",
     fix="Keep the batch axis apart: reshape with x.flatten(1) or x.view(x.size(0), -1), and pass batch_first=True to "
     "recurrent and attention layers that get (N, L, D).",
+    requires=("nonfinite-activations",),
     consequences=("slow-to-learn", "cannot-overfit", "stuck-at-chance", "fails-on-reference-data", "no-generalisation"),
     before="x = x.permute(1, 0, 2).reshape(n, -1)",
     after="x = x.reshape(n, -1)",
@@ -42,6 +43,8 @@ def run(ctx: Context) -> Findings:
     before = ctx.evaluate(stirred=True)
     if before.ndim < 1 or len(before) != size:
         raise Skip(f"the output, of shape {tuple(before.shape)}, does not have the batch ({size}) on its first axis")
+    if before.ndim >= 3 and before.shape[1] == size:
+        raise Skip("which axis of the output is the batch is not known")
     if ctx.facts.task == "custom" and before.ndim == 2 and before.shape[1] == size:
         raise Skip("an output of one column per sample compares samples by intent")
     kept = (size + 1) // 2

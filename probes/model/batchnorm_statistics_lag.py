@@ -31,6 +31,7 @@ DOC = ProbeDoc(
 )  # fmt: skip
 GAIN = 0.1  # accuracy that fresh statistics add, without one step of training
 SHARE_GAIN = 0.25  # of the gap from guessing to the floor, for tasks without an accuracy
+QUICK = 0.05  # momentum that follows within some dozens of steps: a lag is that of a model that is still changing fast
 LEFT = 0.05  # weight of the starting statistics at the end of the planned run, below which they have caught up
 
 
@@ -61,7 +62,7 @@ def run(ctx: Context) -> Findings:
         momentum=slowest[1],
         path=slowest[0],
         where=ctx.created_at(slowest[0]),
-        severity=Severity.NOTE if slowest[1] < GAIN and left < LEFT else None,
+        severity=Severity.NOTE if slowest[1] >= QUICK or left < LEFT else None,
         evidence=(
             Table(
                 ("statistics", "train loss", "train accuracy", "val loss", "val accuracy"),

@@ -22,7 +22,15 @@ DOC = ProbeDoc(
     fix="Check the scale of the inputs and the biases and weights that are set by hand; lower the learning rate if it "
     "comes "
     "during training.",
-    consequences=("zero-gradient", "slow-to-learn", "cannot-overfit", "stuck-at-chance", "fails-on-reference-data"),
+    requires=("nonfinite-activations",),
+    consequences=(
+        "zero-gradient",
+        "ignored-input",
+        "slow-to-learn",
+        "cannot-overfit",
+        "stuck-at-chance",
+        "fails-on-reference-data",
+    ),
     references=("He et al. 2015, Delving Deep into Rectifiers",),
 )
 DEAD_SHARE = 0.5  # of units; deep default networks answer all inputs alike, so that about half are silent by chance

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.class_scores import PICKS_ONE, calls, has_tied_head, mean_loss
-from probes.model._weights import usual_weights
+from probes.model._weights import sizes, usual_weights
 from probes.results import Grade, Series
 
 if TYPE_CHECKING:
@@ -35,36 +35,57 @@ DOC = ProbeDoc(
 )
 LOSS_FACTOR = 3.0  # times ln C: certain and wrong, where the catalogue draws the line
 GROWTH = 10.0  # of the standard deviation from the first layer's output to the last's; healthy ones shrink or stay
+SQUARE_FACTOR = 100.0  # times the targets' own square: the outputs are ten times as large as they should be
+LARGE = 5.0  # a layer's typical weight over that of torch's own initialisation
 MIN_LAYERS = 2
 
 
 def run(ctx: Context) -> Findings:
-    import math
-
-    call = calls(ctx, *PICKS_ONE)[0]
-    loss, classes = mean_loss(call, weighted=False), call.input.shape[-1 if call.input.ndim < 2 else 1]
     layers = [layer for layer in ctx.inspection().layers if layer.output_std > 0]
     if has_tied_head(ctx):
         raise Skip("the head shares its weights with an embedding, and starts with its scale")
-    if loss is None or classes < 2 or len(layers) < MIN_LAYERS:
-        raise Skip("there is no finite loss, or only one layer")
+    if len(layers) < MIN_LAYERS:
+        raise Skip("there is only one layer")
+    loss, limit, chance = _start(ctx)
     growth = layers[-1].output_std / layers[0].output_std
-    if loss > LOSS_FACTOR * math.log(classes) and growth > GROWTH:
-        if usual_weights(ctx, layers):
-            raise Skip("the weights have their layers' usual size, so the architecture or the inputs are at fault")
-        yield DOC.finding(
-            "the signal grows {growth:.3g}-fold over {layers} layers, and the loss starts at {loss:.3g} (ln {classes} "
-            "= "
-            "{chance:.3g})",
-            growth=growth,
-            layers=len(layers),
-            loss=loss,
-            classes=classes,
-            chance=math.log(classes),
-            where=ctx.created_at(layers[0].path),
-            evidence=(
-                Series("spread between samples", range(len(layers)), [x.output_std for x in layers], "layer", "std"),
-            ),
-        )
-        return ""
+    weights = sizes(ctx, layers)
+    largest = max(weights, key=lambda path: weights[path], default=layers[0].path)
+    told: dict[str, Any] = {"loss": loss, "chance": chance}
+    spread = Series("spread between samples", range(len(layers)), [x.output_std for x in layers], "layer", "std")
+    if loss > limit:
+        if growth > GROWTH and not usual_weights(ctx, layers):
+            yield DOC.finding(
+                "the signal grows {growth:.3g}-fold over {layers} layers, and the loss starts at {loss:.3g} (a "
+                "guess has {chance:.3g})",
+                growth=growth, layers=len(layers), where=ctx.created_at(layers[0].path), evidence=(spread,), **told,
+            )  # fmt: skip
+            return ""
+        if weights and weights[largest] > LARGE:
+            yield DOC.finding(
+                "the weights of {path} are {times:.3g} times as large as a layer of its size begins with, and the loss "
+                "starts at {loss:.3g} (a guess has {chance:.3g})",
+                path=largest, times=weights[largest], where=ctx.created_at(largest), evidence=(spread,), **told,
+            )  # fmt: skip
+            return ""
     return f"from the first layer's output to the last one's the spread changes {growth:.2g}-fold"
+
+
+def _start(ctx: Context) -> tuple[float, float, float]:
+    """(loss on the first batch, what it must exceed to be far off, the loss of a guess)."""
+    import math
+
+    found = calls(ctx, *PICKS_ONE, "mse_loss")
+    call = found[0]
+    loss = mean_loss(call, weighted=False)
+    if loss is None:
+        raise Skip("the first loss is not finite")
+    if call.function == "mse_loss":
+        spread = float(call.target.float().var()) if call.target.numel() > 1 else 0.0
+        centre = float(call.target.float().square().mean())
+        if spread <= 0:
+            raise Skip("the targets of the first batch are all the same")
+        return loss, SQUARE_FACTOR * max(spread, centre), spread
+    classes = call.input.shape[-1 if call.input.ndim < 2 else 1]
+    if classes < 2:
+        raise Skip("there is a single class")
+    return loss, LOSS_FACTOR * math.log(classes), math.log(classes)

@@ -24,7 +24,13 @@ DOC = ProbeDoc(
     why="What the model does not look at it cannot use: a forgotten argument, an overwritten variable, a mask never "
     "applied.",
     fix="Follow the input through forward up to the place where it gets lost.",
-    consequences=("slow-to-learn", "cannot-overfit", "stuck-at-chance", "fails-on-reference-data", "no-generalisation"),
+    consequences=(
+        "slow-to-learn",
+        "cannot-overfit",
+        "stuck-at-chance",
+        "fails-on-reference-data",
+        "no-generalisation",
+    ),
 )
 
 
@@ -37,10 +43,17 @@ def run(ctx: Context) -> Findings:
         """Whether ``x`` is the target, which a model may take to compute its loss."""
         return isinstance(target, torch.Tensor) and torch.equal(x, target)
 
+    # What does not have the samples on its first axis (the edges of a graph, say) cannot be exchanged between them.
+    size = next((len(x) for x in inputs if isinstance(x, torch.Tensor) and x.ndim), 0)
     tested = [
         index
         for index, x in enumerate(inputs)
-        if isinstance(x, torch.Tensor) and x.ndim and len(x) > 1 and not torch.equal(x, x.roll(1, 0)) and not same(x)
+        if isinstance(x, torch.Tensor)
+        and x.ndim
+        and len(x) == size
+        and size > 1
+        and not torch.equal(x, x.roll(1, 0))
+        and not same(x)
     ]
     if not tested:
         raise Skip("no input of the first batch is a tensor that varies between samples")

@@ -19,6 +19,7 @@ DOC = ProbeDoc(
     summary="In eval mode the model gives different outputs for the same input.",
     why="Validation and use are noisy, and weaker than the model could be: the randomness of training is still on.",
     fix="Pass training=self.training to F.dropout, and draw random numbers only `if self.training`.",
+    requires=("nonfinite-activations",),
     consequences=("no-generalisation", "below-expected-curve"),
     before="x = F.dropout(x, 0.5)",
     after="x = F.dropout(x, 0.5, training=self.training)",

@@ -24,6 +24,8 @@ DOC = ProbeDoc(
     references=("torch.nn.CrossEntropyLoss documentation: input of shape (N, C) or (N, C, d1, ...)",),
 )
 
+DISTANCES = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+
 
 def run(ctx: Context) -> Findings:
     attempt = ctx.attempt()
@@ -42,6 +44,23 @@ def run(ctx: Context) -> Findings:
                 function=call.function,
                 shape=str(tuple(call.input.shape)),
                 loss=attempt.loss,
+                where=(ctx.created_at(head.path) if head else ()) or call.where,
+            )
+            return ""
+    for call in attempt.loss_calls:
+        if (
+            call.function in DISTANCES
+            and call.input.ndim == call.target.ndim == 2
+            and call.input.shape != call.target.shape
+        ):
+            head = attempt.head
+            yield DOC.finding(
+                "{function} is given outputs of shape {shape} and targets of shape {target}, and repeats one to "
+                "fit the "
+                "other",
+                function=call.function,
+                shape=str(tuple(call.input.shape)),
+                target=str(tuple(call.target.shape)),
                 where=(ctx.created_at(head.path) if head else ()) or call.where,
             )
             return ""

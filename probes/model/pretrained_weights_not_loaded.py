@@ -32,8 +32,6 @@ def run(ctx: Context) -> Findings:
     """Every load_state_dict while the pipeline was built: what fitted, and what is still there."""
     loads = ctx.weight_loads()
     if not loads:
-        if "pretrained" in ctx.facts.intents:
-            yield DOC.finding("the model is declared pretrained, but nothing was loaded into it", grade="suspected")
         return "nothing was loaded into the model"
     for load in loads:
         if load.weights and load.given and load.taken <= LITTLE * min(load.given, load.weights):

@@ -21,7 +21,8 @@ DOC = ProbeDoc(
     why="Every sample's scores then depend on the other samples of its batch, and a class is shared out among them.",
     fix="Use dim=1 (or dim=-1), the axis of the classes; for CrossEntropyLoss leave softmax out altogether.",
     consequences=(
-        "batch-mixing", "softmax-before-cross-entropy", "initial-loss-off", "slow-to-learn", "cannot-overfit",
+        "batch-mixing", "bce-on-probabilities", "activation-on-logits", "softmax-before-cross-entropy",
+        "initial-loss-off", "slow-to-learn", "cannot-overfit",
         "stuck-at-chance", "fails-on-reference-data", "no-generalisation",
     ),
     before="return F.log_softmax(x, dim=0)",
@@ -32,7 +33,7 @@ MIN_SAMPLES = 2  # over one sample, softmax gives 1 everywhere
 
 
 def run(ctx: Context) -> Findings:
-    found = calls(ctx, *PICKS_ONE)
+    found = calls(ctx, *PICKS_ONE, "binary_cross_entropy", "binary_cross_entropy_with_logits")
     for call in found:
         scores = call.input.float()
         if scores.ndim < 2 or scores.shape[0] < MIN_SAMPLES or scores.shape[1] < 2:

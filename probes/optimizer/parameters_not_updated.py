@@ -18,6 +18,7 @@ DOC = ProbeDoc(
     fix="Call zero_grad, backward and step, in this order, in every iteration.",
     before="loss.backward()\noptimizer.zero_grad()",
     after="optimizer.zero_grad()\nloss.backward()\noptimizer.step()",
+    requires=("nonfinite-activations",),
     consequences=("cannot-overfit", "stuck-at-chance", "fails-on-reference-data"),
 )
 

@@ -104,6 +104,7 @@ class Attempt:
     ``half_batch_loss`` is that of the batch's first half. ``modules`` are in order of execution. ``output_has_graph``:
     whether the model's own output can be differentiated. ``unstable_logs``: where a log was taken of exactly a softmax
     or sigmoid. ``broadcasts``: differences of something with a graph and something without, of shapes (N, 1) and (N,).
+    ``output_gradient``: of the loss, at the output.
     """
 
     failure: Failure | None
@@ -122,6 +123,7 @@ class Attempt:
     output_has_graph: bool | None = None
     unstable_logs: Sequence[Origin] = ()
     broadcasts: Sequence[LossCall] = ()
+    output_gradient: Tensor | None = None
 
     @property
     def head(self) -> ModuleRecord | None:
