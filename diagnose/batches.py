@@ -92,6 +92,18 @@ def first_tensor(obj: Any) -> Tensor | None:
     return next((tensor for item in items if (tensor := first_tensor(item)) is not None), None)
 
 
+def input_tensors(batch: Batch) -> list[Tensor]:
+    """Every tensor that the model may be given of each sample, on the CPU."""
+    found: list[Tensor] = []
+
+    def keep(x: Tensor) -> Tensor:
+        found.append(x.detach().cpu())
+        return x
+
+    map_tensors((batch.inputs, batch.kwargs), keep)
+    return [x for x in found if x.ndim and len(x) == batch.size and x.numel()]
+
+
 def concatenable(tensors: Sequence[Tensor]) -> bool:
     """Whether tensors of several batches agree in all but their first axis."""
     return len({tensor.shape[1:] for tensor in tensors}) == 1 and all(tensor.ndim for tensor in tensors)

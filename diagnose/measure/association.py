@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from diagnose.batches import first_tensor, understand
+from diagnose.batches import input_tensors, understand
 from diagnose.measure.table import RowCollector
 from diagnose.training.metrics import binomial_interval
 from probes.records.data import Association, Rows
@@ -143,9 +143,8 @@ def rows_of(raws: Sequence[Any]) -> Rows | None:
     collector = RowCollector()
     for raw in raws:
         batch = understand(raw)
-        tensor = first_tensor((batch.inputs, batch.kwargs))
         target = batch.target if isinstance(batch.target, torch.Tensor) else None
-        collector.add(tensor, target, batch.size)
+        collector.add(input_tensors(batch), target, batch.size)
     return collector.rows()
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from diagnose.batches import Batch, first_tensor, map_tensors, understand
+from diagnose.batches import Batch, first_tensor, input_tensors, understand
 from diagnose.measure.items import alone, root_facts, sampler_facts
 from diagnose.measure.table import RowCollector
 from diagnose.rng import loader_untouched, seeded
@@ -124,7 +124,8 @@ def _add(seen: _Seen, raw: Any) -> None:
             type(batch.target).__name__ if target is None else str(target.dtype).removeprefix("torch."),
         )
     usable = tensor is not None and tensor.numel() > 0 and not tensor.is_complex()
-    seen.rows.add(tensor.detach().cpu() if usable and tensor is not None else None, _cpu(target), batch.size)
+    given = [x for x in input_tensors(batch) if not x.is_complex()]
+    seen.rows.add(given if usable else [], _cpu(target), batch.size)
     if tensor is not None and usable:
         _add_inputs(seen, tensor.detach().cpu(), batch.size)
         _add_hashes(seen, batch)
@@ -155,12 +156,9 @@ def _add_inputs(seen: _Seen, x: Tensor, size: int) -> None:
 
 
 def _add_hashes(seen: _Seen, batch: Batch) -> None:
-    """Of everything that the model may be given of each sample."""
-    found: list[Tensor] = []
-    map_tensors((batch.inputs, batch.kwargs), lambda x: found.append(x) or x)  # type: ignore[func-returns-value]
-    parts = [x.detach().cpu().reshape(batch.size, -1) for x in found if x.ndim and len(x) == batch.size and x.numel()]
+    parts = [x.reshape(batch.size, -1).contiguous().view(torch.uint8) for x in input_tensors(batch)]
     if parts:
-        seen.hashes += _hashes(torch.cat([part.contiguous().view(torch.uint8) for part in parts], 1))
+        seen.hashes += _hashes(torch.cat(parts, 1))
 
 
 def _hashes(rows: Tensor) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -30,17 +31,21 @@ class RowCollector:
     usable: bool = True
     bag: bool = False
 
-    def add(self, x: Tensor | None, target: Tensor | None, size: int) -> None:
+    def add(self, inputs: Sequence[Tensor], target: Tensor | None, size: int) -> None:
+        """``inputs``: all of a batch, each with the samples on its first axis."""
         if not self.usable or self.count >= MAX_ROWS:
             return
-        fits = x is not None and target is not None and x.ndim > 0 and target.ndim > 0
-        if not fits or len(x) != size or len(target) != size:  # type: ignore[arg-type]
+        if (
+            not inputs
+            or target is None
+            or not target.ndim
+            or len(target) != size
+            or any(len(x) != size for x in inputs)
+        ):
             self.usable = False
             return
-        assert x is not None
-        assert target is not None
-        self.bag = is_tokens(x)
-        rows, flat = as_features(x), target.reshape(size, -1)
+        self.bag = is_tokens(inputs[0])
+        rows, flat = torch.cat([as_features(x) for x in inputs], 1)[:, :MAX_FEATURES], target.reshape(size, -1)
         alike = not self.features or (
             rows.shape[1] == self.features[0].shape[1] and flat.shape[1] == self.targets[0].shape[1]
         )

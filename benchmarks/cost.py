@@ -1,0 +1,113 @@
+"""What smoke costs, in training steps of the same pipeline, and its peak memory beside that of a step.
+
+    python benchmarks/cost.py [digits|resnet18] [--runs 3]
+
+Time: the seconds of all smoke probes (imports and the reading of data left out) over the median of plain training steps
+made in the same process, before and after. Memory: peak resident size of a process of its own for either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+STEPS = 8
+
+
+def digits() -> Any:
+    from small_pipelines import digits_cnn
+
+    return digits_cnn()
+
+
+def resnet18() -> Any:
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+    from torchvision.models import resnet18 as net
+
+    from diagnose.pipeline import Pipeline
+
+    g = torch.Generator().manual_seed(0)
+    y = torch.randint(0, 10, (512,), generator=g)
+    x = torch.randn(512, 3, 32, 32, generator=g) + y.view(-1, 1, 1, 1) / 5
+    model = net(num_classes=10)
+    loader = DataLoader(TensorDataset(x, y), batch_size=64, shuffle=True)
+    return Pipeline(model, loader, loader, torch.nn.CrossEntropyLoss(), torch.optim.Adam(model.parameters()))
+
+
+def train(pipeline: Any, steps: int = STEPS) -> float:
+    """Median seconds of a plain training step."""
+    import itertools
+
+    pipeline.model.train()
+    seconds = []
+    for x, y in itertools.islice(itertools.cycle(pipeline.train), steps):
+        started = time.perf_counter()
+        pipeline.optimizer.zero_grad()
+        pipeline.loss(pipeline.model(x), y).backward()
+        pipeline.optimizer.step()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def smoke(build: Any) -> tuple[float, list[tuple[float, str]]]:
+    """Seconds of all smoke probes, and of each."""
+    from probing import context
+
+    from diagnose.config import Config
+    from diagnose.judging import run_probe
+    from diagnose.plan import make_plan
+    from probes.api import Stage
+
+    ctx = context(build)
+    ctx.raws()  # the data are read before
+    if "scan" not in sys.argv:
+        ctx.scan("train")
+    plan = make_plan("run", Config(target="benchmark:build"))
+    results = [run_probe(name, ctx) for name in plan.probes[Stage.SMOKE]]
+    return sum(r.seconds for r in results), sorted(((r.seconds, r.name) for r in results), reverse=True)
+
+
+def peak(what: str, name: str) -> float:
+    """Peak resident megabytes of a fresh process that does ``what``."""
+    done = subprocess.run([sys.executable, __file__, name, "--only", what], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("name", nargs="?", default="digits", choices=["digits", "resnet18"])
+    options.add_argument("--runs", type=int, default=3)
+    options.add_argument("--only", choices=["train", "smoke"])
+    given = options.parse_args()
+    build = globals()[given.name]
+    if given.only:
+        train(build()) if given.only == "train" else smoke(build)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
+    train(build())  # warm up
+    ratios = []
+    for _ in range(given.runs):
+        before = train(build())
+        seconds, parts = smoke(build)
+        step = (before + train(build())) / 2
+        ratios.append(seconds / step)
+        print(f"smoke {seconds:.2f} s, step {step * 1000:.1f} ms: {ratios[-1]:.1f} steps")
+    print("largest:", ", ".join(f"{name} {seconds / step:.1f}" for seconds, name in parts[:10]))
+    print(f"median {statistics.median(ratios):.1f} training steps (goal 30)")
+    memory = {what: peak(what, given.name) for what in ("train", "smoke")}
+    print(
+        f"peak memory {memory['smoke']:.0f} MB over {memory['train']:.0f} MB: {memory['smoke'] / memory['train']:.2f} (goal 1.3)"
+    )
+
+
+if __name__ == "__main__":
+    main()
