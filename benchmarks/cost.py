@@ -104,9 +104,8 @@ def main() -> None:
     print("largest:", ", ".join(f"{name} {seconds / step:.1f}" for seconds, name in parts[:10]))
     print(f"median {statistics.median(ratios):.1f} training steps (goal 30)")
     memory = {what: peak(what, given.name) for what in ("train", "smoke")}
-    print(
-        f"peak memory {memory['smoke']:.0f} MB over {memory['train']:.0f} MB: {memory['smoke'] / memory['train']:.2f} (goal 1.3)"
-    )
+    ratio = memory["smoke"] / memory["train"]
+    print(f"peak memory {memory['smoke']:.0f} MB over {memory['train']:.0f} MB: {ratio:.2f} (goal 1.3)")
 
 
 if __name__ == "__main__":

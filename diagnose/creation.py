@@ -37,6 +37,8 @@ class _Load:
         now = _sampled(module.state_dict()) if module is not None else {}
         weights = [name for name, value in self.after.items() if value.is_floating_point() and name in now]
         taken = [name for name in weights if name in self.given]
+        shapes = {name: value.ndim for name, value in module.state_dict().items()} if module is not None else {}
+        matrices = [name for name in taken if shapes.get(name, 0) > 1]
         return WeightLoad(
             type=self.type,
             where=self.where,
@@ -44,7 +46,8 @@ class _Load:
             weights=len(weights),
             taken=len(taken),
             changed=sum(not torch.equal(self.before[name], self.after[name]) for name in taken if name in self.before),
-            kept=sum(_alike(self.after[name], now[name]) for name in taken),
+            matrices=len(matrices),
+            kept=sum(_alike(self.after[name], now[name]) for name in matrices),
             key=next((name for name in self.given if name not in self.after), ""),
             expected=next(iter(self.after), ""),
         )

@@ -22,12 +22,13 @@ TARGET_TYPE = re.compile(
 )
 TARGET_SHAPE = re.compile(
     r"batch_size \(\d+\) to match target batch_size|must be the same as input size|same as the? ?input size"
+    r"|size mismatch \(got input|input and target .*sizes? don't match"
     r"|0D or 1D target tensor expected|multi-target not supported|Expected target size|only batches of spatial targets"
     r"|The size of tensor a \(\d+\) must match|Dimension out of range|weight tensor should be defined"
 )
 INPUT_TYPE = re.compile(
     r"same dtype|expected scalar type|should be the same$|should be the same\b.*type|scalar types: Long, Int"
-    r"|not implemented for|mat1 and mat2 must have|Input type \(.*\) and (weight|bias) type"
+    r"|does not match weight dtype|not implemented for|mat1 and mat2 must have|Input type \(.*\) and (weight|bias) type"
 )
 INPUT_SHAPE = re.compile(
     r"shapes cannot be multiplied|expected input\[|to have \d+ channels|is invalid for input of size"

@@ -22,8 +22,9 @@ FAULTY = {name: case for name, case in CASES.items() if case.fault}
 HEALTHY = {name: case for name, case in CASES.items() if not case.fault}
 STAGES = (Stage.DATA, Stage.SMOKE, Stage.OVERFIT, Stage.SUBSET)
 SLICE = (
-    "digits_plain/nonfinite-inputs", "digits_plain/softmax-before-cross-entropy", "digits_plain/labels-unrelated-to-inputs",
-    "digits_plain/wrong-custom-backward", "digits_plain/regulariser-dominates",
+    "digits_plain/nonfinite-inputs", "digits_plain/softmax-before-cross-entropy",
+    "digits_plain/labels-unrelated-to-inputs", "digits_plain/wrong-custom-backward",
+    "digits_plain/regulariser-dominates",
     "digits_batchnorm/scrambled-image-layout", "digits_batchnorm/batchnorm-statistics-lag",
     "digits_batchnorm/duplicate-worker-randomness", "digits_batchnorm/unregistered-modules",
     "tabular/features-on-wild-scales", "tabular/graph-cut/list", "tabular/gradients-not-cleared",

@@ -1,6 +1,6 @@
 """The same cases, judged by the tools that people use today.
 
-    python benchmarks/accuracy/peers.py [--programs a,b] [--seeds 0] [--tools x,y] [--only TEXT] [--minutes 20] [--out F]
+    python benchmarks/accuracy/peers.py [--programs a,b] [--seeds 0] [--tools a,b] [--minutes 20] [--out FILE]
     python benchmarks/accuracy/peers.py --table FILE
 
 Healthy cases come first, then the faulty ones in a fixed random order: where the time runs out, what is done is a
@@ -8,7 +8,8 @@ random part of them. Each finished case and tool is a line of FILE; started agai
 
 A tool finds a fault where it says anything at its fail level, and names it where what it said is in ``NAMES`` for that
 fault. An error of the user's own code (a plain loop meets one too, see ``control``) counts as found; an error that only
-the tool meets counts as a crash, even where the tool reports it as a failed check.
+the tool meets counts as a crash, even where the tool reports it as a failed check. Each tool gets all that it takes.
+Where a warm-up starts at a rate of zero, the tools that look at one step see the rate after it (see ``warmed_up``).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import re
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -90,8 +92,8 @@ NAMES: dict[str, dict[str, str]] = {
     "torch-audit": {
         "^exception": RAISED,
         "^TA100": NONFINITE + " learning-rate-too-high exploding-initialisation",
-        "^TA102": "exploding-gradient exploding-initialisation learning-rate-too-high gradients-not-cleared loss-summed "
-        "unscaled-regression-target",
+        "^TA102": "exploding-gradient exploding-initialisation learning-rate-too-high gradients-not-cleared "
+        "loss-summed unscaled-regression-target",
         "^TA104": "loss-detached graph-cut everything-frozen gradients-cleared-before-step parameters-not-updated",
         "^TA105": "dead-relu vanishing-initialisation saturated-activations",
         "^TA301": "inputs-not-normalised wrong-normalisation-statistics features-on-wild-scales",
@@ -174,11 +176,18 @@ def control(build: Callable[[], Any], seed: int) -> str:
         train(pipeline, engine, WATCHED)
         pipeline.model.eval()
         with torch.no_grad():
-            for raw in pipeline.val or ():
-                engine.forward(raw)
+            for raw in pipeline.val if pipeline.val is not None and engine.has_loss else ():
+                engine.loss(raw)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+def warmed_up(optimizer: Any, *, always: bool) -> None:
+    """The rate that a schedule starts from, where a user would otherwise be told that nothing moves in a warm-up."""
+    for group in optimizer.param_groups if optimizer is not None else ():
+        if always or group["lr"] == 0:
+            group["lr"] = group.get("initial_lr", group["lr"])
 
 
 def torchtest2(build: Callable[[], Any], seed: int) -> Answer:
@@ -189,7 +198,7 @@ def torchtest2(build: Callable[[], Any], seed: int) -> Answer:
     from diagnose.batches import understand
 
     tried, engine = fresh(build, seed)
-    seen = engine.forward(next(iter(tried.train))) if tried.train_step is None and not tried.compute_loss else None
+    seen = engine.loss(next(iter(tried.train))) if engine.has_loss else None
     output = seen.output if seen else None
     pipeline, engine = fresh(build, seed)
     raw = next(iter(pipeline.train))
@@ -201,19 +210,36 @@ def torchtest2(build: Callable[[], Any], seed: int) -> Answer:
     }  # fmt: skip
     inputs = kwargs or (batch.inputs[0] if len(batch.inputs) == 1 else batch.inputs)
     given: dict[str, Any] = {"optimizer": pipeline.optimizer, "gradcheck": custom_function(output)}
-    if isinstance(output, Tensor) and pipeline.precision == "fp32" and kwargs == batch.kwargs:
+    warmed_up(pipeline.optimizer, always=True)
+    plain = pipeline.compute_loss is None and pipeline.loss is not None
+    if (
+        plain
+        and batch.target is not None
+        and isinstance(output, Tensor)
+        and pipeline.precision == "fp32"
+        and kwargs == batch.kwargs
+    ):
         given["loss_fn"] = pipeline.loss
         if isinstance(pipeline.loss, nn.CrossEntropyLoss) and pipeline.task in ("classification", "segmentation"):
             given["output_shape"] = (None, pipeline.num_classes, *[None] * (output.ndim - 2))
         if isinstance(pipeline.loss, (nn.BCELoss, nn.NLLLoss)):
             given["output_range"] = (0, 1) if isinstance(pipeline.loss, nn.BCELoss) else (None, 0)
     elif pipeline.compute_loss is not None or pipeline.loss is not None:
+        known = rebuilt(raw, inputs) is not None
 
         def forward(model: nn.Module, inputs: Any, targets: Any) -> Any:
             engine.model = model
-            return engine.loss(rebuilt(raw, inputs)).loss
+            return engine.loss(rebuilt(raw, inputs) if known else raw).loss
 
-        given |= {"forward_fn": forward, "loss_fn": lambda loss, targets: loss}
+        given |= {"forward_fn": forward, "loss_fn": lambda loss, *_: loss}
+        if pipeline.compute_loss is not None and output is not None:
+
+            def eval_forward(model: nn.Module, inputs: Any) -> Any:
+                engine.model = model
+                return engine.loss(rebuilt(raw, inputs) if known else raw).output
+
+            given["eval_forward_fn"] = eval_forward
+            given["skip"] = () if known else ("input_dependency", "batch_independence")
     tensors = list(kwargs.values()) or batch.inputs
     rows = batch.target.shape[0] if isinstance(batch.target, Tensor) and batch.target.ndim else None
     if not all(isinstance(item, Tensor) for item in tensors):
@@ -230,13 +256,15 @@ def torchtest2(build: Callable[[], Any], seed: int) -> Answer:
 
 
 def rebuilt(raw: Any, inputs: Any) -> Any:
-    """The batch with other inputs, where it is plain which of its parts they are."""
+    """The batch with other inputs; None where it is not plain which of its parts they are."""
     if isinstance(raw, Mapping):
-        return {**raw, **inputs} if isinstance(inputs, Mapping) else raw
+        return {**raw, **inputs} if isinstance(inputs, Mapping) else None
     parts = inputs if isinstance(inputs, tuple) else (inputs,)
-    if isinstance(raw, (tuple, list)) and not isinstance(inputs, Mapping) and len(parts) == len(raw) - 1:
-        return (*parts, raw[-1])
-    return raw
+    if not isinstance(raw, (tuple, list)):
+        return inputs if len(parts) == 1 and not isinstance(inputs, Mapping) else None
+    if isinstance(inputs, Mapping) or len(parts) not in (len(raw) - 1, len(raw)):
+        return None
+    return (*parts, *raw[len(parts) :])
 
 
 def custom_function(output: Any) -> bool:
@@ -292,7 +320,10 @@ def torcheck(build: Callable[[], Any], seed: int) -> Answer:
     from torcheck.registry import Registry  # type: ignore[import-not-found]
 
     tried, engine = fresh(build, seed)
-    output = engine.forward(next(iter(tried.train))).output if tried.train_step is None else None
+    try:
+        output = engine.forward(next(iter(tried.train))).output
+    except Exception:  # the user's own step calls the model in another way, or it fails again below
+        output = None
     pipeline, engine = fresh(build, seed)
     registry, model = Registry(), pipeline.model
     held = {id(p) for group in pipeline.optimizer.param_groups for p in group["params"]}
@@ -306,10 +337,11 @@ def torcheck(build: Callable[[], Any], seed: int) -> Answer:
         if isinstance(output, Tensor):
             logits = isinstance(pipeline.loss, (nn.CrossEntropyLoss, nn.BCEWithLogitsLoss))
             registry._add_output_check(model, "model", (0, 1) if logits else None, logits, True, True)
+        warmed_up(pipeline.optimizer, always=False)
         train(pipeline, engine, WATCHED)
     except Exception as error:
         cause = getattr(error, "original", error)
-        frames = [frame.filename for frame in inspect.getinnerframes(cause.__traceback__)]
+        frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(cause.__traceback__)]
         told = f"{type(cause).__name__}: {cause}"
         if isinstance(cause, RuntimeError) and "torcheck" in Path(frames[-1]).parts:
             return Answer(fails=[told])
@@ -406,14 +438,16 @@ def judge(case_id: str, seed: int, tool: str) -> dict[str, Any]:
             answer = TOOLS[tool](case.build, seed)
         except Exception as error:
             answer.raised.append(f"exception: {type(error).__name__}: {error}")
-        signal.alarm(0)
+        seconds = time.monotonic() - started
+        signal.alarm(LIMIT)
+        if answer.raised and control(case.build, seed):
+            answer.fails += answer.raised
+        elif answer.raised:
+            answer.crashed = answer.raised[0][:300]
     except TimeUp:
-        answer = Answer(crashed=f"no answer within {LIMIT} s")
-    seconds = time.monotonic() - started
-    if answer.raised and control(case.build, seed):
-        answer.fails += answer.raised
-    elif answer.raised:
-        answer.crashed = answer.raised[0][:300]
+        seconds, answer = time.monotonic() - started, Answer(crashed=f"no answer within {LIMIT} s")
+    finally:
+        signal.alarm(0)
     return line(case, seed, tool, answer, seconds)
 
 

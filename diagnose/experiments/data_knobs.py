@@ -49,7 +49,12 @@ def inputs(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
 def _moments(ctx: MeasuringContext, like: Tensor) -> tuple[Tensor, Tensor]:
     """Per channel of (N, C, ...), per column of (N, F); from the scan."""
     scan = ctx.scan("train")
-    if like.ndim > 2:
+    if like.ndim == 3 and not any(isinstance(m, torch.nn.Conv1d) for m in ctx.pipeline.model.modules()):
+        if scan.rows is None or scan.rows.features[0].numel() != like[0].numel():
+            raise Skip("the sequences are of many lengths")
+        places = scan.rows.features.reshape(-1, like.shape[-1])  # (N, L, F): the features are last
+        mean, std = places.mean(0), places.std(0)
+    elif like.ndim > 2:
         mean, std = torch.tensor(scan.channel_mean), torch.tensor(scan.channel_std)
         shape = (1, -1, *(1,) * (like.ndim - 2))
         if len(mean) != like.shape[1]:

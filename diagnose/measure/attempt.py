@@ -83,9 +83,10 @@ def failure_of(error: UserCodeError, watch: ModuleWatch | None = None) -> Failur
     """The user's exception as data, with the module that was running."""
     running = watch.running if watch is not None else None
     original = error.original
+    phase = "forward" if running and error.what == "loss" else error.what  # the model, called by the user's own loss
     return Failure(
-        name=failure_name(original, error.what),
-        phase=error.what,
+        name=failure_name(original, phase),
+        phase=phase,
         type=type(original).__name__,
         message=str(original),
         frames=user_frames(original),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from diagnose.batches import map_tensors
 from diagnose.training.step import Engine
 from diagnose.user_code import UserCodeError, user_code
 from probes.records.forward import HalfGradients
@@ -93,7 +94,8 @@ def nonfinite_operation(engine: Engine, raws: Iterable[Any]) -> str:
 
 def half_gradients(own: Engine, full: Engine, raw: Any, dtype: str) -> HalfGradients:
     """``full`` has the weights of ``own`` in float32, and no autocast."""
-    (small, finite), (wanted, finite_in_full) = _loss_gradients(own, raw), _loss_gradients(full, raw)
+    single = map_tensors(raw, lambda x: x.float() if x.dtype in (torch.float16, torch.bfloat16) else x)
+    (small, finite), (wanted, finite_in_full) = _loss_gradients(own, raw), _loss_gradients(full, single)
     asked = vanished = 0
     for name, gradient in wanted.items():
         mine = small.get(name)

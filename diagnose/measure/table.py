@@ -45,7 +45,10 @@ class RowCollector:
             self.usable = False
             return
         self.bag = is_tokens(inputs[0])
-        rows, flat = torch.cat([as_features(x) for x in inputs], 1)[:, :MAX_FEATURES], target.reshape(size, -1)
+        taken = (
+            inputs[:1] if self.bag else inputs
+        )  # masks and positions of tokens change their shape from batch to batch
+        rows, flat = torch.cat([as_features(x) for x in taken], 1)[:, :MAX_FEATURES], target.reshape(size, -1)
         alike = not self.features or (
             rows.shape[1] == self.features[0].shape[1] and flat.shape[1] == self.targets[0].shape[1]
         )

@@ -20,8 +20,9 @@ class Renaming:
     renamed: float
 
 
-def renaming(predicted: Sequence[int], labels: Sequence[int]) -> Renaming | None:
-    """Found on every other sample, tested on the rest. None where no renaming helps for certain."""
+def renaming(predicted: Sequence[int], labels: Sequence[int], right: float = RIGHT) -> Renaming | None:
+    """Found on every other sample, tested on the rest. None where no renaming helps for certain, or makes less than
+    ``right`` of the predictions true."""
     import numpy as np
     from scipy.optimize import linear_sum_assignment
     from scipy.stats import binomtest
@@ -41,7 +42,7 @@ def renaming(predicted: Sequence[int], labels: Sequence[int]) -> Renaming | None
     mapping[source] = target
     plain, renamed = p[tested] == y[tested], mapping[p[tested]] == y[tested]
     gains, losses = int((renamed & ~plain).sum()), int((plain & ~renamed).sum())
-    if renamed.mean() < max(RIGHT, plain.mean() + GAIN):
+    if renamed.mean() < max(right, plain.mean() + GAIN):
         return None
     if binomtest(gains, gains + losses, alternative="greater").pvalue > LEVEL:
         return None

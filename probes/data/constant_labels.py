@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, Inconclusive, ProbeDoc, Skip, Stage
-from probes.data._labels import representative, uses_targets
+from probes.data._labels import attempted, class_call, ignored, representative, uses_targets
 
 if TYPE_CHECKING:
     from probes.measurements import Context
@@ -34,6 +34,8 @@ def run(ctx: Context) -> Findings:
     scan = ctx.scan("train")
     if scan.label_min is None or scan.label_max is None or scan.seen < MIN_SEEN:
         raise Skip("there are no numeric targets, or too few to judge")
+    if scan.label_min == scan.label_max == ignored(class_call(attempted(ctx))):
+        return f"all targets are {scan.label_min:g}, which the loss leaves out: see all-targets-ignored"
     if scan.label_min == scan.label_max:
         if not representative(scan):
             raise Inconclusive(f"the first {scan.seen:,} targets are the same, and the rest was not read")

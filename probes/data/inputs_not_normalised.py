@@ -51,9 +51,9 @@ def run(ctx: Context) -> Findings:
     if gain is None:
         return f"mean {scan.input_mean:.3g} and standard deviation {std:.3g}, but standardising does not help much"
     doc = DOC
-    if len(scan.input_shape) == 4 and mean > FAR * std and scan.input_min < 0:  # something was taken off
+    if len(scan.input_shape) > 2 and mean > FAR * std and scan.input_min < 0:  # something was taken off
         doc = wrong_normalisation_statistics.DOC
-    elif len(scan.input_shape) == 4 and std < NARROW:
+    elif len(scan.input_shape) > 2 and std < NARROW:
         doc = inputs_normalised_twice.DOC
     yield doc.finding(
         "inputs of mean {mean:.3g} and standard deviation {std:.3g}: {gain}",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
-from probes.data._relabelled import renaming
+from probes.data._relabelled import RIGHT, renaming
 from probes.results import Finding, Table
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ DOC = ProbeDoc(
     after="class_to_idx = train_set.class_to_idx  # handed to the validation data set",
     consequences=("no-generalisation", "metric-loss-disagree", "stuck-at-chance"),
 )
+AS_GOOD = 0.8  # of the accuracy within train, that the renamed labels of val must reach
 KNOWN = 0.5  # accuracy of the neighbours within train: below, they know too little to speak for val
 
 
@@ -35,14 +36,16 @@ def run(ctx: Context) -> Findings:
     if within.scores["nearest neighbours"] < KNOWN:
         raise Skip("nearest neighbours know too little of these data; the short training will tell")
     predicted, labels = ctx.predicted_across()
-    yield from findings(predicted, labels, "the nearest training samples")
+    yield from findings(
+        predicted, labels, "the nearest training samples", AS_GOOD * within.scores["nearest neighbours"]
+    )
     right = sum(p == y for p, y in zip(predicted, labels, strict=True)) / max(1, len(labels))
     return f"{right:.0%} of the val labels are those of the nearest training samples"
 
 
-def findings(predicted: Sequence[int], labels: Sequence[int], by: str) -> list[Finding]:
+def findings(predicted: Sequence[int], labels: Sequence[int], by: str, right: float = RIGHT) -> list[Finding]:
     """At most one; also asked by the probe of a training that does not generalise."""
-    found = renaming(predicted, labels)
+    found = renaming(predicted, labels, right)
     if found is None:
         return []
     return [

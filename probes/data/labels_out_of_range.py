@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.data._labels import as_given, attempted, class_call, ignored, labels_of, uses_targets, width
@@ -11,6 +11,8 @@ from probes.data._labels import as_given, attempted, class_call, ignored, labels
 if TYPE_CHECKING:
     from probes.measurements import Context
     from probes.records.forward import Attempt, LossCall
+
+NO_LABEL = (-1, -100, 255)
 
 DOC = ProbeDoc(
     code="DAT107",
@@ -45,9 +47,10 @@ def run(ctx: Context) -> Findings:
         raise Skip("neither the loss nor a declaration says how many classes there are")
     if call is None and not uses_targets(ctx):
         raise Skip("the loss is not known to use the labels")
+    skipped = _skipped(ctx, attempt, call)
     found, facts = False, []
     for split, labels in _groups(ctx, attempt, call):
-        wrong = [label for label in labels if label != ignored(call) and not 0 <= label < classes]
+        wrong = [label for label in labels if label not in skipped and not 0 <= label < classes]
         if wrong:
             found = True
             yield DOC.finding(
@@ -67,6 +70,19 @@ def run(ctx: Context) -> Findings:
     if mine and not found and failure is not None:
         yield failure.finding(DOC)
     return f"{classes} classes, " + ", ".join(facts)
+
+
+def _skipped(ctx: Context, attempt: Attempt | None, call: LossCall | None) -> set[int]:
+    """Labels that the loss leaves out: by ignore_index, or because the user's own loss takes them out before. Where no
+    loss was reached, whatever the field uses for "no label"."""
+    own = getattr(ctx.pipeline.loss, "ignore_index", None)
+    if call is None:
+        return {ignored(call), *NO_LABEL, *([int(own)] if own is not None else [])}
+    target: Any = attempt.target if attempt is not None else None
+    taken_out: set[int] = set()
+    if hasattr(target, "flatten") and call.target.numel() < target.numel():
+        taken_out = set(target.flatten().tolist()) - set(call.target.flatten().tolist())
+    return {ignored(call), *taken_out}
 
 
 def _groups(ctx: Context, attempt: Attempt | None, call: LossCall | None) -> Iterator[tuple[str, Sequence[int]]]:

@@ -24,7 +24,7 @@ DOC = ProbeDoc(
     "pack_padded_sequence in recurrent layers.",
     before="x.mean(1)",
     after="(x * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)",
-    consequences=("ignored-input", "batch-mixing", "no-generalisation"),
+    consequences=("ignored-input", "no-generalisation"),
     references=("torch.nn.TransformerEncoderLayer documentation: src_key_padding_mask",),
 )
 CHANGE = 1e-3  # of the spread of the outputs; masked padding leaves float noise of 1e-6

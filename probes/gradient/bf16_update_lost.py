@@ -25,7 +25,7 @@ DOC = ProbeDoc(
     ),
     references=("torch.amp documentation",),
 )  # fmt: skip
-LOST = 0.5  # share of a tensor's elements with a gradient that an update leaves as they were
+LOST = 0.3  # share of a tensor's elements with a gradient that an update leaves as they were
 HALF = frozenset({"bfloat16", "float16"})
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
-from probes.class_scores import PICKS_ONE, calls
+from probes.class_scores import PICKS_ONE, calls, rows
 from probes.results import Grade, Table
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from probes.measurements import Context
+    from probes.records.forward import LossCall
 
 DOC = ProbeDoc(
     code="LOS412",
@@ -86,7 +87,20 @@ def _agreement(ctx: Context) -> dict[int, float]:
         raise Skip("the loss is not taken over one target per token")
     targets = call.target.reshape(samples, -1)
     ignored = int(call.options.get("ignore_index", -100))
-    return {shift: _share_equal(tokens, targets, shift, ignored) for shift in SHIFTS}
+    first = _first_place(ctx, call, targets.shape[1])
+    return {shift: _share_equal(tokens, targets, shift + first, ignored) for shift in SHIFTS}
+
+
+def _first_place(ctx: Context, call: LossCall, length: int) -> int:
+    """The place in the sequence of the first scores that the loss is given: 1 where the first output was cut off."""
+    import torch
+
+    output = ctx.attempt().output
+    if output is None or output.ndim != 3 or output.shape[1] != length + 1:
+        return 0
+    later = output[:, 1:].reshape(-1, output.shape[2])
+    scores = rows(call.input)
+    return int(scores.shape == later.shape and torch.equal(scores.float(), later.float()))
 
 
 def _share_equal(tokens: Tensor, targets: Tensor, shift: int, ignored: int) -> float:

@@ -37,6 +37,16 @@ def run(ctx: Context) -> Findings:
         return ""
     if attempt.failure is not None:
         raise Skip(f"{attempt.failure.phase} raised {attempt.failure.type}")
+    misread = _reshaped(attempt)
+    if misread is not None:
+        yield DOC.finding(
+            "the output of shape {output} is reshaped to scores of shape {scores} without moving the axis of the "
+            "classes: each row mixes classes and positions",
+            output=str(tuple(attempt.output.shape)) if attempt.output is not None else "",
+            scores=str(tuple(misread.input.shape)),
+            where=misread.where,
+        )
+        return ""
     dense = [c for c in attempt.loss_calls if c.function in {"cross_entropy", "nll_loss"} and c.input.ndim > 2]
     return f"classes on axis 1 of {tuple(dense[0].input.shape)}" if dense else "no loss over several positions at once"
 
@@ -50,5 +60,27 @@ def swapped_call(attempt: Attempt) -> LossCall | None:
             continue
         fits = targets == (scores[0], *scores[2:])
         if targets == scores[:-1] and (not fits or (call.origin is not None and call.origin.function == "linear")):
+            return call
+    return None
+
+
+def _reshaped(attempt: Attempt) -> LossCall | None:
+    """The call whose scores are the output's values in the order of memory, though the classes lie on another axis."""
+    import torch
+
+    output = attempt.output
+    if output is None or output.ndim < 3 or not isinstance(attempt.target, torch.Tensor):
+        return None
+    shape, target = tuple(output.shape), tuple(attempt.target.shape)
+    by_axis = {1: shape[:1] + shape[2:], output.ndim - 1: shape[:-1]}  # axis of the classes -> shape of the targets
+    axes = [axis for axis, rest in by_axis.items() if rest == target]
+    for call in attempt.loss_calls:
+        scores = call.input
+        if call.function not in {"cross_entropy", "nll_loss"} or len(axes) != 1 or scores.numel() != output.numel():
+            continue
+        right = output.movedim(axes[0], -1).reshape(-1, shape[axes[0]]).float()
+        rows = (scores if scores.ndim == 2 else scores.movedim(1, -1).reshape(-1, scores.shape[1])).float()
+        plain = rows.shape == right.shape and torch.equal(scores.float().flatten(), output.float().flatten())
+        if plain and not torch.equal(rows, right):
             return call
     return None

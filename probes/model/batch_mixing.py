@@ -22,7 +22,14 @@ DOC = ProbeDoc(
     fix="Keep the batch axis apart: reshape with x.flatten(1) or x.view(x.size(0), -1), and pass batch_first=True to "
     "recurrent and attention layers that get (N, L, D).",
     requires=("nonfinite-activations",),
-    consequences=("slow-to-learn", "cannot-overfit", "stuck-at-chance", "fails-on-reference-data", "no-generalisation"),
+    consequences=(
+        "padding-affects-output",
+        "slow-to-learn",
+        "cannot-overfit",
+        "stuck-at-chance",
+        "fails-on-reference-data",
+        "no-generalisation",
+    ),
     before="x = x.permute(1, 0, 2).reshape(n, -1)",
     after="x = x.reshape(n, -1)",
     references=("Karpathy, A Recipe for Training Neural Networks: use backprop to chart dependencies",),

@@ -30,6 +30,7 @@ DOC = ProbeDoc(
     references=("torch.nn.BatchNorm2d documentation: momentum",),
 )  # fmt: skip
 GAIN = 0.1  # accuracy that fresh statistics add, without one step of training
+ERRORS_LEFT = 0.3  # share of the errors that are left, where most samples are right either way
 SHARE_GAIN = 0.25  # of the gap from guessing to the floor, for tasks without an accuracy
 QUICK = 0.05  # momentum that follows within some dozens of steps: a lag is that of a model that is still changing fast
 LEFT = 0.05  # weight of the starting statistics at the end of the planned run, below which they have caught up
@@ -43,6 +44,8 @@ def run(ctx: Context) -> Findings:
         raise Skip("no batch norm keeps statistics")
     if fresh.train_score is not None and last.train_score is not None:
         gain, wanted = fresh.train_score - last.train_score, GAIN
+        if 1 - fresh.train_score < ERRORS_LEFT * (1 - last.train_score):
+            wanted = GAIN / 2
         figures = (last.train_score, fresh.train_score)
     elif trace.constant is not None and trace.floor is not None and trace.constant > trace.floor:
         gain = (last.train_loss - fresh.train_loss) / (trace.constant - trace.floor)

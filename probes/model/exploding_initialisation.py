@@ -36,6 +36,7 @@ DOC = ProbeDoc(
 LOSS_FACTOR = 3.0  # times ln C: certain and wrong, where the catalogue draws the line
 GROWTH = 10.0  # of the standard deviation from the first layer's output to the last's; healthy ones shrink or stay
 SQUARE_FACTOR = 100.0  # times the targets' own square: the outputs are ten times as large as they should be
+FAR = 1.5  # times a guess, where a layer's weights are far too large
 LARGE = 5.0  # a layer's typical weight over that of torch's own initialisation
 MIN_LAYERS = 2
 
@@ -52,7 +53,7 @@ def run(ctx: Context) -> Findings:
     largest = max(weights, key=lambda path: weights[path], default=layers[0].path)
     told: dict[str, Any] = {"loss": loss, "chance": chance}
     spread = Series("spread between samples", range(len(layers)), [x.output_std for x in layers], "layer", "std")
-    if loss > limit:
+    if loss > limit or (loss > FAR * chance and weights and weights[largest] > LARGE):
         if growth > GROWTH and not usual_weights(ctx, layers):
             yield DOC.finding(
                 "the signal grows {growth:.3g}-fold over {layers} layers, and the loss starts at {loss:.3g} (a "

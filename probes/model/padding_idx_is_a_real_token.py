@@ -26,6 +26,8 @@ DOC = ProbeDoc(
 )
 SHARE = 0.05  # of the sequences that hold it between other tokens
 MIN_ROWS = 3
+REPEATED = 3  # places that all hold one token
+PADDED = 0.2  # share of the sequences that end so
 
 
 def run(ctx: Context) -> Findings:
@@ -52,6 +54,15 @@ def run(ctx: Context) -> Findings:
             evidence=(Number("share of sequences", count / len(tokens), "0"),),
         )
         return ""
+    used = _padding(tokens)
+    if used is not None and used != index and bool((tokens == index).any()):
+        yield DOC.finding(
+            "sequences are padded with token {used}, but padding_idx is {index}, which occurs as a token",
+            used=used,
+            index=index,
+            where=ctx.created_at(padded[0]),
+        )
+        return ""
     return f"the padding index {index} stands at the ends of sequences only"
 
 
@@ -69,3 +80,14 @@ def _between(tokens: Tensor, index: int) -> Tensor:
     before = other.cumsum(1) > 0
     after = other.flip(1).cumsum(1).flip(1) > 0
     return (~other & before & after).any(1)
+
+
+def _padding(tokens: Tensor) -> int | None:
+    """The token in whose repetition many sequences end or begin; None where there is none."""
+    for side in (tokens[:, -REPEATED:], tokens[:, :REPEATED]):
+        alike = (side == side[:, :1]).all(1)
+        if bool(alike.any()):
+            common = int(side[alike][:, 0].mode().values)
+            if float((alike & (side[:, 0] == common)).float().mean()) >= PADDED:
+                return common
+    return None

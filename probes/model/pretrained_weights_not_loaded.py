@@ -25,7 +25,8 @@ DOC = ProbeDoc(
     consequences=("slow-to-learn", "below-expected-curve"),
     references=("torch.nn.Module.load_state_dict documentation: strict",),
 )
-LITTLE = 0.1  # share of the given tensors that arrived, or are still there
+LITTLE = 0.1  # share of the given tensors that arrived
+LEAST = 0.5  # share of the loaded matrices that must be there still: a new head, or new last layers, are meant
 
 
 def run(ctx: Context) -> Findings:
@@ -43,13 +44,14 @@ def run(ctx: Context) -> Findings:
                 where=load.where, evidence=(Number("tensors that fitted", load.taken, str(load.weights)),),
             )  # fmt: skip
             return ""
-        if load.taken and load is loads[-1] and load.kept <= LITTLE * load.taken:
+        if load.taken and load is loads[-1] and load.matrices and load.kept < LEAST * load.matrices:
             yield DOC.finding(
-                "{taken} tensors were loaded into {type}, and {kept} of them are still there: it was initialised again "
-                "afterwards",
-                taken=load.taken, type=load.type, kept=load.kept,
-                where=load.where, evidence=(Number("tensors still there", load.kept, str(load.taken)),),
+                "{taken} weight matrices were loaded into {type}, and {kept} of them are still there: it was "
+                "initialised again afterwards",
+                taken=load.matrices, type=load.type, kept=load.kept,
+                where=load.where, evidence=(Number("tensors still there", load.kept, str(load.matrices)),),
             )  # fmt: skip
             return ""
     last = loads[-1]
-    return f"{last.taken} of {last.weights} tensors of {last.type} were loaded, {last.kept} are still there"
+    left = f"{last.kept} of {last.matrices} matrices are still there"
+    return f"{last.taken} of {last.weights} tensors of {last.type} were loaded, {left}"

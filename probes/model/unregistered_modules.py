@@ -25,7 +25,7 @@ DOC = ProbeDoc(
     "tensors.",
     consequences=(
         "parameters-missing-from-optimizer", "parameters-not-updated", "device-mismatch", "slow-to-learn",
-        "cannot-overfit", "everything-frozen", "loss-detached",
+        "cannot-overfit", "everything-frozen", "loss-detached", "batch-mixing", "nondeterministic-eval",
     ),
     before="self.layers = [nn.Linear(64, 64) for _ in range(4)]",
     after="self.layers = nn.ModuleList(nn.Linear(64, 64) for _ in range(4))",

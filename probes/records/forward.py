@@ -135,8 +135,8 @@ class Attempt:
 @dataclass(frozen=True)
 class WeightLoad:
     """One load_state_dict while the pipeline was built. ``given`` keys; of the module's ``weights`` (tensors of real
-    numbers) those ``taken`` from them, ``changed`` by that, and ``kept``: still alike in the finished model. ``key``: a
-    given key that fits nothing, ``expected``: one of the module's own."""
+    numbers) those ``taken`` from them and ``changed`` by that; of the ``matrices`` among these, those ``kept``: still
+    alike in the finished model. ``key``: a given key that fits nothing, ``expected``: one of the module's own."""
 
     type: str
     where: Sequence[Where]
@@ -144,6 +144,7 @@ class WeightLoad:
     weights: int
     taken: int
     changed: int
+    matrices: int
     kept: int
     key: str
     expected: str

