@@ -48,6 +48,7 @@ class Config:
     write_baseline: str | None = None
     in_process: bool = False
     download: bool = False
+    full_scan: bool = False
     quiet: bool = False
     verbose: bool = False
     json: bool = False

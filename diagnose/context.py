@@ -74,6 +74,7 @@ class MeasuringContext:
         fraction: float | None = None,
         reference: str | None = None,
         download: bool = False,
+        full_scan: bool = False,
         progress: Callable[[str, int, int], None] = lambda what, done, of: None,
         measuring: Callable[[str, bool], None] = lambda key, begins: None,
         poisoned: Mapping[str, str] | None = None,
@@ -85,6 +86,7 @@ class MeasuringContext:
         self.fraction = fraction
         self.reference_name = reference
         self.download = download
+        self.full_scan = full_scan
         self.progress = progress
         self.deadline: float | None = None
         self.rows: list[Mapping[str, Any]] = []
@@ -167,7 +169,11 @@ class MeasuringContext:
 
     def scan(self, split: str = "train") -> Scan:
         loader = self._loader(split)
-        return self.once(f"scan {split}", f"reading the {split} split", lambda: scan.scan(loader, split, self.seed))
+        return self.once(
+            f"scan {split}",
+            f"reading the {split} split",
+            lambda: scan.scan(loader, split, self.seed, full=self.full_scan),
+        )
 
     def reread(self, split: str) -> Reread:
         loader = self._loader(split)
@@ -210,7 +216,7 @@ class MeasuringContext:
             loader, switch = plain
             switch(True)
             try:
-                return scan.scan(loader, "train", self.seed)
+                return scan.scan(loader, "train", self.seed, full=self.full_scan)
             finally:
                 switch(False)
 

@@ -34,6 +34,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "write_baseline": (Text, typer.Option("--write-baseline", help="Write what this run finds to a baseline file.", rich_help_panel=OUTPUT)),
     "in_process": (bool, typer.Option("--in-process", help="No isolation, so that breakpoints work.", rich_help_panel=RUN)),
     "download": (bool, typer.Option("--download", help="Allow data sets to be downloaded.", rich_help_panel=RUN)),
+    "full_scan": (bool, typer.Option("--full-scan", help="Read every sample of every split.", rich_help_panel=RUN)),
     "only": (bool, typer.Option("--only", help="Do not run first what this stage depends on.", rich_help_panel=RUN)),
     "out": (Text, typer.Option(help="Folder of the run, instead of .diagnose/runs/.", rich_help_panel=OUTPUT)),
     "json": (bool, typer.Option("--json", help="Print results.json and nothing else on stdout.", rich_help_panel=OUTPUT)),
@@ -58,7 +59,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
 
 COMMON = (
     "data", "input", "loss", "optimizer", "scheduler", "set", "task", "device", "seed", "budget", "hang_after", "select", "ignore",
-    "fail_on", "baseline", "write_baseline", "in_process", "download", "out", "json", "quiet", "verbose",
+    "fail_on", "baseline", "write_baseline", "in_process", "download", "full_scan", "out", "json", "quiet", "verbose",
 )  # fmt: skip
 
 TARGET_HELP = "module:attribute or path/to/file.py:attribute; may stand in pyproject.toml instead."

@@ -69,7 +69,8 @@ class Runner:
             device = choose_device(self.config.device)
             ctx = MeasuringContext(
                 self._source(), seed=self.config.seed, device=device, fraction=self.config.fraction,
-                reference=self.config.reference, download=self.config.download, progress=self._progress,
+                reference=self.config.reference, download=self.config.download, full_scan=self.config.full_scan,
+                progress=self._progress,
                 measuring=self._measuring, poisoned=self.poisoned,
             )  # fmt: skip
             self._ctx = ctx

@@ -209,6 +209,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
         (
             "in_process",
             "download",
+            "full_scan",
             "quiet",
             "verbose",
             "json",

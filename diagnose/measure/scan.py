@@ -83,8 +83,11 @@ class _Seen:
     first: tuple[tuple[int, ...], str, tuple[int, ...], str] = ((), "", (), "")
 
 
-def scan(loader: Any, split: str, seed: int, max_samples: int = MAX_SAMPLES) -> Scan:
-    """Reads up to ``max_samples`` samples. A failure while reading is part of the result, with what came before."""
+def scan(loader: Any, split: str, seed: int, max_samples: int = MAX_SAMPLES, *, full: bool = False) -> Scan:
+    """Reads up to ``max_samples`` samples, or all. A failure while reading is part of the result, with what came before.
+
+    ``full``: without any limit.
+    """
     seen = _Seen()
     total_batches = batch_count(loader)
     started = time.monotonic()
@@ -103,7 +106,7 @@ def scan(loader: Any, split: str, seed: int, max_samples: int = MAX_SAMPLES) -> 
                     ended = True
                     break
                 _add(seen, raws[0])
-                if seen.samples >= max_samples or time.monotonic() - started > MAX_SECONDS:
+                if not full and (seen.samples >= max_samples or time.monotonic() - started > MAX_SECONDS):
                     break
         except UserCodeError as error:
             from diagnose.measure.attempt import failure_of
