@@ -85,12 +85,12 @@ def in_session(
 ) -> tuple[RunResults, Path]:
     """Opens a run folder and a worker for ``work``; whatever ends it, the results are written, no process is left."""
     interrupt_on_termination()
+    if config.baseline:
+        read_baseline(Path(config.baseline))  # before anything runs: a usage error should cost nothing
     folder = open_folder(_header(command, config, argv), config)
     display = make_display(quiet=config.quiet, verbose=config.verbose)
     requested = [str(stage) for stage in plan.requested] if plan else []
     advisory = [str(stage) for stage in ADVISORY] if len(requested) > 1 else []
-    if config.baseline:
-        read_baseline(Path(config.baseline))  # before anything runs: a usage error should cost nothing
     interrupted, unusable = False, None
     with Session(config, folder, display) as session:
         try:

@@ -81,7 +81,7 @@ def _external() -> dict[str, Any]:
         origin = f"the probe {entry.name} of {entry.dist.name if entry.dist else entry.value}"
         try:
             found[entry.name] = _checked(entry.load(), entry.name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             found[entry.name] = f"{origin} cannot be used: {type(error).__name__}: {error}"
     return found
 

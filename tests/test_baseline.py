@@ -152,14 +152,23 @@ def test_a_new_finding_fails_the_run_and_is_named(written: tuple[Path, Outcome])
     assert "softmax-before-cross-entropy" in done.err
 
 
+@pytest.fixture(scope="module", params=[None, "{}"], ids=["missing", "broken"])
+def refused(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    folder = project("digits", tmp_path_factory.mktemp("refused"))
+    if request.param is not None:
+        (folder / "known.json").write_text(request.param)
+    return folder, run("smoke", "digits_cnn:get_model", "--baseline", "known.json", cwd=folder)
+
+
 @slow
-@pytest.mark.parametrize("content", [None, "{}"])
-def test_a_baseline_that_cannot_be_read_is_a_usage_error_before_anything_runs(tmp_path: Path, content: str | None) -> None:
-    folder = project("digits", tmp_path)
-    if content is not None:
-        (folder / "known.json").write_text(content)
-    done = run("smoke", "digits_cnn:get_model", "--baseline", "known.json", cwd=folder)
+def test_a_baseline_that_cannot_be_read_is_a_usage_error(refused: tuple[Path, Outcome]) -> None:
+    _, done = refused
     assert (done.code, done.out) == (2, "")
     assert len(done.err.splitlines()) == 1
     assert "--baseline known.json" in done.err
+
+
+@slow
+def test_a_baseline_that_cannot_be_read_leaves_no_run(refused: tuple[Path, Outcome]) -> None:
+    folder, _ = refused
     assert runs(folder) == []

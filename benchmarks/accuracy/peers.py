@@ -110,7 +110,7 @@ NAMES: dict[str, dict[str, str]] = {
         "shouldn't all": LOGITS,
         "belong to any optimizer": "parameters-missing-from-optimizer stale-optimizer-parameters",
     },
-    "lightning": {"^exception": RAISED, "not finite": NONFINITE + " learning-rate-too-high"},
+    "lightning": {"^exception": RAISED, "not finite": NONFINITE + " learning-rate-too-high", "no step": "empty-loader"},
 }
 
 
@@ -196,29 +196,33 @@ def torchtest2(build: Callable[[], Any], seed: int) -> Answer:
     from torchtest2 import check_model  # type: ignore[import-not-found]
 
     from diagnose.batches import understand
+    from diagnose.errors import UsageError
 
     tried, engine = fresh(build, seed)
-    seen = engine.loss(next(iter(tried.train))) if engine.has_loss else None
-    output = seen.output if seen else None
+    output = output_of(engine, next(iter(tried.train))) if engine.has_loss else None
     pipeline, engine = fresh(build, seed)
     raw = next(iter(pipeline.train))
     signature = inspect.signature(pipeline.model.forward)
-    batch = understand(raw, model_signature=signature)
+    required = {p.name for p in signature.parameters.values() if p.default is p.empty}
+    try:
+        batch = understand(raw, model_signature=signature)
+    except UsageError:  # only the user's own compute_loss knows what the model takes
+        batch = understand(raw)
     kwargs = {  # labels belong to the targets where the model can do without them
         key: value for key, value in batch.kwargs.items()
-        if value is not batch.target or signature.parameters[key].default is inspect.Parameter.empty
+        if value is not batch.target or (key in required and pipeline.compute_loss is None)
     }  # fmt: skip
-    inputs = kwargs or (batch.inputs[0] if len(batch.inputs) == 1 else batch.inputs)
-    given: dict[str, Any] = {"optimizer": pipeline.optimizer, "gradcheck": custom_function(output)}
+    single = len(batch.inputs) == 1 and isinstance(batch.inputs[0], Tensor)
+    inputs = kwargs or (batch.inputs[0] if single else batch.inputs)
+    given: dict[str, Any] = {"gradcheck": custom_function(output), "optimizer": pipeline.optimizer}
+    if "multiple-optimizers" in pipeline.intents:  # it takes one; without it, it makes its own
+        given["optimizer"] = None
+    elif "partial-optimizer" in pipeline.intents:
+        held = {id(p) for group in pipeline.optimizer.param_groups for p in group["params"]}
+        given["frozen"] = [name for name, p in pipeline.model.named_parameters() if id(p) not in held]
     warmed_up(pipeline.optimizer, always=True)
-    plain = pipeline.compute_loss is None and pipeline.loss is not None
-    if (
-        plain
-        and batch.target is not None
-        and isinstance(output, Tensor)
-        and pipeline.precision == "fp32"
-        and kwargs == batch.kwargs
-    ):
+    plain = pipeline.compute_loss is None and pipeline.loss is not None and pipeline.precision == "fp32"
+    if plain and isinstance(output, Tensor) and batch.target is not None and len(kwargs) == len(batch.kwargs):
         given["loss_fn"] = pipeline.loss
         if isinstance(pipeline.loss, nn.CrossEntropyLoss) and pipeline.task in ("classification", "segmentation"):
             given["output_shape"] = (None, pipeline.num_classes, *[None] * (output.ndim - 2))
@@ -236,7 +240,7 @@ def torchtest2(build: Callable[[], Any], seed: int) -> Answer:
 
             def eval_forward(model: nn.Module, inputs: Any) -> Any:
                 engine.model = model
-                return engine.loss(rebuilt(raw, inputs) if known else raw).output
+                return output_of(engine, rebuilt(raw, inputs) if known else raw)
 
             given["eval_forward_fn"] = eval_forward
             given["skip"] = () if known else ("input_dependency", "batch_independence")
@@ -253,6 +257,17 @@ def torchtest2(build: Callable[[], Any], seed: int) -> Answer:
     for r in report.failures:
         (answer.raised if "raised" in r.message else answer.fails).append(f"{r.name}: {r.message}")
     return answer
+
+
+def output_of(engine: Any, raw: Any) -> Any:
+    """What the model returns while the pipeline computes its loss; None where the model is not called as a whole."""
+    caught: list[Any] = []
+    handle = engine.model.register_forward_hook(lambda *told: caught.append(told[2]))
+    try:
+        output = engine.loss(raw).output
+    finally:
+        handle.remove()
+    return caught[-1] if output is None and caught else output
 
 
 def rebuilt(raw: Any, inputs: Any) -> Any:
@@ -354,6 +369,7 @@ def lightning(build: Callable[[], Any], seed: int) -> Answer:
 
     import lightning as pl  # type: ignore[import-not-found]
     from torch.optim.lr_scheduler import ReduceLROnPlateau
+    from torch.utils.data import DataLoader
 
     class Module(pl.LightningModule):  # type: ignore[misc]
         def __init__(self, pipeline: Any, engine: Any) -> None:
@@ -393,9 +409,10 @@ def lightning(build: Callable[[], Any], seed: int) -> Answer:
         module, own = Module(pipeline, engine), pipeline.train_step is None
         options |= {"accumulate_grad_batches": pipeline.accumulate if own else 1, **dict.fromkeys(quiet, False)}
         trainer = pl.Trainer(accelerator="cpu", gradient_clip_val=pipeline.clip_grad_norm if own else None, **options)
+        loader = DataLoader(pipeline.train, batch_size=None) if isinstance(pipeline.train, list) else pipeline.train
         val = pipeline.val if pipeline.val is not None and "fast_dev_run" in options else None
         try:
-            trainer.fit(module, pipeline.train, val)
+            trainer.fit(module, loader, val)
         except Exception as error:
             answer.raised.append(f"exception: {type(error).__name__}: {error}")
             return answer
@@ -420,11 +437,13 @@ TOOLS: dict[str, Callable[[Callable[[], Any], int], Answer]] = {
 def judge(case_id: str, seed: int, tool: str) -> dict[str, Any]:
     """One case under one seed with one tool, in this process."""
     import warnings
+    from multiprocessing import set_start_method
 
     import torch
     from zoo import all_cases
 
     torch.set_num_threads(1)
+    set_start_method("fork", force=True)  # the usual one for the workers of loaders
     warnings.simplefilter("ignore")
     case, started, answer = all_cases()[case_id], time.monotonic(), Answer()
 

@@ -84,7 +84,7 @@ class _Seen:
 
 
 def scan(loader: Any, split: str, seed: int, max_samples: int = MAX_SAMPLES, *, full: bool = False) -> Scan:
-    """Reads up to ``max_samples`` samples, or all. A failure while reading is part of the result, with what came before.
+    """Reads up to ``max_samples`` samples, or all. A failure while reading is part of the result, after what was read.
 
     ``full``: without any limit.
     """

@@ -42,6 +42,22 @@ class _Watched(Dataset[Any]):
         return {name: (before[name], after) for name, after in _fingerprints(self.dataset) if name in before}
 
 
+class _Initialiser:
+    """The user's worker_init_fn, which is to find their own data set in the worker."""
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+
+    def __call__(self, worker: int) -> None:
+        info = torch.utils.data.get_worker_info()
+        watched = info.dataset  # type: ignore[union-attr]
+        info.dataset = watched.dataset  # type: ignore[union-attr]
+        try:
+            self._function(worker)
+        finally:
+            info.dataset = watched  # type: ignore[union-attr]
+
+
 def worker_draws(loader: Any, seed: int) -> WorkerDraws | None:
     """None where the loader has no two workers, or is none of torch's over a map-style data set."""
     dataset = getattr(loader, "dataset", None)
@@ -56,7 +72,7 @@ def worker_draws(loader: Any, seed: int) -> WorkerDraws | None:
             _Watched(dataset, index),
             batch_size=None,
             num_workers=WORKERS,
-            worker_init_fn=loader.worker_init_fn,
+            worker_init_fn=None if loader.worker_init_fn is None else _Initialiser(loader.worker_init_fn),
             multiprocessing_context=loader.multiprocessing_context,
         )
         (first, second), later = list(again), next(iter(again))

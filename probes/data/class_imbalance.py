@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from probes.records.trials import Trace
 
 NOTABLE = 10.0  # ratio of the most to the least common class; the milder setting of long-tailed benchmarks (CIFAR-LT)
+EXTREME = 100.0  # its harder setting: a warning even where the recall cannot be judged
 WEAK = 0.5  # recall of the rare classes, in units of that of the others
 KNOWN = 0.5  # recall of the others: below, little is learned of any class yet
 ENOUGH = 10  # val samples of the rare classes
@@ -54,11 +55,19 @@ def run(ctx: Context) -> Findings:
     if most < NOTABLE * least:
         return f"class counts {least} to {most}"
     few = {label for label, count in counts.items() if most >= NOTABLE * count}
-    trace = ctx.subset()
-    rare_recall, seen = _recall(trace, few)
-    others, _ = _recall(trace, set(counts) - few)
+    rare_recall, others, seen = _recalls(ctx, few, set(counts) - few)
     if seen < ENOUGH or others < KNOWN:
-        return f"class counts {least} to {most}; too few val samples of the rare classes to judge their recall"
+        yield DOC.finding(
+            "class {common} has {most} samples, class {rare} only {least}: {ratio:.0f} times as many; too few val samples "
+            "of the rare classes to judge their recall",
+            severity=None if most >= EXTREME * least else Severity.NOTE,
+            common=common,
+            most=most,
+            rare=rare,
+            least=least,
+            ratio=most / least,
+        )
+        return ""
     if rare_recall < WEAK * others:
         yield DOC.finding(
             "class {common} has {most} samples, class {rare} only {least}: {ratio:.0f} times as many; after a short "
@@ -73,6 +82,15 @@ def run(ctx: Context) -> Findings:
         )
         return ""
     return f"class counts {least} to {most}; {rare_recall:.0%} of the rare classes are recognised"
+
+
+def _recalls(ctx: Context, few: set[int], others: set[int]) -> tuple[float, float, int]:
+    """(recall of the rare classes on val, of the others, val samples of the rare ones), after a short training."""
+    if "val" not in ctx.facts.splits:
+        return 0.0, 0.0, 0
+    trace = ctx.subset()
+    rare, seen = _recall(trace, few)
+    return rare, _recall(trace, others)[0], seen
 
 
 def _recall(trace: Trace, classes: set[int]) -> tuple[float, int]:

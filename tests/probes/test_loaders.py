@@ -251,7 +251,6 @@ def test_the_generator_is_named() -> None:
     assert judge(DRAWS, own_generator_copied).values == {"generators": "OwnGenerator.rng", "workers": WORKERS}
 
 
-@pytest.mark.xfail(strict=True, reason="get_worker_info().dataset is our wrapper, so the seeding misses the data set")
 def test_the_fix_that_the_documentation_gives_is_silent() -> None:
     judged = judge(DRAWS, own_generator_seeded_apart)
     assert judged.findings == (), judged.result

@@ -1,4 +1,4 @@
-"""What the user's own train_step does in which order: each fault of it, and steps that are in order."""
+"""What the user's own train_step does in which order, and the optimizer's settings against the planned run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import torch
 from probing import judge
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import lr_scheduler
+from torch.utils.data import DataLoader
 
 from diagnose.pipeline import Pipeline
-from probes.results import Status
+from probes.results import Severity, Status
 
 Step = Callable[[nn.Module, Any, Any], Any]
 Build = Callable[[], Pipeline]
@@ -44,7 +46,7 @@ def across_calls(every: int, averaged: bool) -> Step:
 
     def step(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
         loss = loss_of(model, *batch)
-        (loss / every if averaged else loss).backward()
+        (loss / every if averaged else loss).backward()  # type: ignore[no-untyped-call]
         calls[0] += 1
         if calls[0] % every == 0:
             optimizer.step()
@@ -61,7 +63,7 @@ def within_a_call(averaged: bool) -> Step:
         optimizer.zero_grad()
         for x, y in zip(batch[0].chunk(MICRO), batch[1].chunk(MICRO), strict=True):
             loss = loss_of(model, x, y)
-            (loss / MICRO if averaged else loss).backward()
+            (loss / MICRO if averaged else loss).backward()  # type: ignore[no-untyped-call]
         clip(model)
         optimizer.step()
         return loss.detach()
@@ -73,7 +75,7 @@ def one_backward() -> Step:
     def step(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
         optimizer.zero_grad()
         loss = loss_of(model, *batch)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         return loss.detach()
 
@@ -87,9 +89,9 @@ def two_losses() -> Step:
         x, y = batch
         optimizer.zero_grad()
         real = loss_of(model, x, y)
-        real.backward()
+        real.backward()  # type: ignore[no-untyped-call]
         fake = loss_of(model, torch.randn_like(x), torch.zeros_like(y))
-        fake.backward()
+        fake.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         return (real + fake).detach()
 
@@ -100,7 +102,7 @@ def clipping(late: bool) -> Step:
     def step(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
         optimizer.zero_grad()
         loss = loss_of(model, *batch)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if not late:
             clip(model)
         optimizer.step()
@@ -117,7 +119,7 @@ def scaling(unscaled: bool, clipped: bool = True) -> Step:
     def step(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
         optimizer.zero_grad()
         loss = loss_of(model, *batch)
-        scaler.scale(loss).backward()
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if unscaled:
             scaler.unscale_(optimizer)
         if clipped:
@@ -129,13 +131,60 @@ def scaling(unscaled: bool, clipped: bool = True) -> Step:
     return step
 
 
-FAULTS = {
+# -- settings against the run -----------------------------------------------------------------------------------------
+
+
+def epsilon(eps: float) -> Pipeline:
+    return small.digits_cnn(optimizer=lambda net: torch.optim.Adam(net.parameters(), lr=1e-3, eps=eps))
+
+
+def scheduled(make: Callable[[Any], Any], interval: str, **fields: Any) -> Pipeline:
+    net = small.cnn()
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    return small.digits_cnn(
+        model=lambda: net, optimizer=lambda _: optimizer,
+        scheduler=make(optimizer), scheduler_interval=interval, **fields,
+    )  # fmt: skip
+
+
+def warm_up(steps: int, **fields: Any) -> Pipeline:
+    """16 batches an epoch."""
+    return scheduled(lambda o: lr_scheduler.LinearLR(o, 0.01, total_iters=steps), "step", **fields)
+
+
+def cosine(length: int, interval: str = "epoch", **fields: Any) -> Pipeline:
+    return scheduled(lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=length), interval, **fields)
+
+
+def warm_up_then_cosine(length: int) -> Pipeline:
+    def make(o: Any) -> Any:
+        first, second = lr_scheduler.LinearLR(o, 0.1, total_iters=5), lr_scheduler.CosineAnnealingLR(o, length)
+        return lr_scheduler.SequentialLR(o, [first, second], [5])
+
+    return scheduled(make, "epoch", epochs=50)
+
+
+def batches_of(size: int, n: int = 512, **fields: Any) -> Pipeline:
+    images, labels = (part[:n] for part in small.digits_tensors())
+    return small.digits_cnn(train=DataLoader(small.Images(images, labels), size, shuffle=True), **fields)
+
+
+EPSILON, WARM_UP = "adam-epsilon-out-of-range", "warmup-outlasts-training"
+PERIOD, SIZE = "schedule-period-mismatch", "batch-size-extreme"
+FAULTS: dict[str, tuple[str, Build]] = {
     "summed across calls": ("accumulation-not-averaged", stepping(across_calls, MICRO, False)),
     "summed within a call": ("accumulation-not-averaged", stepping(within_a_call, False)),
     "clipped late": ("clip-after-step", stepping(clipping, True)),
     "clipped while scaled": ("clip-before-unscale", stepping(scaling, False)),
+    "eps of 1": (EPSILON, partial(epsilon, 1.0)),
+    "a warm-up of 500 in 48 steps": (WARM_UP, partial(warm_up, 500, epochs=3)),
+    "cosine over 200 of 50 epochs": (PERIOD, partial(cosine, 200, epochs=50)),
+    "cosine over 50 steps of 50 epochs": (PERIOD, partial(cosine, 50, "step", epochs=50)),
+    "cosine over 300 after a warm-up": (PERIOD, partial(warm_up_then_cosine, 300)),
+    "single samples": (SIZE, partial(batches_of, 1, 100)),
+    "all samples at once": (SIZE, partial(batches_of, 512, epochs=10)),
 }
-SILENT = {
+SILENT: dict[str, tuple[str, Build]] = {
     "averaged across calls": ("accumulation-not-averaged", stepping(across_calls, MICRO, True)),
     "averaged within a call": ("accumulation-not-averaged", stepping(within_a_call, True)),
     "two losses of one batch": ("accumulation-not-averaged", stepping(two_losses)),
@@ -154,6 +203,18 @@ SILENT = {
     "accumulated over 8 calls": ("gradients-not-cleared", stepping(across_calls, 8, True)),
     "accumulated within a call": ("gradients-not-cleared", stepping(within_a_call, True)),
     "a step every 8 calls": ("parameters-not-updated", stepping(across_calls, 8, True)),
+    "eps of 1e-8": (EPSILON, small.plain_cnn),
+    "eps of 1e-5": (EPSILON, partial(epsilon, 1e-5)),
+    "a warm-up of 20 in 48 steps": (WARM_UP, partial(warm_up, 20, epochs=3)),
+    "no warm-up": (WARM_UP, partial(cosine, 3, epochs=3)),
+    "cosine over 50 of 50 epochs": (PERIOD, partial(cosine, 50, epochs=50)),
+    "cosine over all 800 steps": (PERIOD, partial(cosine, 800, "step", epochs=50)),
+    "cosine over 45 after a warm-up of 5": (PERIOD, partial(warm_up_then_cosine, 45)),
+    "steps": (PERIOD, partial(scheduled, lambda o: lr_scheduler.StepLR(o, 15), "epoch", epochs=50)),
+    "32 at a time": (SIZE, partial(batches_of, 32, epochs=10)),
+    "all at once, for long": (SIZE, partial(batches_of, 512, epochs=200)),
+    "all of a few": (SIZE, partial(batches_of, 60, 60, epochs=10)),
+    "single samples, accumulated": (SIZE, partial(batches_of, 1, 100, accumulate=16)),
 }
 
 
@@ -163,12 +224,11 @@ def test_finds_its_fault(case: str) -> None:
     judged = judge(name, faulty)
     assert judged.names == [name], judged.result.reason
     assert judged.status is Status.FAIL
-    assert judged.findings[0].where[0].file.endswith("test_own_step.py")
 
 
 @pytest.mark.parametrize("case", SILENT)
 @pytest.mark.parametrize("seed", range(3))
-def test_is_silent_where_the_step_is_in_order(case: str, seed: int) -> None:
+def test_is_silent_where_all_is_in_order(case: str, seed: int) -> None:
     name, healthy = SILENT[case]
     judged = judge(name, healthy, seed)
     assert judged.findings == (), judged.result
@@ -188,9 +248,38 @@ def test_a_late_clip_is_told_for_every_step() -> None:
 
 def test_names_the_line_of_the_clip() -> None:
     where = judge(*FAULTS["clipped while scaled"]).findings[0].where[0]
+    assert where.file.endswith("test_own_step.py")
     assert "clip" in where.text
 
 
 def test_without_a_step_of_its_own_there_is_no_order_to_judge() -> None:
     for name in ("accumulation-not-averaged", "clip-after-step", "clip-before-unscale"):
         assert judge(name, small.plain_cnn).status is Status.SKIPPED
+
+
+VALUES: dict[str, dict[str, Any]] = {
+    "eps of 1": {"epsilon": 1.0},
+    "a warm-up of 500 in 48 steps": {"steps": 48, "epochs": 3},
+    "cosine over 200 of 50 epochs": {"length": 200, "available": 50, "unit": "epochs"},
+    "cosine over 50 steps of 50 epochs": {"length": 50, "available": 800, "unit": "steps"},
+    "cosine over 300 after a warm-up": {"length": 300, "available": 45},
+    "single samples": {"samples": 100},
+    "all samples at once": {"samples": 512, "epochs": 10, "steps": 10},
+}
+
+
+@pytest.mark.parametrize("case", VALUES)
+def test_the_figures_of_a_setting(case: str) -> None:
+    values = judge(*FAULTS[case]).values
+    assert {key: values[key] for key in VALUES[case]} == VALUES[case]
+
+
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [(WARM_UP, partial(warm_up, 500)), (PERIOD, partial(cosine, 50)), (SIZE, partial(batches_of, 512))],
+)
+def test_nothing_but_a_note_where_the_epochs_are_not_stated(name: str, build: Build) -> None:
+    judged = judge(name, build)
+    assert judged.status is Status.PASS
+    assert {finding.severity for finding in judged.findings} <= {Severity.NOTE}
+    assert (name == SIZE) is (not judged.findings)

@@ -1,4 +1,4 @@
-"""Half precision, the user's own functions and losses, loaded weights, and settings against the length of the run."""
+"""Half precision, the user's own functions and losses, loaded weights, and very deep models."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from typing import Any
 import pytest
 import small_pipelines as small
 import torch
-from probing import judge
+from probing import context, judge
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import lr_scheduler
-from torch.utils.data import DataLoader
 
 from diagnose.pipeline import Pipeline
-from probes.results import Severity, Status
+from probes.results import Status
 
 Build = Callable[[], Pipeline]
 
@@ -139,6 +137,8 @@ class Autoencoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.encode, self.decode = nn.Sequential(nn.Flatten(), nn.Linear(64, 16)), nn.Linear(8, 64)
+        for parameter in self.decode.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean, log_var = self.encode(x).chunk(2, 1)
@@ -151,11 +151,29 @@ def negative_elbo() -> Pipeline:
 
     def loss(net: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         output, mean, log_var = net(batch[0])
-        likelihood = torch.distributions.Normal(output, 0.05).log_prob(batch[0].flatten(1)).sum(1) / 500
+        density = torch.distributions.Normal(output, 0.1)
+        likelihood = density.log_prob(batch[0].flatten(1)).sum(1)  # type: ignore[no-untyped-call]
         divergence = -0.5 * (1 + log_var - mean.square() - log_var.exp()).sum(1)
         return -(likelihood - 0.01 * divergence).mean(), output
 
     return small.digits_cnn(model=Autoencoder, compute_loss=loss, images=lambda x: 0.1 * x, num_classes=None)
+
+
+def negative_log_density() -> Pipeline:
+    """The same of one small number per sample."""
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        density = torch.distributions.Normal(output, 0.1)
+        return -density.log_prob(target).mean()  # type: ignore[no-untyped-call, no-any-return]
+
+    made = small.regression()
+    made.train = [(x, 0.002 * y) for x, y in made.train]
+    model = nn.Linear(5, 1)
+    nn.init.zeros_(model.weight)
+    nn.init.zeros_(model.bias)
+    made.model, made.loss, made.val, made.scheduler = model, loss, None, None
+    made.optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    return made
 
 
 # -- loaded weights ---------------------------------------------------------------------------------------------------
@@ -193,51 +211,8 @@ def deep(layers: int, residual: bool = False) -> Pipeline:
     return small.digits_cnn(model=lambda: nn.Sequential(nn.Flatten(), *blocks, nn.Linear(64, 10)))
 
 
-# -- settings against the run -----------------------------------------------------------------------------------------
-
-
-def epsilon(eps: float) -> Pipeline:
-    return small.digits_cnn(optimizer=lambda net: torch.optim.Adam(net.parameters(), lr=1e-3, eps=eps))
-
-
-def scheduled(make: Callable[[Any], Any], interval: str, **fields: Any) -> Pipeline:
-    net = small.cnn()
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-    return small.digits_cnn(
-        model=lambda: net, optimizer=lambda _: optimizer, scheduler=make(optimizer), scheduler_interval=interval, **fields
-    )  # fmt: skip
-
-
-def warm_up(steps: int, **fields: Any) -> Pipeline:
-    """16 batches an epoch."""
-    return scheduled(lambda o: lr_scheduler.LinearLR(o, 0.01, total_iters=steps), "step", **fields)
-
-
-def cosine(length: int, interval: str = "epoch", **fields: Any) -> Pipeline:
-    return scheduled(lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=length), interval, **fields)
-
-
-def warm_up_then_cosine(length: int) -> Pipeline:
-    def make(o: Any) -> Any:
-        first, second = lr_scheduler.LinearLR(o, 0.1, total_iters=5), lr_scheduler.CosineAnnealingLR(o, length)
-        return lr_scheduler.SequentialLR(o, [first, second], [5])
-
-    return scheduled(make, "epoch", epochs=50)
-
-
-def batches_of(size: int, n: int = 512, **fields: Any) -> Pipeline:
-    images, labels = (part[:n] for part in small.digits_tensors())
-    return small.digits_cnn(train=DataLoader(small.Images(images, labels), size, shuffle=True), **fields)
-
-
-BF16, BACKWARD, PENALTY, SIGN = (
-    "bf16-update-lost",
-    "wrong-custom-backward",
-    "regulariser-dominates",
-    "loss-sign-flipped",
-)
-WEIGHTS, EXPLODING, EPSILON = "pretrained-weights-not-loaded", "exploding-gradient", "adam-epsilon-out-of-range"
-WARM_UP, PERIOD, SIZE = "warmup-outlasts-training", "schedule-period-mismatch", "batch-size-extreme"
+BF16, BACKWARD, PENALTY = "bf16-update-lost", "wrong-custom-backward", "regulariser-dominates"
+SIGN, WEIGHTS, EXPLODING = "loss-sign-flipped", "pretrained-weights-not-loaded", "exploding-gradient"
 FAULTS: dict[str, tuple[str, Build]] = {
     "bf16 and a small lr": (BF16, partial(stored, torch.bfloat16, 1e-4)),
     "backward without its 2": (BACKWARD, partial(applying, SquareWithoutTwo)),
@@ -248,13 +223,6 @@ FAULTS: dict[str, tuple[str, Build]] = {
     "keys with a prefix": (WEIGHTS, partial(pretrained, "module.")),
     "initialised again": (WEIGHTS, partial(pretrained, again=True)),
     "40 batch norms": (EXPLODING, partial(deep, 40)),
-    "eps of 1": (EPSILON, partial(epsilon, 1.0)),
-    "a warm-up of 500 in 48 steps": (WARM_UP, partial(warm_up, 500, epochs=3)),
-    "cosine over 200 of 50 epochs": (PERIOD, partial(cosine, 200, epochs=50)),
-    "cosine over 50 steps of 50 epochs": (PERIOD, partial(cosine, 50, "step", epochs=50)),
-    "cosine over 300 after a warm-up": (PERIOD, partial(warm_up_then_cosine, 300)),
-    "single samples": (SIZE, partial(batches_of, 1, 100)),
-    "all samples at once": (SIZE, partial(batches_of, 512, epochs=10)),
     "fp16 overflows": ("fp16-overflow", partial(autocast, "fp16", scale=1e6)),
     "fp16 underflows": ("fp16-underflow", partial(autocast, "fp16", weight=1e-6)),
 }
@@ -271,6 +239,7 @@ SILENT: dict[str, tuple[str, Build]] = {
     "a language model's own loss": (PENALTY, small.language_model),
     "a negative log-likelihood": (SIGN, partial(own_likelihood, -1.0)),
     "a negative ELBO": (SIGN, negative_elbo),
+    "a negative log-density": (SIGN, negative_log_density),
     "a negated loss maximised": (SIGN, partial(maximised, True)),
     "a regression": (SIGN, small.regression),
     "several labels": (SIGN, small.multilabel),
@@ -279,21 +248,12 @@ SILENT: dict[str, tuple[str, Build]] = {
     "nothing loaded": (WEIGHTS, small.plain_cnn),
     "4 batch norms": (EXPLODING, partial(deep, 4)),
     "40 residual blocks": (EXPLODING, partial(deep, 40, residual=True)),
-    "eps of 1e-8": (EPSILON, small.plain_cnn),
-    "eps of 1e-5": (EPSILON, partial(epsilon, 1e-5)),
-    "a warm-up of 20 in 48 steps": (WARM_UP, partial(warm_up, 20, epochs=3)),
-    "no warm-up": (WARM_UP, partial(cosine, 3, epochs=3)),
-    "cosine over 50 of 50 epochs": (PERIOD, partial(cosine, 50, epochs=50)),
-    "cosine over all 800 steps": (PERIOD, partial(cosine, 800, "step", epochs=50)),
-    "cosine over 45 after a warm-up of 5": (PERIOD, partial(warm_up_then_cosine, 45)),
-    "steps": (PERIOD, partial(scheduled, lambda o: lr_scheduler.StepLR(o, 15), "epoch", epochs=50)),
-    "32 at a time": (SIZE, partial(batches_of, 32, epochs=10)),
-    "all at once, for long": (SIZE, partial(batches_of, 512, epochs=200)),
-    "all of a few": (SIZE, partial(batches_of, 60, 60, epochs=10)),
-    "single samples, accumulated": (SIZE, partial(batches_of, 1, 100, accumulate=16)),
     "fp16 in range": ("fp16-overflow", partial(autocast, "fp16")),
     "bf16 has the range": ("fp16-overflow", partial(autocast, "bf16", scale=1e6)),
     "fp16 fine enough": ("fp16-underflow", partial(autocast, "fp16")),
+    "stored in fp16": ("fp16-overflow", partial(stored, torch.float16, 0.1)),
+    "stored in fp16, fine enough": ("fp16-underflow", partial(stored, torch.float16, 0.1)),
+    "stored in bf16": ("fp16-underflow", partial(stored, torch.bfloat16, 0.1)),
     "no fp16": ("fp16-underflow", small.plain_cnn),
 }
 
@@ -317,14 +277,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "backward without its 2": {"name": "SquareWithoutTwo", "error": pytest.approx(0.5, abs=0.01)},
     "bf16 and a small lr": {"dtype": "bfloat16"},
     "keys with a prefix": {"given": 6, "taken": 0, "key": "module.0.weight", "expected": "0.weight"},
-    "initialised again": {"taken": 6, "kept": 0},
-    "eps of 1": {"epsilon": 1.0},
-    "a warm-up of 500 in 48 steps": {"steps": 48, "epochs": 3},
-    "cosine over 200 of 50 epochs": {"length": 200, "available": 50, "unit": "epochs"},
-    "cosine over 50 steps of 50 epochs": {"length": 50, "available": 800, "unit": "steps"},
-    "cosine over 300 after a warm-up": {"length": 300, "available": 45},
-    "single samples": {"samples": 100},
-    "all samples at once": {"samples": 512, "epochs": 10, "steps": 10},
+    "initialised again": {"kept": 0},
     "fp16 underflows": {"share": 1.0},
 }
 
@@ -343,21 +296,8 @@ def test_a_flipped_sign_points_away_from_the_plain_loss() -> None:
     assert judge(SIGN, partial(own_likelihood, 1.0)).values["cosine"] < -0.9
 
 
-@pytest.mark.parametrize(
-    ("name", "build"),
-    [(WARM_UP, partial(warm_up, 500)), (PERIOD, partial(cosine, 50)), (SIZE, partial(batches_of, 512))],
-)
-def test_nothing_but_a_note_where_the_epochs_are_not_stated(name: str, build: Build) -> None:
-    judged = judge(name, build)
-    assert judged.status is Status.PASS
-    assert {finding.severity for finding in judged.findings} <= {Severity.NOTE}
-    assert (name == SIZE) is (not judged.findings)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("name", ["fp16-overflow", "fp16-underflow"])
-@pytest.mark.xfail(
-    strict=True, reason="the copy in float32 is given the batch in half precision: a crash of our making"
-)
-def test_a_model_stored_in_half_precision_is_no_crash(name: str, dtype: torch.dtype) -> None:
-    assert judge(name, partial(stored, dtype, 0.1)).status in {Status.PASS, Status.SKIPPED}
+def test_these_losses_are_below_zero_though_nothing_is_flipped() -> None:
+    for build in (negative_elbo, negative_log_density):
+        loss = context(build).attempt().loss
+        assert loss is not None
+        assert loss < 0

@@ -105,7 +105,7 @@ FAULTS: list[tuple[str, Build, tuple[Build, ...]]] = [
     (STRONG, in_noise, (shifted, small.plain_cnn)),
     (METRIC, other_targets, (small.plain_cnn, follows, wide, small.tabular_mlp, small.regression)),
 ]
-LONG = {hardly_follows, few_samples, in_noise, shifted}  # which train more than 2 s
+LONG = {hardly_follows, few_samples, in_noise, shifted, turned, other_targets}  # which train more than 2 s
 
 
 @cache
@@ -151,6 +151,7 @@ def test_what_more_samples_add() -> None:
     assert values["half"] < values["val"] < values["train"]
 
 
+@slow
 def test_which_classes_turn_into_one_another() -> None:
     values = found(LABELS, turned).values
     assert values["share"] > 0.2
@@ -187,7 +188,15 @@ def test_hidden_layers_are_widened_and_the_ends_stay() -> None:
     model = convolutional()
     wider.widen(model, ["0", "3", "8", "11"])
     w = wider.FACTOR
-    assert shapes(model) == [(3 * w, 1, 3, 3), (3 * w,), (6 * w, 1, 3, 3), (6 * w,), (5 * w, 24 * w), (5 * w,), (10, 5 * w)]
+    assert shapes(model) == [
+        (3 * w, 1, 3, 3),
+        (3 * w,),
+        (6 * w, 1, 3, 3),
+        (6 * w,),
+        (5 * w, 24 * w),
+        (5 * w,),
+        (10, 5 * w),
+    ]
     assert model[8].bias is None
     assert model(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
 
