@@ -175,10 +175,17 @@ class MeasuringContext:
             lambda: scan.scan(loader, split, self.seed, full=self.full_scan),
         )
 
+    def _need_readable(self, split: str) -> None:
+        """Raises Skip where reading failed: what reads items in this process would meet the same end."""
+        failure = self.scan(split).failure
+        if failure is not None:
+            raise Skip(f"reading the {split} split raised {failure.type}")
+
     def reread(self, split: str) -> Reread:
         loader = self._loader(split)
 
         def measure() -> Reread:
+            self._need_readable(split)
             found = items.reread(loader, split, self.seed)
             if found is None:
                 raise Skip(f"the items of the {split} split cannot be read one by one")
@@ -194,6 +201,7 @@ class MeasuringContext:
         loader = self._loader("train")
 
         def measure() -> WorkerDraws:
+            self._need_readable("train")
             found = workers.worker_draws(loader, self.seed)
             if found is None:
                 raise Skip("the loader is none of torch's with two workers over a data set of items")
@@ -203,6 +211,8 @@ class MeasuringContext:
 
     def plain_scan(self) -> Scan:
         as_given = self.scan("train")
+        if as_given.failure is not None:
+            return as_given
         try:
             if not self.reread("train").changed:
                 return as_given
@@ -267,6 +277,7 @@ class MeasuringContext:
         loader = self._loader("train")
 
         def measure() -> Mapping[int, Association]:
+            self._need_readable("train")
             raws = items.in_order(loader, self.seed)
             if raws is None:
                 raise Skip("the items of the train split cannot be read one by one")
@@ -490,6 +501,7 @@ class MeasuringContext:
             raise Skip("the training data are not augmented at random")
 
         def measure() -> Sequence[tuple[int, int, float]]:
+            self._need_readable("train")
             return data_knobs.augmentation_swaps(self.pipeline, self.seed)
 
         return self.once("augmentation swaps", "comparing augmented samples with plain ones", measure)

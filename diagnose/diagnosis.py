@@ -45,7 +45,7 @@ def diagnose(results: Sequence[Result], stages: Sequence[StageResult]) -> Diagno
         failed = [_cause(f) for f, _ in findings if _doc(f).symptom and f.severity is Severity.ERROR][:1]
         causes = [
             *(replace(c, grade=Grade.SUSPECTED, consequences=_others(symptoms, c.name)) for c in failed),
-            *causes,
+            *(replace(c, consequences=_others(c.consequences, *(f.name for f in failed))) for c in causes),
         ]
         causes.sort(key=lambda cause: GRADES.index(cause.grade))
     return Diagnosis(
@@ -190,8 +190,8 @@ def _group(code: str) -> int:
     return ORDER.index(code[:3]) if code[:3] in ORDER else len(ORDER)
 
 
-def _others(names: Sequence[str], name: str) -> tuple[str, ...]:
-    return tuple(other for other in names if other != name)
+def _others(names: Sequence[str], *left_out: str) -> tuple[str, ...]:
+    return tuple(other for other in names if other not in left_out)
 
 
 def _unique(names: object) -> list[str]:

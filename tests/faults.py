@@ -105,6 +105,6 @@ FAULTS: tuple[tuple[Callable[[], Pipeline], tuple[str, ...]], ...] = (
     (rate_too_low_for_sgd, ("learning-rate-too-low",)),
     (decay_too_strong_for_sgd, ("weight-decay-too-strong",)),
     (decay_too_strong_for_adam, ("weight-decay-too-strong",)),
-    (labels_without_relation, ("no-generalisation", "stuck-at-chance")),
-    (validation_labelled_differently, ("no-generalisation",)),
+    (labels_without_relation, ("labels-unrelated-to-inputs",)),
+    (validation_labelled_differently, ("label-map-differs-in-validation",)),
 )

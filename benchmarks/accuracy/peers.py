@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 LIMIT = 60  # seconds for one tool and case
 WATCHED = 30  # steps of training for the tools that watch a loop
@@ -190,7 +190,7 @@ def warmed_up(optimizer: Any, *, always: bool) -> None:
             group["lr"] = group.get("initial_lr", group["lr"])
 
 
-def torchtest2(build: Callable[[], Any], seed: int) -> Answer:
+def torchtest2(build: Callable[[], Any], seed: int) -> Answer:  # noqa: PLR0915
     import torch
     from torch import Tensor, nn
     from torchtest2 import check_model  # type: ignore[import-not-found]
@@ -205,9 +205,9 @@ def torchtest2(build: Callable[[], Any], seed: int) -> Answer:
     signature = inspect.signature(pipeline.model.forward)
     required = {p.name for p in signature.parameters.values() if p.default is p.empty}
     try:
-        batch = understand(raw, model_signature=signature)
+        batch, guessed = understand(raw, model_signature=signature), False
     except UsageError:  # only the user's own compute_loss knows what the model takes
-        batch = understand(raw)
+        batch, guessed = understand(raw), True
     kwargs = {  # labels belong to the targets where the model can do without them
         key: value for key, value in batch.kwargs.items()
         if value is not batch.target or (key in required and pipeline.compute_loss is None)
@@ -243,7 +243,7 @@ def torchtest2(build: Callable[[], Any], seed: int) -> Answer:
                 return output_of(engine, rebuilt(raw, inputs) if known else raw)
 
             given["eval_forward_fn"] = eval_forward
-            given["skip"] = () if known else ("input_dependency", "batch_independence")
+            given["skip"] = ["input_dependency"] * (guessed or not known) + ["batch_independence"] * (not known)
     tensors = list(kwargs.values()) or batch.inputs
     rows = batch.target.shape[0] if isinstance(batch.target, Tensor) and batch.target.ndim else None
     if not all(isinstance(item, Tensor) for item in tensors):
@@ -409,10 +409,13 @@ def lightning(build: Callable[[], Any], seed: int) -> Answer:
         module, own = Module(pipeline, engine), pipeline.train_step is None
         options |= {"accumulate_grad_batches": pipeline.accumulate if own else 1, **dict.fromkeys(quiet, False)}
         trainer = pl.Trainer(accelerator="cpu", gradient_clip_val=pipeline.clip_grad_norm if own else None, **options)
-        loader = DataLoader(pipeline.train, batch_size=None) if isinstance(pipeline.train, list) else pipeline.train
         val = pipeline.val if pipeline.val is not None and "fast_dev_run" in options else None
+        # a list would be taken for several loaders
+        loaders = [
+            DataLoader(cast(Any, x), batch_size=None) if isinstance(x, list) else x for x in (pipeline.train, val)
+        ]
         try:
-            trainer.fit(module, loader, val)
+            trainer.fit(module, *loaders)
         except Exception as error:
             answer.raised.append(f"exception: {type(error).__name__}: {error}")
             return answer

@@ -197,4 +197,6 @@ def augmentation_swaps(pipeline: Pipeline, seed: int) -> list[tuple[int, int, fl
         plainly = sum(p == other for p, y in zip(before, labels, strict=True) if y == label) / size
         if count / size >= SWAPPED + plainly and count >= TO_ONE * sum(seen.values()):
             found.append((int(label), int(other), count / size))
-    return sorted(found, key=lambda item: -item[2])
+    pairs = {(first, second) for first, second, _ in found}
+    mutual = [item for item in found if (item[1], item[0]) in pairs]  # noise pulls classes one way, a flip swaps them
+    return sorted(mutual, key=lambda item: -item[2])

@@ -28,34 +28,30 @@ States = dict[str, tuple[str, str]]  # generator -> fingerprints before and afte
 
 
 class _Watched(Dataset[Any]):
-    """One item of a data set, read while the generators are watched."""
+    """One item of a data set, read while the generators are watched. Its attributes are those of the data set: the
+    user's worker_init_fn finds it in get_worker_info(), and may seed what it keeps."""
 
     def __init__(self, dataset: Any, index: Any) -> None:
-        self.dataset, self.index = dataset, index
+        self.__dict__["_inner"] = dataset
+        self.__dict__["_index"] = index
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_inner"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.__dict__["_inner"], name, value)
+
+    def __reduce__(self) -> Any:
+        return _Watched, (self.__dict__["_inner"], self.__dict__["_index"])
 
     def __len__(self) -> int:
         return WORKERS
 
     def __getitem__(self, at: int) -> States:
-        before = dict(_fingerprints(self.dataset))
-        self.dataset[self.index]
-        return {name: (before[name], after) for name, after in _fingerprints(self.dataset) if name in before}
-
-
-class _Initialiser:
-    """The user's worker_init_fn, which is to find their own data set in the worker."""
-
-    def __init__(self, function: Any) -> None:
-        self._function = function
-
-    def __call__(self, worker: int) -> None:
-        info = torch.utils.data.get_worker_info()
-        watched = info.dataset  # type: ignore[union-attr]
-        info.dataset = watched.dataset  # type: ignore[union-attr]
-        try:
-            self._function(worker)
-        finally:
-            info.dataset = watched  # type: ignore[union-attr]
+        dataset = self.__dict__["_inner"]
+        before = dict(_fingerprints(dataset))
+        dataset[self.__dict__["_index"]]
+        return {name: (before[name], after) for name, after in _fingerprints(dataset) if name in before}
 
 
 def worker_draws(loader: Any, seed: int) -> WorkerDraws | None:
@@ -72,7 +68,7 @@ def worker_draws(loader: Any, seed: int) -> WorkerDraws | None:
             _Watched(dataset, index),
             batch_size=None,
             num_workers=WORKERS,
-            worker_init_fn=None if loader.worker_init_fn is None else _Initialiser(loader.worker_init_fn),
+            worker_init_fn=loader.worker_init_fn,
             multiprocessing_context=loader.multiprocessing_context,
         )
         (first, second), later = list(again), next(iter(again))

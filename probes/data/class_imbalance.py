@@ -58,8 +58,8 @@ def run(ctx: Context) -> Findings:
     rare_recall, others, seen = _recalls(ctx, few, set(counts) - few)
     if seen < ENOUGH or others < KNOWN:
         yield DOC.finding(
-            "class {common} has {most} samples, class {rare} only {least}: {ratio:.0f} times as many; too few val samples "
-            "of the rare classes to judge their recall",
+            "class {common} has {most} samples, class {rare} only {least}: {ratio:.0f} times as many; too few val "
+            "samples of the rare classes to judge their recall",
             severity=None if most >= EXTREME * least else Severity.NOTE,
             common=common,
             most=most,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
@@ -36,7 +37,8 @@ DOC = ProbeDoc(
 LOSS_FACTOR = 3.0  # times ln C: certain and wrong, where the catalogue draws the line
 GROWTH = 10.0  # of the standard deviation from the first layer's output to the last's; healthy ones shrink or stay
 SQUARE_FACTOR = 100.0  # times the targets' own square: the outputs are ten times as large as they should be
-FAR = 1.5  # times a guess, where a layer's weights are far too large
+FAR = 1.5  # times a guess, where the weights of most layers are far too large
+VERY_FAR = 20.0  # times a guess, where a single layer's are: some families of torchvision start at seven
 LARGE = 5.0  # a layer's typical weight over that of torch's own initialisation
 MIN_LAYERS = 2
 
@@ -53,7 +55,8 @@ def run(ctx: Context) -> Findings:
     largest = max(weights, key=lambda path: weights[path], default=layers[0].path)
     told: dict[str, Any] = {"loss": loss, "chance": chance}
     spread = Series("spread between samples", range(len(layers)), [x.output_std for x in layers], "layer", "std")
-    if loss > limit or (loss > FAR * chance and weights and weights[largest] > LARGE):
+    all_large = bool(weights) and median(weights.values()) > LARGE
+    if loss > limit or (all_large and loss > FAR * chance):
         if growth > GROWTH and not usual_weights(ctx, layers):
             yield DOC.finding(
                 "the signal grows {growth:.3g}-fold over {layers} layers, and the loss starts at {loss:.3g} (a "
@@ -61,7 +64,7 @@ def run(ctx: Context) -> Findings:
                 growth=growth, layers=len(layers), where=ctx.created_at(layers[0].path), evidence=(spread,), **told,
             )  # fmt: skip
             return ""
-        if weights and weights[largest] > LARGE:
+        if all_large or (weights and weights[largest] > LARGE and loss > VERY_FAR * chance):
             yield DOC.finding(
                 "the weights of {path} are {times:.3g} times as large as a layer of its size begins with, and the loss "
                 "starts at {loss:.3g} (a guess has {chance:.3g})",
