@@ -26,7 +26,7 @@ TRANSFORMS = ("transform", "transforms", "augmentation", "augment", "tf")
 SWAP_SAMPLES = 1_000
 SWAP_EACH = 10  # samples of a class
 SWAPPED = 0.2  # share of a class that turns into one other, beyond those that look like it anyway
-TO_ONE = 0.5  # of all that no longer look like their own class: noise would spread them over all classes
+SWAPPED_BACK = 0.12  # share of that other class that turns into the first
 CHAINS = ("transforms", "steps", "ops")  # where a Compose of torchvision's kind keeps its members
 RANDOM_WORDS = ("random", "jitter", "augment", "mixup", "cutmix", "elastic", "erasing", "noise")
 
@@ -188,15 +188,18 @@ def augmentation_swaps(pipeline: Pipeline, seed: int) -> list[tuple[int, int, fl
     before, labels = association.across(plain, plain, own_left_out=True) or ([], [])
     after, _ = association.across(plain, augmented, own_left_out=True) or ([], [])
     sizes = Counter(labels)
-    found: list[tuple[int, int, float]] = []
+    looks: dict[
+        tuple[int, int], float
+    ] = {}  # (class, class that its augmented samples look like) -> share beyond before
     for label, size in sizes.items():
         seen = Counter(p for p, y in zip(after, labels, strict=True) if y == label and p != label)
-        if not seen or size < SWAP_EACH:
-            continue
-        other, count = seen.most_common(1)[0]
-        plainly = sum(p == other for p, y in zip(before, labels, strict=True) if y == label) / size
-        if count / size >= SWAPPED + plainly and count >= TO_ONE * sum(seen.values()):
-            found.append((int(label), int(other), count / size))
-    pairs = {(first, second) for first, second, _ in found}
-    mutual = [item for item in found if (item[1], item[0]) in pairs]  # noise pulls classes one way, a flip swaps them
-    return sorted(mutual, key=lambda item: -item[2])
+        plainly = Counter(p for p, y in zip(before, labels, strict=True) if y == label)
+        if size >= SWAP_EACH:
+            looks |= {(int(label), int(other)): (count - plainly[other]) / size for other, count in seen.items()}
+    # Noise and shifts pull all classes towards one; a flip swaps two of them.
+    found = [
+        (first, second, share)
+        for (first, second), share in looks.items()
+        if share >= SWAPPED and looks.get((second, first), 0.0) >= SWAPPED_BACK
+    ]
+    return sorted(found, key=lambda item: -item[2])
