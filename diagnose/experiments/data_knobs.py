@@ -50,9 +50,11 @@ def _moments(ctx: MeasuringContext, like: Tensor) -> tuple[Tensor, Tensor]:
     """Per channel of (N, C, ...), per column of (N, F); from the scan."""
     scan = ctx.scan("train")
     if like.ndim == 3 and not any(isinstance(m, torch.nn.Conv1d) for m in ctx.pipeline.model.modules()):
-        if scan.rows is None or scan.rows.features[0].numel() != like[0].numel():
+        if scan.rows is None or scan.rows.features.shape[1] < like[0].numel():
             raise Skip("the sequences are of many lengths")
-        places = scan.rows.features.reshape(-1, like.shape[-1])  # (N, L, F): the features are last
+        places = scan.rows.features[:, : like[0].numel()].reshape(
+            -1, like.shape[-1]
+        )  # (N, L, F): the features are last
         mean, std = places.mean(0), places.std(0)
     elif like.ndim > 2:
         mean, std = torch.tensor(scan.channel_mean), torch.tensor(scan.channel_std)
@@ -63,7 +65,8 @@ def _moments(ctx: MeasuringContext, like: Tensor) -> tuple[Tensor, Tensor]:
     else:
         if scan.rows is None:
             raise Skip("the samples do not make a table")
-        mean, std = scan.rows.features.mean(0, keepdim=True), scan.rows.features.std(0, keepdim=True)
+        own = scan.rows.features[:, : like.shape[1]]  # the first input's columns; those of others follow
+        mean, std = own.mean(0, keepdim=True), own.std(0, keepdim=True)
     return mean.to(like.dtype), torch.where(std > 0, std, torch.ones_like(std)).to(like.dtype)
 
 

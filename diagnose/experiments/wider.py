@@ -6,6 +6,7 @@ own (attention, recurrent layers, sizes written out in forward) cannot be widene
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -94,6 +95,6 @@ def _rebuild_optimizer(pipeline: Pipeline) -> None:
         return
     settings = {k: v for k, v in pipeline.optimizer.param_groups[0].items() if k not in {"params", "initial_lr"}}
     settings["weight_decay"] = 0.0
-    accepted = pipeline.optimizer.defaults.keys()
+    accepted = inspect.signature(type(pipeline.optimizer)).parameters
     kept = {key: value for key, value in settings.items() if key in accepted}
     pipeline.optimizer = type(pipeline.optimizer)(pipeline.model.parameters(), **kept)
