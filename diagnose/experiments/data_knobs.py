@@ -52,9 +52,7 @@ def _moments(ctx: MeasuringContext, like: Tensor) -> tuple[Tensor, Tensor]:
     if like.ndim == 3 and not any(isinstance(m, torch.nn.Conv1d) for m in ctx.pipeline.model.modules()):
         if scan.rows is None or scan.rows.features.shape[1] < like[0].numel():
             raise Skip("the sequences are of many lengths")
-        places = scan.rows.features[:, : like[0].numel()].reshape(
-            -1, like.shape[-1]
-        )  # (N, L, F): the features are last
+        places = scan.rows.features[:, : like[0].numel()].reshape(-1, like.shape[-1])  # (N, L, F)
         mean, std = places.mean(0), places.std(0)
     elif like.ndim > 2:
         mean, std = torch.tensor(scan.channel_mean), torch.tensor(scan.channel_std)

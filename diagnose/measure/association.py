@@ -23,6 +23,7 @@ NEIGHBOURS = 10
 FOLDS = 5
 MIN_SAMPLES = 60
 COMPONENTS = 64  # of a principal component analysis, in place of many features
+MANY = 512  # features
 TREES = 60
 UNBALANCED = 0.7  # share of the most common class, above which as many of each class are asked about
 SHIFTS = (-2, -1, 1, 2)  # places by which labels slip against inputs when one is left out
@@ -44,6 +45,7 @@ def association(rows: Rows, *, classes: bool, thorough: bool, seed: int) -> Asso
 def _reduced(x: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, Any]:
     """Columns that vary, on one scale unless they already share it, and fewer of them."""
     from sklearn.decomposition import PCA
+    from sklearn.random_projection import GaussianRandomProjection
 
     spread = x.std(0)
     x, spread = x[:, spread > 0], spread[spread > 0]
@@ -51,8 +53,10 @@ def _reduced(x: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, Any]:
         return x
     if x.shape[1] < 256 and spread.max() > 3 * spread.min():  # a table; the pixels of a picture keep their weights
         x = (x - x.mean(0)) / spread
-    if x.shape[1] > COMPONENTS:
-        x = PCA(min(COMPONENTS, len(x)), random_state=seed).fit_transform(x)
+    if x.shape[1] > MANY:  # distances survive a random projection, at a fraction of the cost
+        x = GaussianRandomProjection(2 * COMPONENTS, random_state=seed).fit_transform(x - x.mean(0))
+    elif x.shape[1] > COMPONENTS:
+        x = PCA(min(COMPONENTS, len(x)), svd_solver="randomized", random_state=seed).fit_transform(x)
     reduced: np.ndarray[Any, Any] = x
     return reduced
 

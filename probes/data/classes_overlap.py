@@ -39,13 +39,13 @@ def run(ctx: Context) -> Findings:
     pairs = Counter(zip(found.labels, found.predicted, strict=True))
     sizes = Counter(found.labels)
     classes = sorted(sizes)
+    all_right = sum(pairs[c, c] for c in classes)
     for a in classes:
         for b in classes:
             if a >= b or min(sizes[a], sizes[b]) < EACH:
                 continue
             right, mixed = pairs[a, a] + pairs[b, b], pairs[a, b] + pairs[b, a]
-            others = [c for c in classes if c not in (a, b)]
-            known = sum(pairs[c, c] for c in others) / max(1, sum(sizes[c] for c in others))
+            known = (all_right - right) / max(1, len(found.labels) - sizes[a] - sizes[b])
             if known < CLEAR or right + mixed < CLOSED * (sizes[a] + sizes[b]) or not right + mixed:
                 continue
             guess = max(sizes[a], sizes[b]) / (sizes[a] + sizes[b])

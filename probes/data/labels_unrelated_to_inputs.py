@@ -34,6 +34,7 @@ DOC = ProbeDoc(
 ENOUGH = 200  # samples: a relation that a network could use shows in as many
 
 
+FITTING = 0.8  # score above which the labels cannot have slipped
 SLIPPED = 0.2  # score that the labels of other items reach beyond the sample's own
 
 
@@ -71,7 +72,10 @@ def run(ctx: Context) -> Findings:
 def slipped(ctx: Context) -> Iterator[Finding]:
     """Do the labels of neighbouring items fit better than an item's own? Asked while the data are looked at."""
     try:
-        own, shifted = ctx.association(), ctx.shifted_associations()
+        own = ctx.association()
+        if own.best > FITTING:
+            return
+        shifted = ctx.shifted_associations()
     except Skip:
         return
     if not shifted:

@@ -25,6 +25,7 @@ DOC = ProbeDoc(
 )
 ENOUGH = 60  # samples
 EACH = 5  # samples of a class
+MOST_CLASSES = 20  # the most common ones: a leak shows in each
 GAP = 3.0  # between two classes, in units of the widest class's own range: the clearest natural feature of iris has 1.2
 FEW = 4  # features: where more separate a class, the task is easy (a bright spot in a picture) and nothing leaked
 CORRELATION = 0.9995  # of one feature with a numeric target
@@ -64,9 +65,8 @@ def _separating(x: Any, y: Any) -> tuple[int, str, float] | None:
     labels, counts = np.unique(y, return_counts=True)
     if len(labels) < 2 or len(labels) > len(y) // EACH:
         return None
-    for label, count in zip(labels, counts, strict=True):
-        if count < EACH:
-            continue
+    common = np.argsort(-counts)[:MOST_CLASSES]
+    for label in (labels[i] for i in common if counts[i] >= EACH):
         inside, outside = x[y == label], x[y != label]
         low, high = inside.min(0), inside.max(0)
         above, below = outside.min(0) - high, low - outside.max(0)
