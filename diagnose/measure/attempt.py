@@ -83,9 +83,12 @@ def failure_of(error: UserCodeError, watch: ModuleWatch | None = None) -> Failur
     """The user's exception as data, with the module that was running."""
     running = watch.running if watch is not None else None
     original = error.original
-    phase = "forward" if running and error.what == "loss" else error.what  # the model, called by the user's own loss
+    phase, name = error.what, failure_name(original, error.what)
+    if running and phase == "loss" and name == "output-shape-mismatch":  # inside the model, called by the user's loss
+        inside = failure_name(original, "forward")
+        phase, name = ("forward", inside) if inside != "user-code-error" else (phase, name)
     return Failure(
-        name=failure_name(original, phase),
+        name=name,
         phase=phase,
         type=type(original).__name__,
         message=str(original),
