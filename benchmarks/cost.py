@@ -69,8 +69,7 @@ def smoke(build: Any) -> tuple[float, list[tuple[float, str]]]:
 
     ctx = context(build)
     ctx.raws()  # the data are read before
-    if "scan" not in sys.argv:
-        ctx.scan("train")
+    ctx.scan("train")
     plan = make_plan("run", Config(target="benchmark:build"))
     results = [run_probe(name, ctx) for name in plan.probes[Stage.SMOKE]]
     return sum(r.seconds for r in results), sorted(((r.seconds, r.name) for r in results), reverse=True)

@@ -22,7 +22,7 @@ SPEAKS = {
     "regulariser": ("regulariser-dominates",),
     "label-smoothing": ("label-smoothing-too-strong",),
     "augmentation": ("label-destroying-augmentation", "augmentation-too-strong"),
-    "inputs": ("inputs-not-normalised",),
+    "inputs": ("features-on-wild-scales", "inputs-not-normalised"),
     "targets": ("unscaled-regression-target",),
 }
 

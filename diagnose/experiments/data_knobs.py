@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 from diagnose.batches import first_tensor, map_tensors, understand
 from diagnose.experiments.trial import Change
 from diagnose.measure import association, items
+from diagnose.user_code import UserCodeError
 from probes.api import Skip
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 FLAGS = ("augment", "augmentation", "train", "training", "is_train", "random", "aug")
 TRANSFORMS = ("transform", "transforms", "augmentation", "augment", "tf")
+CHECKED = 32  # items whose targets must stay
 SWAP_SAMPLES = 1_000
 SWAP_EACH = 10  # samples of a class
 SWAPPED = 0.2  # share of a class that turns into one other, beyond those that look like it anyway
@@ -135,8 +137,28 @@ def _plain_reading(pipeline: Pipeline) -> Callable[[bool], None] | None:
             now = getattr(holder, name)
             plain = getattr(twin, name) if twin is not None and twin is not holder else _without_random(now)
             if plain is not now and plain != now and (callable(now) or isinstance(now, (bool, list, tuple))):
-                return _switch(holder, name, plain, now)
+                switch = _switch(holder, name, plain, now)
+                if _keeps_samples(pipeline.train, switch):
+                    return switch
     return None
+
+
+def _keeps_samples(loader: Any, switch: Callable[[bool], None]) -> bool:
+    """Whether the data set has the same length and targets under the switch: a flag named "train" may choose the split
+    rather than the augmentation."""
+    augmented, size = association.rows_of(items.in_order(loader, 0, CHECKED) or []), len(loader.dataset)
+    switch(True)
+    try:
+        if len(loader.dataset) != size:
+            return False
+        plain = association.rows_of(items.in_order(loader, 0, CHECKED) or [])
+    except UserCodeError:  # not what the data set is made for
+        return False
+    finally:
+        switch(False)
+    if augmented is None or plain is None:
+        return False
+    return augmented.targets.shape == plain.targets.shape and bool(torch.equal(augmented.targets, plain.targets))
 
 
 def _switch(holder: Any, name: str, plain: Any, now: Any) -> Callable[[bool], None]:
@@ -189,9 +211,8 @@ def augmentation_swaps(pipeline: Pipeline, seed: int) -> list[tuple[int, int, fl
     before, labels = association.across(plain, plain, own_left_out=True) or ([], [])
     after, _ = association.across(plain, augmented, own_left_out=True) or ([], [])
     sizes = Counter(labels)
-    looks: dict[
-        tuple[int, int], float
-    ] = {}  # (class, class that its augmented samples look like) -> share beyond before
+    # (class, class that its augmented samples look like) -> share of it, beyond those that look so anyway
+    looks: dict[tuple[int, int], float] = {}
     for label, size in sizes.items():
         seen = Counter(p for p, y in zip(after, labels, strict=True) if y == label and p != label)
         plainly = Counter(p for p, y in zip(before, labels, strict=True) if y == label)

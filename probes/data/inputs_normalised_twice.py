@@ -29,7 +29,6 @@ DOC = ProbeDoc(
 )  # fmt: skip
 BYTE = 1 / 255
 NEAR = 0.05  # relative: pictures need not use their whole range
-FAINT = 0.02  # range of values from 0 up, far below any unit in which pictures are stored
 
 
 def run(ctx: Context) -> Findings:
@@ -43,11 +42,11 @@ def run(ctx: Context) -> Findings:
             "the transforms hold {count} equal Normalize in a row; the inputs have mean {mean:.3g} and std {std:.3g}",
             count=len(scan.normalisations), mean=scan.input_mean, evidence=evidence, **figures,
         )  # fmt: skip
-    elif low >= 0 and high <= FAINT:
-        reason = "which is 1/255: divided by 255 twice" if abs(high - BYTE) <= NEAR * BYTE else "far below any unit"
+    elif low >= 0 and abs(high - BYTE) <= NEAR * BYTE:
         yield DOC.finding(
-            "the values lie between {low:.3g} and {high:.3g}, {reason}", reason=reason, evidence=evidence, **figures
-        )
+            "the values lie between {low:.3g} and {high:.3g}, which is 1/255: divided by 255 twice",
+            evidence=evidence, **figures,
+        )  # fmt: skip
     elif recipe := made_by(scan, twice):
         yield DOC.finding(
             "the values lie between {low:.3g} and {high:.3g}, which is what normalising with {recipe}'s mean and std "

@@ -14,7 +14,7 @@ import small_pipelines as small
 import torch
 from probing import judge
 from torch import Tensor, nn
-from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset, TensorDataset, get_worker_info
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset, get_worker_info
 
 from diagnose.pipeline import Pipeline
 from probes.results import Status
@@ -270,3 +270,28 @@ def test_what_a_batch_takes_is_told() -> None:
     values = judge(WAIT, slow_items).values
     assert values["wait"] >= 32 * 0.0015
     assert values["share"] > 0.8
+
+
+class Both(Dataset[tuple[Tensor, int]]):
+    """Holds both splits; ``train`` chooses between them, and augments."""
+
+    def __init__(self, train: bool) -> None:
+        self.train = train
+        self.first, self.second = digits(0, SAMPLES), digits(1000, 1000 + SAMPLES)
+
+    def __len__(self) -> int:
+        return SAMPLES
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        images, labels = self.first if self.train else self.second
+        image = small.shifted(images[index]) if self.train else images[index]
+        return image, int(labels[index])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_flag_that_chooses_the_split_is_no_switch_of_the_augmentation(seed: int) -> None:
+    def build() -> Pipeline:
+        loaders = (DataLoader(Both(train), batch_size=32, shuffle=train) for train in (True, False))
+        return small.digits_cnn(train=next(loaders), val=next(loaders))
+
+    assert judge(LEAK, build, seed).findings == ()
