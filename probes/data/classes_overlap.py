@@ -25,6 +25,7 @@ DOC = ProbeDoc(
 )
 EACH = 20  # samples of either class
 CLEAR = 0.85  # accuracy of the nearest neighbours on all other classes
+TOLD = 0.5  # of all labels, overlapping classes included: below, no pair could stand out
 CLOSED = 0.8  # of the two classes' samples that are taken for one of the two
 LEVEL = 0.05  # chance that a pair that can be told apart at 60 % looks like guessing is far below it
 
@@ -40,6 +41,10 @@ def run(ctx: Context) -> Findings:
     sizes = Counter(found.labels)
     classes = sorted(sizes)
     all_right = sum(pairs[c, c] for c in classes)
+    if found.scores["nearest neighbours"] < TOLD:
+        raise Skip(
+            f"nearest neighbours tell {all_right / len(found.labels):.0%} of the classes: too little to judge two"
+        )
     for a in classes:
         for b in classes:
             if a >= b or min(sizes[a], sizes[b]) < EACH:

@@ -30,7 +30,7 @@ DOC = ProbeDoc(
 def run(ctx: Context) -> Findings:
     """The states of the generators that reading an item uses, in two workers and two epochs."""
     if ctx.scan("train").workers < 2:
-        return "no two loader workers"
+        raise Skip("the loader has no two workers")
     seen = ctx.worker_draws()
     if not seen.used:
         raise Skip("reading a sample draws no random numbers")

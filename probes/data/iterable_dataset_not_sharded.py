@@ -34,7 +34,7 @@ def run(ctx: Context) -> Findings:
     if not scan.iterable:
         raise Skip("the training data are no IterableDataset")
     if scan.workers < 2:
-        return f"{scan.workers} loader workers: nothing to share out"
+        raise Skip(f"{scan.workers} loader workers: nothing to share out")
     counts = Counter(scan.hashes)
     alone = ctx.single_process_hashes()
     if not counts or len(set(alone)) < UNIQUE * len(alone):

@@ -41,13 +41,16 @@ MORE = 0.02  # by which a sample's own label agrees with the majority more often
 def run(ctx: Context) -> Findings:
     """Do samples contradict neighbours that agree? In hard data a majority is right more often than one neighbour, and
     the more so the larger it is; a wrong label depends on nothing."""
-    yield from labels_unrelated_to_inputs.slipped(ctx)
+    slipped = list(labels_unrelated_to_inputs.slipped(ctx))
+    if slipped:
+        yield from slipped
+        return ""
     found = ctx.association()
     if not found.agreement:
         raise Skip("judged for one class label per sample")
     score = found.scores["nearest neighbours"]
     if score < found.chance + STRENGTH * (1 - found.chance):
-        return f"nearest neighbours tell {score:.0%} of the labels: too little to judge single ones"
+        raise Skip(f"nearest neighbours tell {score:.0%} of the labels: too little to judge single ones")
     agreed = [i for i, share in enumerate(found.agreement) if share >= AGREED]
     wrong = [i for i in agreed if found.labels[i] != found.predicted[i]]
     share = len(wrong) / max(1, len(agreed))

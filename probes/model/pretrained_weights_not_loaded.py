@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from probes.api import Findings, ProbeDoc, Stage
+from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.results import Number
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def run(ctx: Context) -> Findings:
     """Every load_state_dict while the pipeline was built: what fitted, and what is still there."""
     loads = ctx.weight_loads()
     if not loads:
-        return "nothing was loaded into the model"
+        raise Skip("nothing was loaded into the model")
     for load in loads:
         if load.weights and load.given and load.taken <= LITTLE * min(load.given, load.weights):
             yield DOC.finding(
