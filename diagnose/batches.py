@@ -93,15 +93,18 @@ def first_tensor(obj: Any) -> Tensor | None:
 
 
 def input_tensors(batch: Batch) -> list[Tensor]:
-    """Every tensor that the model may be given of each sample, on the CPU."""
+    """Every tensor that the model may be given of each sample, on the CPU; without the target, which a dict holds too,
+    and without plain numbers per sample (an index, say) where there is anything else."""
     found: list[Tensor] = []
 
     def keep(x: Tensor) -> Tensor:
-        found.append(x.detach().cpu())
+        if x is not batch.target:
+            found.append(x.detach().cpu())
         return x
 
     map_tensors((batch.inputs, batch.kwargs), keep)
-    return [x for x in found if x.ndim and len(x) == batch.size and x.numel()]
+    of_samples = [x for x in found if x.ndim and len(x) == batch.size and x.numel()]
+    return [x for x in of_samples if x.ndim > 1] or of_samples
 
 
 def concatenable(tensors: Sequence[Tensor]) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
-from diagnose.batches import first_tensor, map_tensors, to_device, understand
+from diagnose.batches import first_tensor, input_tensors, map_tensors, to_device, understand
 from diagnose.errors import UsageError
 from diagnose.tasks import default_loss, infer_task
 
@@ -144,3 +144,9 @@ def test_default_losses() -> None:
     assert isinstance(default_loss("classification"), torch.nn.CrossEntropyLoss)
     assert isinstance(default_loss("multilabel"), torch.nn.BCEWithLogitsLoss)
     assert default_loss("custom") is None
+
+
+def test_input_tensors_hold_neither_the_target_nor_an_index() -> None:
+    raw = {"image": torch.zeros(4, 3, 2, 2), "label": torch.arange(4), "index": torch.arange(4)}
+    assert [tuple(x.shape) for x in input_tensors(understand(raw))] == [(4, 3, 2, 2)]
+    assert [tuple(x.shape) for x in input_tensors(understand((torch.zeros(4), torch.zeros(4))))] == [(4,)]
