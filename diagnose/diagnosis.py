@@ -4,7 +4,7 @@
   only suspected of doing harm unless an experiment showed it.
 - What a cause brings about (its ``consequences``, and every symptom) is listed under it.
 - A symptom is a cause only where nothing better was found, and then only suspected.
-- Where several experiments repair learning, none of them alone is proved.
+- Among causes that experiments could not tell apart, the one that has an unusual value comes first.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from diagnose.experiments.order import CONFIRMS, LOCALISES
 from probes import catalogue
 from probes.api import ProbeDoc, Stage
 from probes.results import (
@@ -40,7 +41,9 @@ def diagnose(results: Sequence[Result], stages: Sequence[StageResult]) -> Diagno
     findings = [(finding, result) for result in results for finding in result.findings]
     symptoms = _unique(f.name for f, _ in findings if _doc(f).symptom and f.severity is not Severity.NOTE)
     errors = {f.name for f, _ in findings if f.severity is Severity.ERROR}
-    causes = _ranked(_folded([_cause(f) for f, _ in findings if _is_cause(f)], symptoms), errors)
+    located = [f for f, _ in findings if f.name == LOCALISES]
+    found = [_confirmed(_cause(f), located) for f, _ in findings if _is_cause(f)]
+    causes = _ranked(_folded(found, symptoms), errors)
     if not any(_explains(c, errors) for c in causes):
         failed = [_cause(f) for f, _ in findings if _doc(f).symptom and f.severity is Severity.ERROR][:1]
         causes = [
@@ -49,7 +52,7 @@ def diagnose(results: Sequence[Result], stages: Sequence[StageResult]) -> Diagno
         ]
         causes.sort(key=lambda cause: GRADES.index(cause.grade))
     return Diagnosis(
-        summary=_summary(causes, symptoms, results, stages),
+        summary=_summary(causes, located, results, stages),
         symptoms=tuple(symptoms),
         causes=tuple(causes),
         ruled_out=tuple(Because(r.name, r.reason) for r in results if r.status is Status.PASS and r.reason),
@@ -115,6 +118,14 @@ def _cause(finding: Finding) -> Cause:
     )
 
 
+def _confirmed(cause: Cause, located: Sequence[Finding]) -> Cause:
+    """What was only suspected of a part is proved by an experiment that swaps this part alone and repairs learning."""
+    for finding in located:
+        if cause.name in CONFIRMS.get(str(finding.values.get("part")), ()) and cause.grade is not Grade.PROVED:
+            return replace(cause, grade=Grade.PROVED, evidence=(*cause.evidence, *finding.evidence))
+    return cause
+
+
 def _folded(causes: list[Cause], symptoms: Sequence[str]) -> list[Cause]:
     """Each cause with what it brings about; causes that another one brings about are dropped, as are repetitions."""
     found = {cause.name: cause for cause in reversed(causes)}
@@ -150,14 +161,16 @@ def _reach(name: str, found: set[str]) -> set[str]:
 
 
 def _ranked(causes: list[Cause], errors: set[str]) -> list[Cause]:
-    repairs = [c for c in causes if catalogue.doc(c.name).experiment and c.grade is Grade.PROVED]
-    if len(repairs) > 1:  # several single changes repair: which of them is to blame was not separated
-        causes = [replace(c, grade=Grade.SUPPORTED) if c in repairs else c for c in causes]
-    return sorted(causes, key=lambda c: (GRADES.index(c.grade), not _explains(c, errors), _group(c.code), c.code))
+    return sorted(
+        causes,
+        key=lambda c: (
+            GRADES.index(c.grade), not _explains(c, errors), not c.values.get("unusual"), _group(c.code), c.code,
+        ),
+    )  # fmt: skip
 
 
 def _summary(
-    causes: Sequence[Cause], symptoms: Sequence[str], results: Sequence[Result], stages: Sequence[StageResult]
+    causes: Sequence[Cause], located: Sequence[Finding], results: Sequence[Result], stages: Sequence[StageResult]
 ) -> str:
     errors = {f.name for r in results for f in r.findings if f.severity is Severity.ERROR}
     if causes and (errors or causes[0].grade is not Grade.SUSPECTED) and not catalogue.doc(causes[0].name).symptom:
@@ -165,7 +178,8 @@ def _summary(
         place = f" ({causes[0].where[0].file}:{causes[0].where[0].line})" if causes[0].where else ""
         return f"{doc.summary.rstrip('.')}{place}."
     if causes and errors:
-        return f"{catalogue.doc(causes[0].name).summary} {_localised(stages)}".strip()
+        where = " ".join(finding.message for finding in located) or _localised(stages)
+        return f"{catalogue.doc(causes[0].name).summary} {where}".strip()
     warnings = _unique(f.name for r in results for f in r.findings if f.severity is Severity.WARNING)
     ran = [stage.name for stage in stages if stage.status is Status.PASS]
     found = f" Worth a look: {', '.join(warnings)}." if warnings else ""

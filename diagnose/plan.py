@@ -83,7 +83,7 @@ def barred(name: str, results: Sequence[Result]) -> str:
 EXPERIMENT_ORDER = (
     "dropout-too-strong", "weight-decay-too-strong", "gradient-clip-too-small", "label-smoothing-too-strong",
     "augmentation-too-strong", "features-on-wild-scales", "inputs-not-normalised", "unscaled-regression-target",
-    "learning-rate-too-high", "learning-rate-too-low", "labels-unrelated-to-inputs",
+    "learning-rate-too-high", "learning-rate-too-low", "learns-with-another-part", "labels-unrelated-to-inputs",
 )  # fmt: skip
 
 

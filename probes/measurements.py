@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         WeightLoad,
     )
     from probes.records.inspection import ActivationRecord, Inspection, RandomCall
-    from probes.records.trials import Ablation, DropoutSite, Reference, Trace
+    from probes.records.trials import Ablation, DropoutSite, Reference, Search, Trace
     from probes.records.updates import Coverage, Updates
 
 
@@ -143,7 +143,10 @@ class Context(Protocol):
     def subset(self) -> Trace: ...
 
     def ablation(self, knob: str) -> Ablation:
-        """Knobs: dropout, weight-decay, lr, scheduler, clipping. Raises Skip where there is nothing to turn."""
+        """One knob of ``search``. Raises Skip where there is nothing to turn."""
+
+    def search(self) -> Search:
+        """Which changes, of settings or of whole parts, make a pipeline learn that does not."""
 
     def weight_loads(self) -> Sequence[WeightLoad]:
         """Every load_state_dict into the model while the pipeline was built."""

@@ -19,7 +19,7 @@ from diagnose import Pipeline
 from diagnose.context import MeasuringContext
 from diagnose.experiments import dropout
 from diagnose.experiments.ablate import ablate
-from diagnose.experiments.trial import AS_CONFIGURED, Change
+from diagnose.experiments.change import AS_CONFIGURED, Change
 from diagnose.measure.updates import MiniatureSchedule
 from probes.api import Skip
 from probes.records.trials import Trace

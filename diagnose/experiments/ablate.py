@@ -1,9 +1,9 @@
 """An ablation: turn one knob, from the mildest change to the strongest, and find the mildest that repairs learning.
 
-The unchanged pipeline is the control. A change repairs if it learns in at least two of three seeds where the control
-fails in at least two of three. To spend little, one seed screens: where even the strongest change does not learn,
-the knob is ruled out after one trial; otherwise the arms must learn within a multiple of the steps that the strongest
-change needed.
+The control is the unchanged pipeline, or one under ``given`` changes of other knobs. A change repairs if it learns in
+at least two of three seeds where the control fails in at least two of three. To spend little, one seed screens: where
+even the strongest change does not learn, the knob is ruled out after one trial; otherwise the arms must learn within a
+multiple of the steps that the strongest change needed.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from diagnose.experiments.judge import Learning, stayed_at_chance, steps_to_learn
+from diagnose.experiments.change import AS_CONFIGURED, Change, together
+from diagnose.experiments.judge import Learning, repaired, stayed_at_chance, steps_to_learn
 from diagnose.experiments.knobs import arms as arms_of
-from diagnose.experiments.trial import AS_CONFIGURED, Change
 from probes.records.trials import Ablation, Arm, Trace
 
 if TYPE_CHECKING:
@@ -28,17 +28,21 @@ ROUND_STEPS = 50
 class _Bench:
     """The trials of one ablation, by arm and seed."""
 
-    def __init__(self, ctx: MeasuringContext, steps: int, *, signal: bool) -> None:
+    def __init__(self, ctx: MeasuringContext, steps: int, given: Sequence[Change], *, signal: bool) -> None:
         self.ctx = ctx
         self.measures_signal = signal
         self.steps = steps
+        self.given = given
         self.traces: dict[str, dict[int, Trace]] = {}
 
     def learns(self, change: Change, seed: int) -> bool:
         known = self.traces.setdefault(change.key, {})
         if seed not in known:
-            known[seed] = self.ctx.trainings.trial(change, self.ctx.seed + seed, self.steps)
-        return known[seed].outcome == Learning.LEARNS
+            known[seed] = self.ctx.trainings.trial(self._whole(change), self.ctx.seed + seed, self.steps)
+        return repaired(known[seed])
+
+    def _whole(self, change: Change) -> Change:
+        return together([*self.given, *([] if change is AS_CONFIGURED else [change])])
 
     def count(self, change: Change) -> int:
         """How many of SEEDS seeds learn."""
@@ -54,35 +58,44 @@ class _Bench:
             outcomes=tuple(traces[seed].outcome for seed in sorted(traces)),
             shares=tuple(traces[seed].share for seed in sorted(traces)),
             factors=change.factors,
-            signal=self.ctx.trainings.gradient_agreement(change) if self.measures_signal else None,
+            signal=self.ctx.trainings.gradient_agreement(self._whole(change)) if self.measures_signal else None,
         )
 
 
 def ablate(
-    ctx: MeasuringContext, knob: str, steps: int, values: Sequence[str] = (), *, every_arm: bool = False
+    ctx: MeasuringContext,
+    knob: str,
+    steps: int,
+    values: Sequence[str] = (),
+    *,
+    every_arm: bool = False,
+    given: Sequence[Change] = (),
+    changes: Sequence[Change] = (),
 ) -> Ablation:
-    """``every_arm`` runs all arms over all seeds (a comparison on purpose) instead of stopping when decided."""
-    changes = arms_of(ctx, knob, values)
-    control = _Bench(ctx, steps, signal=knob == "dropout")
-    healthy = control.learns(AS_CONFIGURED, 0)
-    bench = _Bench(ctx, steps, signal=knob == "dropout")
-    repaired: Change | None = None
+    """``every_arm`` runs all arms over all seeds (a comparison on purpose) instead of stopping when decided;
+    ``changes`` in place of the knob's usual ones."""
+    changes = changes or arms_of(ctx, knob, values)
+    control = _Bench(ctx, steps, given, signal=knob == "dropout")
+    healthy = control.learns(AS_CONFIGURED, 0) or control.traces[AS_CONFIGURED.key][0].outcome == Learning.LEARNS
+    bench = _Bench(ctx, steps, given, signal=knob == "dropout")
+    found: Change | None = None
     strongest = changes[-1]
     worth = (every_arm or not healthy) and _screen(bench, strongest, changes, knob)
     if every_arm or worth:
         needed = bench.traces.get(strongest.key, {}).get(0)
-        if needed is not None and needed.outcome == Learning.LEARNS:
+        if not every_arm and needed is not None and needed.outcome == Learning.LEARNS:
             bench.steps = _rounded(min(steps, int(steps_to_learn(needed) * PATIENCE)))
-        repaired = _mildest(bench, control, changes, every_arm)
+        found = _mildest(bench, control, changes, every_arm)
     failures = sum(stayed_at_chance(trace) for trace in control.traces["configured"].values())
     return Ablation(
         knob=knob,
         control=control.arm(AS_CONFIGURED),
         arms=tuple(bench.arm(change) for change in changes if change.key in bench.traces),
-        repaired=None if repaired is None else repaired.key,
-        proved=repaired is not None and failures >= NEEDED and len(control.traces["configured"]) >= SEEDS,
+        repaired=None if found is None else found.key,
+        proved=found is not None and failures >= NEEDED and len(control.traces["configured"]) >= SEEDS,
         steps=bench.steps,
         seeds=SEEDS,
+        given=tuple(change.label for change in given),
     )
 
 

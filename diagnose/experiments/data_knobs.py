@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 from diagnose.batches import first_tensor, map_tensors, understand
-from diagnose.experiments.trial import Change
+from diagnose.experiments.change import Change, Reading
 from diagnose.measure import association, items
 from diagnose.user_code import UserCodeError
 from probes.api import Skip
@@ -33,7 +33,7 @@ CHAINS = ("transforms", "steps", "ops")  # where a Compose of torchvision's kind
 RANDOM_WORDS = ("random", "jitter", "augment", "mixup", "cutmix", "elastic", "erasing", "noise")
 
 
-def inputs(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
+def inputs(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
     """Every input column (or channel) brought to mean 0 and standard deviation 1."""
     tensor = first_tensor((ctx.batch().inputs, ctx.batch().kwargs))
     if tensor is None or not tensor.is_floating_point() or tensor.ndim < 2:
@@ -45,7 +45,7 @@ def inputs(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
         wanted = first_tensor((mine.inputs, mine.kwargs))
         return map_tensors(raw, lambda x: (x - mean) / std if x is wanted else x)
 
-    return [Change("standardised inputs", "standardised inputs", 1.0, on=lambda: ctx.trainings.on_subset(standardised))]
+    return [Change("standardised inputs", "standardised inputs", 1.0, reading=Reading(each=standardised))]
 
 
 def _moments(ctx: MeasuringContext, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,7 +70,7 @@ def _moments(ctx: MeasuringContext, like: Tensor) -> tuple[Tensor, Tensor]:
     return mean.to(like.dtype), torch.where(std > 0, std, torch.ones_like(std)).to(like.dtype)
 
 
-def targets(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
+def targets(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
     """Every target column brought to mean 0 and standard deviation 1."""
     scan = ctx.scan("train")
     if ctx.facts.task != "regression" or scan.rows is None:
@@ -84,12 +84,10 @@ def targets(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
         target = understand(raw).target
         return map_tensors(raw, lambda x: ((x - mean) / std).to(x.dtype) if x is target else x)
 
-    return [
-        Change("standardised targets", "standardised targets", 1.0, on=lambda: ctx.trainings.on_subset(standardised))
-    ]
+    return [Change("standardised targets", "standardised targets", 1.0, reading=Reading(each=standardised))]
 
 
-def augmentation(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
+def augmentation(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
     """The training data set read with the transforms of the validation data set, or without random ones."""
     if not ctx.reread("train").changed:
         raise Skip("the training data are not augmented at random")
@@ -105,14 +103,7 @@ def augmentation(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]
         finally:
             undo(False)
 
-    def on() -> Any:
-        undo(True)
-        try:
-            return ctx.trainings.on_subset(anew=True)
-        finally:
-            undo(False)
-
-    return [Change("no augmentation", "no random augmentation", 1.0, off, on=on)]
+    return [Change("no augmentation", "no random augmentation", 1.0, off, reading=Reading(plainly=undo))]
 
 
 def plain_loader(pipeline: Pipeline) -> tuple[Any, Callable[[bool], None]] | None:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from diagnose.experiments.trial import Change
+from diagnose.experiments.change import Change
 from diagnose.user_code import innermost_user_frame
 from probes.records.trials import DropoutSite as Site
 from probes.results import Where

@@ -97,6 +97,11 @@ def stop_when_learned(trace: Trace) -> str:
     return "learned"
 
 
+def repaired(trace: Trace) -> bool:
+    """Whether a changed pipeline learned, and nothing shows that it only memorised what it was given."""
+    return trace.outcome == Learning.LEARNS and trace.val_above_chance is not False
+
+
 def stayed_at_chance(trace: Trace) -> bool:
     """Whether a judged trial failed: stuck, not finite, or hardly better than guessing by its loss."""
     slow = trace.outcome == Learning.SLOW and trace.share is not None and trace.share < STUCK_SHARE

@@ -13,8 +13,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from diagnose.errors import UsageError
-from diagnose.experiments import data_knobs, dropout
-from diagnose.experiments.trial import Change
+from diagnose.experiments import data_knobs, dropout, parts, schedules
+from diagnose.experiments.change import Change
 from diagnose.measure.loss_parts import data_part
 from diagnose.measure.updates import largest_lr
 from diagnose.near_miss import did_you_mean
@@ -32,34 +32,47 @@ RIVAL_LR_FACTORS = (0.1, 10.0)  # enough to rule out a rival of a cause that is 
 
 
 def arms(ctx: MeasuringContext, knob: str, values: Sequence[str] = ()) -> list[Change]:
-    """Raises Skip where there is nothing to turn, UsageError for an unknown knob or value."""
+    """From the mildest to the strongest. Raises Skip where there is nothing to turn, UsageError for an unknown knob or
+    value."""
     make = KNOBS.get(knob)
     if make is None:
         raise UsageError(f"--knob {knob} is not known, expected {', '.join(KNOBS)}.{did_you_mean(knob, KNOBS)}")
-    return make(ctx, _numbers(knob, values))
+    return make(ctx, _checked(knob, values))
 
 
-def _numbers(knob: str, values: Sequence[str]) -> list[float]:
-    try:
-        return [float(value) for value in values]
-    except ValueError:
-        raise UsageError(f"--values {','.join(values)}: expected numbers for --knob {knob}, such as 0.1,0.3") from None
+def _checked(knob: str, values: Sequence[str]) -> Sequence[str]:
+    named = NAMED.get(knob)
+    for value in values:
+        if named is not None and value not in named:
+            raise UsageError(f"--values {value}: {knob} takes {', '.join(named)}.{did_you_mean(value, named)}")
+        if named is None and knob in UNGRADED:
+            raise UsageError(f"--values {value}: {knob} is either on or off; leave --values out.")
+        if named is None:
+            try:
+                float(value)
+            except ValueError:
+                raise UsageError(
+                    f"--values: got {', '.join(values)}; {knob} takes numbers, separated by commas."
+                ) from None
+    return values
 
 
-def _dropout(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
+def _dropout(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
     sites = ctx.dropout_sites()
     if not sites:
         raise Skip("the model has no dropout")
     if values:
-        return [dropout.with_p(sites, value) for value in sorted(values, reverse=True)]
+        return [dropout.with_p(sites, value) for value in sorted(map(float, values), reverse=True)]
     return dropout.arms(sites)
 
 
-def _weight_decay(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
+def _weight_decay(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
     groups = ctx.pipeline.optimizer.param_groups if ctx.pipeline.optimizer else []
     largest = max((float(group.get("weight_decay") or 0.0) for group in groups), default=0.0)
     if values:
-        return [_in_groups(f"weight decay {v:g}", "weight_decay", _always(v), abs(v - largest)) for v in values]
+        return [
+            _in_groups(f"weight decay {v:g}", "weight_decay", _always(v), abs(v - largest)) for v in map(float, values)
+        ]
     if largest == 0:
         raise Skip("the optimizer has no weight decay")
     return [
@@ -68,16 +81,17 @@ def _weight_decay(ctx: MeasuringContext, values: Sequence[float]) -> list[Change
     ]
 
 
-def _lr(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
+def _lr(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
     if ctx.pipeline.optimizer is None:
         raise Skip("there is no optimizer whose learning rate could be changed")
     if values:
         now = max(ctx.learning_rates(), default=largest_lr(ctx.pipeline.optimizer)) or 1.0
-        return [_in_groups(f"lr {v:g}", "lr", partial(mul, v / now), abs(v - now)) for v in values]
-    return [
-        _in_groups(f"lr x {factor:g}", "lr", partial(mul, factor), max(factor, 1 / factor), factor)
-        for factor in (RIVAL_LR_FACTORS if ctx.trainings.has_proof else _lr_factors(ctx))
-    ]
+        return [_in_groups(f"lr {v:g}", "lr", partial(mul, v / now), abs(v - now), v / now) for v in map(float, values)]
+    return [scaled_lr(factor) for factor in (RIVAL_LR_FACTORS if ctx.trainings.has_proof else _lr_factors(ctx))]
+
+
+def scaled_lr(factor: float) -> Change:
+    return _in_groups(f"lr x {factor:g}", "lr", partial(mul, factor), max(factor, 1 / factor), factor)
 
 
 def _lr_factors(ctx: MeasuringContext) -> Sequence[float]:
@@ -99,28 +113,37 @@ def _lr_factors(ctx: MeasuringContext) -> Sequence[float]:
     return [10.0 ** (sign * order) for order in range(1, min(FURTHEST, abs(orders) + 1) + 1)]
 
 
-def _scheduler(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
+def _scheduler(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
+    """A constant rate; or schedules by name, each fitted to the length of the trial."""
+    if values:
+        return [schedules.named(name) for name in values]
     if ctx.pipeline.scheduler is None:
         raise Skip("there is no scheduler")
-    return [Change("constant lr", "a constant learning rate", 1.0, lambda _: nullcontext(), constant_lr=True)]
+    return [schedules.CONSTANT]
 
 
-def _clipping(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
+def _clipping(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
+    if values:
+        return [_clipped(float(value)) for value in values]
     if ctx.pipeline.clip_grad_norm is None:
         raise Skip("gradients are not clipped")
+    return [_clipped(None)]
 
+
+def _clipped(limit: float | None) -> Change:
     def apply(pipeline: Pipeline) -> Any:
-        pipeline.clip_grad_norm = None
+        pipeline.clip_grad_norm = limit
         return nullcontext()
 
-    return [Change("no clipping", "no gradient clipping", 1.0, apply)]
+    label = "no gradient clipping" if limit is None else f"gradients clipped to {limit:g}"
+    return Change("no clipping" if limit is None else label, label, 1.0, apply)
 
 
-def _label_smoothing(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
+def _label_smoothing(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
     smoothing = max((float(c.options.get("label_smoothing") or 0.0) for c in ctx.attempt().loss_calls), default=0.0)
     if not smoothing and not values:
         raise Skip("no labels are smoothed")
-    wanted = list(values) or [value for value in (0.1, 0.0) if value < smoothing]
+    wanted = [float(value) for value in values] or [value for value in (0.1, 0.0) if value < smoothing]
     return [_smoothed(value, abs(smoothing - value)) for value in wanted]
 
 
@@ -145,7 +168,7 @@ class _Smoothing(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _regulariser(ctx: MeasuringContext, values: Sequence[float]) -> list[Change]:
+def _regulariser(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
     ctx.loss_parts()  # Skip where there is nothing beside torch's losses
 
     def apply(pipeline: Pipeline) -> Any:
@@ -175,15 +198,31 @@ def _in_groups(label: str, key: str, new: Callable[[float], float], size: float,
     return Change(label, label, size, apply, factors={key: factor})
 
 
-KNOBS: dict[str, Callable[[MeasuringContext, Sequence[float]], list[Change]]] = {
+KNOBS: dict[str, Callable[[MeasuringContext, Sequence[str]], list[Change]]] = {
     "dropout": _dropout,
     "weight-decay": _weight_decay,
-    "lr": _lr,
-    "scheduler": _scheduler,
     "clipping": _clipping,
     "regulariser": _regulariser,
     "label-smoothing": _label_smoothing,
     "augmentation": data_knobs.augmentation,
     "inputs": data_knobs.inputs,
     "targets": data_knobs.targets,
+    "lr": _lr,
+    "scheduler": _scheduler,
+    "loss": parts.loss,
+    "initialisation": parts.initialisation,
+    "batchnorm": parts.batchnorm,
+    "batch-size": parts.batch_size,
+    "parameters": parts.parameters,
+    "frozen": parts.frozen,
+    "loop": parts.loop,
+    "precision": parts.precision,
+    "channel-order": parts.channel_order,
+    "optimizer": parts.optimizer,
+    "width": parts.width,
+    "model": parts.model,
 }
+NAMED: dict[str, tuple[str, ...]] = {"scheduler": schedules.NAMES, "optimizer": parts.OPTIMIZERS}
+UNGRADED = frozenset(KNOBS) - {
+    "dropout", "weight-decay", "clipping", "label-smoothing", "lr", "batchnorm", "batch-size", *NAMED,
+}  # fmt: skip

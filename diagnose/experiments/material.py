@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 from diagnose.batches import understand
 from diagnose.rng import loader_untouched, preserved, seed_all, seeded
 from diagnose.user_code import user_code
+from probes.api import Skip
 
 if TYPE_CHECKING:
     from diagnose.pipeline import Pipeline
@@ -49,11 +50,17 @@ class Material:
     ``samples`` is how many training samples the part has.
     """
 
-    def __init__(self, pipeline: Pipeline, fraction: float, *, exact: bool = False) -> None:
+    def __init__(
+        self, pipeline: Pipeline, fraction: float, *, exact: bool = False, batch_size: int | None = None
+    ) -> None:
+        """``batch_size`` other than the loader's. Raises Skip where the data cannot be batched anew."""
         self._loader = pipeline.train
         self.fraction = fraction
+        self._batch_size = batch_size
         with seeded(0), loader_untouched(self._loader):
             self._part = self._subset(exact)
+            if batch_size is not None and self._part is None:
+                raise Skip("the batches are not those of a plain DataLoader, so they cannot be made larger or smaller")
             self._slow_items = _slow(self._part)
             self._fixed = None if self._part is not None else self._first_batches(exact)
             self.look_train = self._look(pipeline.train, self._part)
@@ -69,7 +76,7 @@ class Material:
     def steps_per_epoch(self) -> int:
         if self._part is None:
             return max(1, len(self._fixed or ()))
-        size = self._plain_loader().batch_size or 1
+        size = self._size()
         return max(1, len(self._part) // size if self._drops() else math.ceil(len(self._part) / size))
 
     def _plain_loader(self) -> DataLoader[Any]:
@@ -78,7 +85,10 @@ class Material:
 
     def _drops(self) -> bool:
         loader = self._plain_loader()
-        return loader.drop_last and self.samples >= (loader.batch_size or 1)
+        return loader.drop_last and self.samples >= self._size()
+
+    def _size(self) -> int:
+        return self._batch_size or self._plain_loader().batch_size or 1
 
     def _subset(self, exact: bool) -> Subset[Any] | Remembered | None:
         """A random part of a map-style data set behind a plain loader, else None."""
@@ -144,7 +154,7 @@ class Material:
         assert self._part is not None
         loader = DataLoader(
             self._part,
-            batch_size=user.batch_size,
+            batch_size=self._size(),
             shuffle=isinstance(user.sampler, RandomSampler),
             collate_fn=user.collate_fn,
             drop_last=self._drops(),

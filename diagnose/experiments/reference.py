@@ -9,7 +9,8 @@ import torch
 from torch.nn.functional import interpolate
 
 from diagnose.datasets import reference_data
-from diagnose.experiments.trial import AS_CONFIGURED, Samples, Setting, StepProgress, run_trial
+from diagnose.experiments.change import AS_CONFIGURED
+from diagnose.experiments.trial import Samples, Setting, StepProgress, run_trial
 from diagnose.training.metrics import Yardsticks
 from diagnose.user_code import UserCodeError
 from probes.api import Skip

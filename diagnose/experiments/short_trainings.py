@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,26 +16,22 @@ import torch
 from diagnose.batches import understand
 from diagnose.experiments import dropout, judge, reference, wider
 from diagnose.experiments.ablate import ablate
+from diagnose.experiments.change import AS_CONFIGURED, Change, Reading
 from diagnose.experiments.knobs import arms
+from diagnose.experiments.lr_range import range_test
 from diagnose.experiments.material import Material
-from diagnose.experiments.trial import (
-    AS_CONFIGURED,
-    Change,
-    Samples,
-    Setting,
-    StepProgress,
-    gradient_agreement,
-    run_trial,
-)
+from diagnose.experiments.search import search
+from diagnose.experiments.trial import Samples, Setting, StepProgress, gradient_agreement, run_trial
 from diagnose.experiments.yardsticks import yardsticks_of
 from diagnose.training.metrics import IGNORE_INDEX
 from diagnose.user_code import UserCodeError
+from probes.api import Inconclusive, Skip
 
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
     from diagnose.pipeline import Pipeline
     from probes.records.forward import LossCall
-    from probes.records.trials import Ablation, Reference, Trace
+    from probes.records.trials import Ablation, LearningRateRange, Reference, Search, Trace
 
 OVERFIT_SAMPLES = 16  # a smaller first batch is joined by the second
 OVERFIT_STEPS = 300
@@ -52,14 +48,12 @@ PROGRESS_SECONDS = 0.3  # between two reports of one training
 
 
 class ShortTrainings:
-    """``has_proof``: an ablation has proved a cause, so that its rivals are given less room.
-    ``repaired_by``: the label of the first change under which it learned."""
+    """``has_proof``: an ablation has proved a cause, so that its rivals are given less room."""
 
     def __init__(self, ctx: MeasuringContext) -> None:
         self._ctx = ctx
         self.has_proof = False
-        self.repaired_by: str | None = None
-        self._ablation_steps = SUBSET_STEPS
+        self._compared: dict[str, Ablation] = {}
 
     @property
     def seed(self) -> int:
@@ -145,38 +139,61 @@ class ShortTrainings:
         """The unchanged pipeline on a part of the data."""
         return self.trial(AS_CONFIGURED, self.seed)
 
-    def trial(self, change: Change, seed: int, steps: int = SUBSET_STEPS) -> Trace:
-        """A short training on the subset, remembered by change, seed and steps."""
+    def trial(self, change: Change, seed: int, steps: int = SUBSET_STEPS, *, to_the_end: bool = False) -> Trace:
+        """A short training on the subset, remembered by change, seed and steps. ``to_the_end``: all the steps, though
+        it has learned before."""
 
         def train() -> Trace:
             self._ctx.completed_attempt()
-            setting, samples = self.on_subset(options=change.options) if change.on is None else change.on()
+            setting, samples = self.on_subset(change)
             progress = self._reported(f"{change.label}, seed {seed}")
-            return run_trial(setting, samples, change, seed, steps, progress=progress)
+            stop = (lambda trace: "") if to_the_end else judge.stop_when_learned
+            return run_trial(setting, samples, change, seed, steps, stop=stop, progress=progress)
 
-        return self._ctx.once(f"trial {change.key} {seed} {steps}", f"training {change.label}", train)
+        key = f"trial {change.key} {seed} {steps}{' to the end' if to_the_end else ''}"
+        return self._ctx.once(key, f"training {change.label}", train)
+
+    def learning_rate_range(self, change: Change = AS_CONFIGURED) -> LearningRateRange:
+        """The range test, of the pipeline as it is or under a change."""
+        return self._ctx.once(
+            f"range {change.key}",
+            "the learning-rate range test",
+            lambda: range_test(self._ctx, self._reported("learning-rate range"), change),
+        )
+
+    def search(self) -> Search:
+        """Every experiment that is needed to find what keeps the pipeline from learning."""
+        return self._ctx.once("search", "the search for what repairs learning", lambda: search(self._ctx, SUBSET_STEPS))
 
     def ablation(self, knob: str) -> Ablation:
-        """One knob turned, from the mildest change; stops when it is decided. Raises Skip, UsageError."""
+        """One knob turned, as the search found it. Raises Skip where there is nothing to turn, Inconclusive where the
+        time budget ended before."""
+        if knob in self._compared:
+            return self._compared[knob]
+        found = self.search()
+        if knob in found.ablations:
+            return found.ablations[knob]
+        if knob in found.skipped:
+            raise Skip(found.skipped[knob])
+        if found.cut:
+            raise Inconclusive(found.cut)
+        raise Skip("the search had no need of it")
 
-        def turn() -> Ablation:
-            found = ablate(self._ctx, knob, self._ablation_steps)
-            if found.repairing is not None and self.repaired_by is None:
-                self.repaired_by = found.repairing.label
-            if found.proved:  # the rivals get as many steps as the repair was given, not more
-                self.has_proof = True
-                self._ablation_steps = min(self._ablation_steps, found.steps)
-            return found
-
-        return self._ctx.once(f"ablation {knob}", f"the {knob} ablation", turn)
+    @property
+    def repaired_by(self) -> str | None:
+        """The label of the first change under which it learned in the search, if that has been made."""
+        arms = [ablation.repairing for ablation in self.search().ablations.values()]
+        return next((arm.label for arm in arms if arm is not None), None)
 
     def comparison(self, knob: str, values: Sequence[str]) -> Ablation:
         """Every arm over every seed; it stands in for the ablation of that knob from then on."""
-        return self._ctx.once(
-            f"ablation {knob}",
+        found = self._ctx.once(
+            f"comparison {knob} {' '.join(values)}",
             f"comparing values of {knob}",
             lambda: ablate(self._ctx, knob, SUBSET_STEPS, values, every_arm=True),
         )
+        self._compared[knob] = found
+        return found
 
     def gradient_agreement(self, change: Change) -> float | None:
         """Cosine from -1 to 1 between the gradients of two passes over one batch; None where it cannot be taken."""
@@ -193,33 +210,39 @@ class ShortTrainings:
             "reference", "training on reference data", lambda: reference.train_on_reference(self._ctx, self._reported)
         )
 
-    def on_subset(
-        self,
-        change: Callable[[Any], Any] | None = None,
-        *,
-        options: Mapping[str, Any] | None = None,
-        anew: bool = False,
-    ) -> tuple[Setting, Samples]:
-        """What a trial on the part of the data needs. ``change`` of each raw batch; ``options`` of the loss that differ
-        from the user's; ``anew``: read again instead of as remembered."""
-        material = self._material() if not anew else self._new_material()
-        if change is None:
+    def on_subset(self, change: Change = AS_CONFIGURED) -> tuple[Setting, Samples]:
+        """What a trial on the part of the data needs."""
+        material, each = self._material(change.reading), change.reading.each
+        if each is None:
             train, val, batches = material.look_train, material.look_val, material.batches
         else:
-            train, val = ([change(raw) for raw in raws] for raws in (material.look_train, material.look_val))
-            batches = lambda seed: map(change, material.batches(seed))  # noqa: E731
+            train, val = ([each(raw) for raw in raws] for raws in (material.look_train, material.look_val))
+            batches = lambda seed: map(each, material.batches(seed))  # noqa: E731
         samples = Samples(batches, train, val, material.samples, material.steps_per_epoch)
-        return self._setting(train, options or {}), samples
+        return self._setting(train, change), samples
 
-    def _material(self) -> Material:
-        return self._ctx.once("material", "choosing samples", self._new_material)
+    def _material(self, reading: Reading) -> Material:
+        def choose() -> Material:
+            self._ctx.need_data()
+            wanted = self._ctx.fraction
+            return Material(
+                self._ctx.pipeline, 0.1 if wanted is None else wanted, exact=wanted is not None,
+                batch_size=reading.batch_size,
+            )  # fmt: skip
 
-    def _new_material(self) -> Material:
-        self._ctx.need_data()
-        wanted = self._ctx.fraction
-        return Material(self._ctx.pipeline, 0.1 if wanted is None else wanted, exact=wanted is not None)
+        def choose_plainly() -> Material:
+            assert reading.plainly is not None
+            reading.plainly(True)
+            try:
+                return choose()
+            finally:
+                reading.plainly(False)
 
-    def _setting(self, raws: Sequence[Any], options: Mapping[str, Any] | None = None) -> Setting:
+        plain = reading.plainly is not None
+        key = f"material {'plain ' if plain else ''}{reading.batch_size or ''}".strip()
+        return self._ctx.once(key, "choosing samples", choose_plainly if plain else choose)
+
+    def _setting(self, raws: Sequence[Any], change: Change = AS_CONFIGURED) -> Setting:
         """What the trials that look at ``raws`` share, with their yardsticks."""
         ctx = self._ctx
         return Setting(
@@ -227,15 +250,18 @@ class ShortTrainings:
             task=ctx.facts.task,
             device=ctx.device,
             channels_last=self.channels_last(),
-            yardsticks=yardsticks_of(raws, ctx.facts, self._loss_calls(options or {}), self.ignore_index()),
+            yardsticks=yardsticks_of(raws, ctx.facts, self._loss_calls(change), self.ignore_index()),
             learning_rates=ctx.learning_rates(),
             ignore_index=self.ignore_index(),
             deadline=ctx.deadline,
         )
 
-    def _loss_calls(self, options: Mapping[str, Any]) -> list[LossCall]:
+    def _loss_calls(self, change: Change) -> list[LossCall]:
+        """As the attempt saw them, or as they are under the change."""
         calls = self._ctx.attempt().loss_calls
-        return [replace(call, options={**call.options, **options}) for call in calls] if options else list(calls)
+        if change.loss_function:
+            return [replace(call, function=change.loss_function, options=change.options) for call in calls[:1]]
+        return [replace(call, options={**call.options, **change.options}) for call in calls]
 
     def ignore_index(self) -> int:
         """The target value that the pipeline's loss leaves out."""

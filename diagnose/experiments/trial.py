@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from diagnose.experiments import judge
+from diagnose.experiments.change import Change
 from diagnose.measure.updates import MiniatureSchedule, largest_lr
 from diagnose.rng import preserved, seed_all
 from diagnose.training.metrics import Yardsticks, class_targets, correct_and_count
@@ -28,31 +28,6 @@ if TYPE_CHECKING:
 LOOKS = 12  # looks per trial
 
 StepProgress = Callable[[int, int, float], None]  # (steps done, of how many, the last loss)
-
-
-@dataclass(frozen=True)
-class Change:
-    """One change to a fresh pipeline, made without editing the user's code.
-
-    ``apply(pipeline)`` may alter the pipeline and returns a context in which the trial runs. ``size`` orders changes
-    of one kind by how much they change (the mildest has the smallest), ``label`` is for readers. ``constant_lr`` plays
-    no schedule. ``ours``: not what the user wrote, so that a failure under it is the arm's and not the user's.
-    ``factors`` says by how much it scales each group, or the rate. ``on`` gives other samples than the subset's own;
-    ``options`` are what it makes of the loss's options, for the yardsticks.
-    """
-
-    key: str
-    label: str
-    size: float = 0.0
-    apply: Callable[[Pipeline], AbstractContextManager[Any]] = lambda _: nullcontext()
-    constant_lr: bool = False
-    ours: bool = True
-    factors: Mapping[str, float] = field(default_factory=dict)
-    on: Callable[[], tuple[Setting, Samples]] | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-AS_CONFIGURED = Change("configured", "as configured", ours=False)
 
 
 @dataclass(frozen=True)
@@ -103,14 +78,15 @@ def run_trial(
         seed_all(seed + 1)
         pipeline.accumulate = 1  # steps are counted in updates
         factor = change.factors.get("lr", 1.0)  # the planned schedule is scaled with the rate
-        rates = () if change.constant_lr else tuple(lr * factor for lr in setting.learning_rates)
+        rates = () if change.constant_lr or change.scheduler else tuple(lr * factor for lr in setting.learning_rates)
         setting = replace(setting, learning_rates=rates)
         with change.apply(pipeline):
             engine = Engine(pipeline, setting.device, channels_last=setting.channels_last)
             predicted: list[int] = []
             val: tuple[list[int], list[int]] = ([], [])
             try:
-                trace = _train(setting, samples, engine, seed, steps, looks, look_mode, stop, progress)
+                scheduler = None if change.scheduler is None else change.scheduler(pipeline.optimizer, steps)
+                trace = _train(setting, samples, engine, seed, steps, looks, look_mode, stop, progress, scheduler)
                 predicted = _predictions(engine, samples.look_train, setting)[0]
                 val = _predictions(engine, samples.look_val, setting)
                 if not change.ours and look_mode == "eval":
@@ -150,6 +126,7 @@ def _train(
     look_mode: str,
     stop: Callable[[Trace], str],
     progress: StepProgress,
+    scheduler: Any,
 ) -> Trace:
     every = _look_interval(steps, looks, samples.steps_per_epoch)
     started = time.monotonic()
@@ -165,6 +142,10 @@ def _train(
         schedule.set(step)
         loss = engine.step(next(batches)).loss
         losses.append(_number(loss))
+        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            scheduler.step(losses[-1])
+        elif scheduler is not None:
+            scheduler.step()
         progress(step + 1, steps, losses[-1])
         if not math.isfinite(losses[-1]):
             return _trace(setting, samples, seed, losses, points, "nonfinite")

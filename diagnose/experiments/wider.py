@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from diagnose.experiments.change import Change
 from diagnose.experiments.dropout import off
-from diagnose.experiments.trial import Change
 from diagnose.training.step import Engine
 from diagnose.user_code import UserCodeError
 from probes.api import Skip
@@ -27,8 +27,11 @@ FACTOR = 8
 PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
-def change(pipeline: Pipeline, layers: Sequence[str], raw: Any, device: torch.device) -> Change:
-    """``layers``: paths of the weighted layers in order of execution. Raises Skip where the copy does not run."""
+def change(
+    pipeline: Pipeline, layers: Sequence[str], raw: Any, device: torch.device, *, regularised: bool = False
+) -> Change:
+    """``layers``: paths of the weighted layers in order of execution; dropout and weight decay are off unless
+    ``regularised``. Raises Skip where the copy does not run."""
     model = pipeline.model
     modules = dict(model.named_modules())
     if len(layers) < 2 or any(type(modules[path]) not in PLAIN for path in layers):
@@ -38,8 +41,10 @@ def change(pipeline: Pipeline, layers: Sequence[str], raw: Any, device: torch.de
 
     def apply(fresh: Pipeline) -> AbstractContextManager[Any]:
         widen(fresh.model, layers)
-        _rebuild_optimizer(fresh)
-        return off(fresh)
+        if fresh.optimizer is not None:
+            settings = {} if regularised else {"weight_decay": 0.0}
+            fresh.optimizer = like(fresh.optimizer, list(fresh.model.parameters()), **settings)
+        return nullcontext() if regularised else off(fresh)
 
     from copy import copy, deepcopy
 
@@ -89,12 +94,10 @@ def _replace(model: nn.Module, path: str, new: nn.Module) -> None:
     setattr(model.get_submodule(parent), name, new)
 
 
-def _rebuild_optimizer(pipeline: Pipeline) -> None:
-    """The same optimizer with the settings of its first group, over the new parameters."""
-    if pipeline.optimizer is None:
-        return
-    settings = {k: v for k, v in pipeline.optimizer.param_groups[0].items() if k not in {"params", "initial_lr"}}
-    settings["weight_decay"] = 0.0
-    accepted = inspect.signature(type(pipeline.optimizer)).parameters
-    kept = {key: value for key, value in settings.items() if key in accepted}
-    pipeline.optimizer = type(pipeline.optimizer)(pipeline.model.parameters(), **kept)
+def like(made: torch.optim.Optimizer, parameters: Sequence[torch.Tensor], **other: Any) -> torch.optim.Optimizer:
+    """An optimizer of the same class with the settings of the first group, but for ``other``, over ``parameters``."""
+    settings = {key: value for key, value in made.param_groups[0].items() if key not in {"params", "initial_lr"}}
+    accepted = inspect.signature(type(made)).parameters
+    kept = {key: value for key, value in {**settings, **other}.items() if key in accepted}
+    rebuilt: torch.optim.Optimizer = type(made)(parameters, **kept)
+    return rebuilt

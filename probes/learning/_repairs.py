@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from probes.records.trials import Ablation, Arm
 
 SENTENCE = (
-    "as configured, {control_failed} of {control_seeds} seeds did not learn in {steps} steps; "
-    "with {change} {learned} did."
+    "{given}, {control_failed} of {control_seeds} seeds did not learn in {steps} steps; with {change} {learned} did."
 )
 LEARNING_FAILURES = (
     "stuck-at-chance", "predicts-one-class", "slow-to-learn", "cannot-overfit", "fails-on-reference-data",
@@ -22,13 +21,15 @@ LEARNING_FAILURES = (
 
 
 def repairing_arm(ablation: Ablation) -> Arm | None:
-    """The mildest change that repairs learning, None where none does.
+    """The mildest change that repairs learning, None where none does or where it only soothes another fault.
 
     Raises Skip where the control learns, Inconclusive where only some seeds of the control fail or of a change learn.
     """
     if not ablation.arms:
         raise Skip("the unchanged pipeline learns in a short training, so there is nothing to repair")
     fails = failed(ablation.control)
+    if ablation.explained_by:
+        return None
     if ablation.repairing is not None and fails == 0:
         raise Skip("the unchanged pipeline learns with every seed, so there is nothing to repair")
     if ablation.repairing is not None and 2 * fails < len(ablation.control.outcomes):
@@ -40,7 +41,19 @@ def repairing_arm(ablation: Ablation) -> Arm | None:
 
 def nothing_repairs(ablation: Ablation) -> str:
     """The fact that rules a knob out."""
+    if ablation.explained_by and ablation.repairing is not None:
+        return (
+            f"it learns with {ablation.repairing.label} as well, but less, and that adds nothing to "
+            f"{ablation.explained_by}"
+        )
     return f"it does not learn with other values either ({shares(ablation.arms)}; {ablation.steps} steps)"
+
+
+def _grade(ablation: Ablation) -> Grade:
+    """Supported where other changes repair as well and could not be told apart from this one."""
+    if not ablation.proved:
+        return Grade.SUSPECTED
+    return Grade.SUPPORTED if ablation.rivals else Grade.PROVED
 
 
 def figures(ablation: Ablation, arm: Arm) -> dict[str, Any]:
@@ -54,7 +67,10 @@ def figures(ablation: Ablation, arm: Arm) -> dict[str, Any]:
         "learned": learned_of(arm),
         "repaired_seeds": sum(outcome == "learns" for outcome in arm.outcomes),
         "seeds": ablation.seeds,
-        "grade": str(Grade.PROVED if ablation.proved else Grade.SUSPECTED),
+        "grade": str(_grade(ablation)),
+        "given": f"even with {' and '.join(ablation.given)}" if ablation.given else "as configured",
+        "rivals": ", ".join(ablation.rivals),
+        "unusual": ablation.unusual,
         "loss_first": control.points[0].train_loss,
         "loss_last": control.points[-1].train_loss,
         "loss_repaired": trace.points[-1].train_loss,

@@ -98,7 +98,12 @@ class Arm:
 @dataclass(frozen=True)
 class Ablation:
     """A knob turned. ``repaired``: key of the mildest arm that learns in the majority of seeds, or None; ``proved``:
-    the control failed in the majority of seeds as well. Each arm was given at most ``steps`` steps."""
+    the control failed in the majority of seeds as well. Each arm was given at most ``steps`` steps.
+
+    ``given``: labels of changes to other knobs under which control and arms were run, because no single change repairs.
+    ``explained_by``: label of another change that leaves this one nothing to repair; ``rivals``: labels of changes that
+    repair as well and could not be told apart from this one. ``unusual``: the value that the user has lies outside of
+    what is usual for the knob, as far as that is known."""
 
     knob: str
     control: Arm
@@ -107,10 +112,57 @@ class Ablation:
     proved: bool
     steps: int
     seeds: int
+    given: Sequence[str] = ()
+    explained_by: str = ""
+    rivals: Sequence[str] = ()
+    unusual: bool = False
 
     @property
     def repairing(self) -> Arm | None:
         return next((arm for arm in self.arms if arm.key == self.repaired), None)
+
+
+@dataclass(frozen=True)
+class LearningRateRange:
+    """One training under a growing learning rate: ``losses`` of its steps, ``smooth`` their running mean. ``now``: the
+    user's largest rate. ``suggested``: None where the loss never fell; ``diverges``: where it blew up, if it did."""
+
+    rates: Sequence[float]
+    losses: Sequence[float]
+    smooth: Sequence[float]
+    now: float
+    suggested: float | None
+    diverges: float | None
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Two changes that both repair, alone and together, over the seeds, for ``steps`` steps each: shares of the way
+    from guessing to the floor. ``explains``: the second adds nothing once the first is made, and does less alone."""
+
+    first: str
+    second: str
+    first_alone: Sequence[float]
+    second_alone: Sequence[float]
+    both: Sequence[float]
+    explains: bool
+    steps: int
+
+
+@dataclass(frozen=True)
+class Search:
+    """Which changes repair a pipeline that does not learn. ``ablations`` by knob or part, ``skipped`` with the reason.
+
+    ``everything``: all of them replaced at once, where no single setting repairs; ``minimal``: the knobs and parts of
+    it that cannot be spared. ``cut``: how the time budget ended it early, or empty."""
+
+    control: Arm | None
+    ablations: Mapping[str, Ablation]
+    skipped: Mapping[str, str]
+    crossings: Sequence[Crossing] = ()
+    everything: Arm | None = None
+    minimal: Sequence[str] = ()
+    cut: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,196 @@
+"""The search for the change that repairs learning: what ``git bisect`` is to a commit, for a training.
+
+1. The unchanged pipeline is the control; where it learns there is nothing to find.
+2. Each setting is turned by itself (``ablate``). Where several repair, they are crossed: a change that adds nothing
+   once another is made, while that one adds much, only soothed the same fault.
+3. Where none repairs, all settings and parts are made known-good at once. If that learns, changes are taken back one
+   by one until none can be spared: a part to look at, or several faults at once, each proved with the others mended.
+4. Where even that does not learn, a small reference model tells model from data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from statistics import median
+from typing import TYPE_CHECKING
+
+from diagnose.experiments.ablate import SEEDS, ablate
+from diagnose.experiments.change import AS_CONFIGURED, Change, together
+from diagnose.experiments.judge import Learning, repaired
+from diagnose.experiments.knobs import arms, scaled_lr
+from diagnose.experiments.order import SPEAKS
+from diagnose.experiments.usual import is_unusual, starting_rate
+from probes.api import Inconclusive, Skip
+from probes.records.trials import Ablation, Arm, Crossing, Search
+
+if TYPE_CHECKING:
+    from diagnose.context import MeasuringContext
+
+# What is made known-good at once, in the order in which it is applied; settings of the optimizer go with it. Taken
+# back in the same order, so that what says least about the cause goes first.
+REPLACED = (
+    "channel-order", "precision", "initialisation", "batchnorm", "frozen", "loop", "batch-size", "loss", "regulariser",
+    "label-smoothing", "targets", "inputs", "augmentation", "dropout", "optimizer",
+)  # fmt: skip
+# The settings of the user's optimizer, tried in place of a whole other one.
+OF_OPTIMIZER = ("weight-decay", "clipping", "scheduler", "parameters", "lr")
+ADDS = 0.10  # of the way from guessing to the floor: a change that adds less on top of another adds nothing
+MORE = 0.20  # of that way: what a change must be ahead of another whose effect it explains
+
+
+def search(ctx: MeasuringContext, steps: int) -> Search:
+    """``steps``: of each trial, at most. What the time budget cut short is told in ``cut``; raises nothing for it."""
+    seeking = _Seeking(ctx, steps)
+    cut = ""
+    try:
+        seeking.run()
+    except Inconclusive as reason:
+        cut = str(reason)
+    return Search(
+        control=seeking.control(),
+        ablations=seeking.found,
+        skipped=seeking.skipped,
+        crossings=tuple(seeking.crossings),
+        everything=seeking.everything,
+        minimal=tuple(seeking.minimal),
+        cut=cut,
+    )
+
+
+class _Seeking:
+    def __init__(self, ctx: MeasuringContext, steps: int) -> None:
+        self.ctx, self.steps = ctx, steps
+        self.found: dict[str, Ablation] = {}
+        self.skipped: dict[str, str] = {}
+        self.crossings: list[Crossing] = []
+        self.everything: Arm | None = None
+        self.minimal: list[str] = []
+
+    def control(self) -> Arm | None:
+        return next((ablation.control for ablation in self.found.values() if not ablation.given), None)
+
+    def run(self) -> None:
+        control = self.ctx.trainings.trial(AS_CONFIGURED, self.ctx.seed, self.steps)
+        fails = control.outcome != Learning.LEARNS
+        for knob in SPEAKS:
+            self._ablate(knob, self.steps)
+            if self._proved() and fails:  # rivals get as many steps as the repair was given, not more
+                self.ctx.trainings.has_proof = True
+                self.steps = min(self.steps, *(self.found[knob].steps for knob in self._proved()))
+        if not fails:
+            return
+        repairing = [knob for knob, ablation in self.found.items() if ablation.repaired is not None]
+        if len(repairing) > 1:
+            self._cross(repairing)
+        elif not repairing:
+            self._replace_everything()
+
+    def _proved(self) -> list[str]:
+        return [knob for knob, ablation in self.found.items() if ablation.proved]
+
+    def _ablate(self, knob: str, steps: int, given: Sequence[Change] = (), changes: Sequence[Change] = ()) -> None:
+        try:
+            self.found[knob] = ablate(self.ctx, knob, steps, given=given, changes=changes)
+        except Skip as reason:
+            self.skipped[knob] = str(reason)
+
+    def _learns(self, change: Change) -> bool:
+        return repaired(self.ctx.trainings.trial(change, self.ctx.seed, self.steps))
+
+    # -- several repair: which of them is to blame? -------------------------------------------------------------
+
+    def _cross(self, knobs: Sequence[str]) -> None:
+        """Each repair alone and the best one with each of the others, over the seeds, all for as many steps."""
+        steps = max(self.found[knob].steps for knob in knobs)
+        changes = {knob: self._repair(knob) for knob in knobs}
+        alone = {knob: self._shares(change, steps) for knob, change in changes.items()}
+        best = max(knobs, key=lambda knob: median(alone[knob]) if alone[knob] else 0.0)
+        for other in knobs:
+            if other == best or not alone[best] or not alone[other]:
+                continue
+            both = self._shares(together([changes[best], changes[other]]), steps)
+            ahead = median(alone[best]) - median(alone[other]) >= MORE and min(alone[best]) > max(alone[other])
+            explains = bool(both) and ahead and median(both) - median(alone[best]) <= ADDS
+            labels = changes[best].label, changes[other].label
+            self.crossings.append(
+                Crossing(*labels, tuple(alone[best]), tuple(alone[other]), tuple(both), explains, steps)
+            )
+            if explains:
+                self.found[other] = replace(self.found[other], explained_by=labels[0])
+        left = [knob for knob in knobs if not self.found[knob].explained_by]
+        for knob in left:
+            rivals = tuple(changes[other].label for other in left if other != knob)
+            self.found[knob] = replace(self.found[knob], rivals=rivals, unusual=is_unusual(self.ctx, knob))
+
+    def _repair(self, knob: str) -> Change:
+        repaired = self.found[knob].repaired
+        return next(change for change in arms(self.ctx, knob) if change.key == repaired)
+
+    def _shares(self, change: Change, steps: int) -> list[float]:
+        """How far each seed gets in so many steps; empty where there is no yardstick."""
+        trainings = self.ctx.trainings
+        traces = [trainings.trial(change, self.ctx.seed + seed, steps, to_the_end=True) for seed in range(SEEDS)]
+        shares = [-1.0 if trace.outcome == Learning.NONFINITE else trace.share for trace in traces]
+        return [share for share in shares if share is not None] if None not in shares else []
+
+    # -- nothing repairs by itself ------------------------------------------------------------------------------
+
+    def _replace_everything(self) -> None:
+        members = {knob: changes[-1] for knob in REPLACED if (changes := self._arms(knob))}
+        if not members:
+            return
+        whole = together(list(members.values()))
+        trace = self.ctx.trainings.trial(whole, self.ctx.seed, self.steps)
+        self.everything = Arm(
+            whole.key, "everything replaced by what is known to work", whole.size, (trace,), (trace.outcome,),
+            (trace.share,),
+        )  # fmt: skip
+        if not repaired(trace):
+            self._ablate("model", self.steps)
+            return
+        members = self._spared(members, list(members))
+        if "optimizer" in members:
+            members = self._settings_of_optimizer(members)
+        self.minimal = list(members)
+        for knob in members:
+            given = [change for name, change in members.items() if name != knob]
+            self._ablate(knob, self.steps, given, [members[knob]] if knob == "lr" else ())
+
+    def _settings_of_optimizer(self, members: Mapping[str, Change]) -> dict[str, Change]:
+        """The settings of the user's optimizer, as few as there are, that do in place of another optimizer."""
+        rest = {name: change for name, change in members.items() if name != "optimizer"}
+        arms_of = {knob: self._arms(knob) for knob in OF_OPTIMIZER}
+        for knob, changes in arms_of.items():
+            for change in changes:
+                if (rest or knob not in SPEAKS) and self._learns(together([*rest.values(), change])):
+                    return {**rest, knob: change}
+        others = {knob: changes[-1] for knob, changes in arms_of.items() if changes and knob != "lr"}
+        if others and (rate := self._rate([*rest.values(), *others.values()])) is not None:
+            members = {**rest, **others, "lr": rate}
+            if self._learns(together(list(members.values()))):
+                return self._spared(members, others)
+        return dict(members)
+
+    def _rate(self, given: Sequence[Change]) -> Change | None:
+        """The user's optimizer at the rate that the range test finds under other changes, else at a usual one."""
+        found = self.ctx.trainings.learning_rate_range(together(given))
+        wanted = found.suggested or starting_rate(self.ctx)
+        return scaled_lr(10.0 ** round(math.log10(wanted / found.now))) if found.now > 0 else None
+
+    def _spared(self, members: dict[str, Change], doubtful: Iterable[str]) -> dict[str, Change]:
+        """Without those of ``doubtful`` that make no difference."""
+        for knob in doubtful:
+            rest = {name: change for name, change in members.items() if name != knob}
+            if rest and self._learns(together(list(rest.values()))):
+                members = rest
+        return members
+
+    def _arms(self, knob: str) -> list[Change]:
+        """From the mildest to the strongest; empty where there is nothing to turn."""
+        try:
+            return sorted(arms(self.ctx, knob), key=lambda change: change.size)
+        except Skip as reason:
+            self.skipped.setdefault(knob, str(reason))
+            return []

@@ -1,0 +1,80 @@
+"""Where the fault lies: the parts whose swap for a known-good one makes a failing pipeline learn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probes.api import Findings, Inconclusive, ProbeDoc, Skip, Stage
+from probes.learning._curves import failed, learned_of, proof, shares
+from probes.learning._repairs import repairing_arm
+from probes.results import Severity
+
+if TYPE_CHECKING:
+    from probes.measurements import Context
+    from probes.records.trials import Search
+
+DOC = ProbeDoc(
+    code="FIT008",
+    name="learns-with-another-part",
+    stage=Stage.SUBSET,
+    experiment=True,
+    severity=Severity.NOTE,
+    summary="The pipeline does not learn, but it does once one of its parts is replaced.",
+    why="Every part is replaced by one that is known to work, and given back where it makes no difference. What cannot "
+    "be given back holds the fault, though not yet its name.",
+    fix="Compare the part with the one that works: what it is given, what it returns, how it was set up.",
+)
+# What to look at in a part that holds the fault.
+LOOK_AT = {
+    "scheduler": "the learning rate over the run",
+    "loss": "which loss it is, what it is given, and in which order",
+    "initialisation": "how the weights begin: their scale, and whether they differ from each other",
+    "batchnorm": "the momentum and mode of the batch norms",
+    "batch-size": "the number of samples per step",
+    "parameters": "which tensors the optimizer was given",
+    "frozen": "which parameters are frozen",
+    "loop": "the order of zero_grad, backward and step in train_step",
+    "precision": "values too small or too large for 16 bits",
+    "channel-order": "whether images were viewed where they should have been permuted",
+    "optimizer": "which optimizer it is, and its settings",
+    "model": "the architecture: a small reference model learns these data",
+}
+
+
+def run(ctx: Context) -> Findings:
+    found = ctx.search()
+    if found.everything is None:
+        raise Skip("it learns as it is, or with one setting changed")
+    parts = [knob for knob in (*found.minimal, "model") if knob in LOOK_AT and knob in found.ablations]
+    for part in parts:
+        ablation = found.ablations[part]
+        try:
+            arm = repairing_arm(ablation)
+        except (Skip, Inconclusive):
+            continue
+        if arm is None:
+            continue
+        given = f" and {' and '.join(ablation.given)}" if ablation.given else ""
+        yield DOC.finding(
+            "With {change}{given}, {learned} seeds learn, where {failed} of {seeds} did not. Look at {look_at}.",
+            part=part,
+            change=arm.label,
+            given=given,
+            learned=learned_of(arm),
+            failed=failed(ablation.control),
+            seeds=len(ablation.control.outcomes),
+            look_at=LOOK_AT[part],
+            evidence=proof(ablation),
+        )
+    if found.cut:
+        raise Inconclusive(found.cut)
+    return _nothing(found)
+
+
+def _nothing(found: Search) -> str:
+    assert found.everything is not None
+    told = f"{found.everything.label}: {shares([found.everything]).rpartition(': ')[2]}"
+    model = found.ablations.get("model")
+    if model is not None and model.arms and model.repaired is None:
+        return f"it does not learn with other parts either ({told}; {shares(model.arms)}): look at the data"
+    return told
