@@ -42,7 +42,7 @@ from probes.measurements import Facts
 from probes.records.data import Association, Reread, Rows, Scan, WorkerDraws
 from probes.records.forward import Attempt, CustomFunction, HalfGradients, LossParts, Outputs, WeightLoad
 from probes.records.inspection import Inspection
-from probes.records.trials import Ablation, DropoutSite, Reference, Search, Trace
+from probes.records.trials import Ablation, DropoutSite, Reference, Relief, Search, Trace
 from probes.records.updates import Coverage, Updates
 from probes.results import Expected, Where
 
@@ -487,6 +487,9 @@ class MeasuringContext:
 
     def ablation(self, knob: str) -> Ablation:
         return self.trainings.ablation(knob)
+
+    def relief(self, knob: str) -> Relief:
+        return self.trainings.relief(knob)
 
     def search(self) -> Search:
         return self.trainings.search()

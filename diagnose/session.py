@@ -150,10 +150,9 @@ class Session:
             # The estimate may have met its crash.
             if not any(r.name == name and r.stage == stage for r in self.results):
                 self._probe(name, stage)
-        if self._needs_experiments(stage):
-            for name in plan.experiments:
-                if not any(result.name == name for result in self.results):
-                    self._probe(name, stage)
+        for name in self._experiments(stage, plan):
+            if not any(result.name == name for result in self.results):
+                self._probe(name, stage)
         judged = self._judged(stage, self._of(stage), cut, time.monotonic() - started)
         if stage is Stage.MNIST and len(plan.requested) > 1:
             self._soften(stage)
@@ -190,6 +189,15 @@ class Session:
 
     def _of(self, stage: Stage) -> list[Result]:
         return [result for result in self.results if result.stage == stage]
+
+    def _experiments(self, stage: Stage, plan: Plan) -> Sequence[str]:
+        """All of them where learning failed; where it did not, those of settings that may hold it back."""
+        if self._needs_experiments(stage):
+            return plan.experiments
+        clean = stage is Stage.SUBSET and not any(
+            result.status is not Status.PASS for result in self._of(stage) if result.name == DECISIVE[stage]
+        )
+        return [name for name in plan.experiments if clean and catalogue.doc(name).hampers]
 
     def _needs_experiments(self, stage: Stage) -> bool:
         if stage not in {Stage.OVERFIT, Stage.SUBSET}:

@@ -50,7 +50,8 @@ class ProbeDoc:
 
     ``symptom``: the name describes what is seen, not why. ``grade``: how well a finding establishes the name, unless
     the finding's ``values["grade"]`` says otherwise: ``proved`` for what is observed directly, ``supported`` or
-    ``suspected`` for what is inferred. ``experiment``: runs only after a stage of learning failed, as part of it.
+    ``suspected`` for what is inferred. ``experiment``: runs only after a stage of learning failed, as part of it;
+    with ``hampers`` after a short training that learned, too, for the setting may hold it back.
     ``judged_by``: who decides where the module has no ``run`` ("worker", "run"). ``requires``: names whose failure
     makes this probe meaningless; it is skipped then. ``also``: further stages that the probe fits; it runs once, in the
     first of its stages that the run includes.
@@ -69,6 +70,7 @@ class ProbeDoc:
     symptom: bool = False
     grade: Grade = Grade.PROVED
     experiment: bool = False
+    hampers: bool = False
     judged_by: str = ""
     requires: Sequence[str] = ()
     consequences: Sequence[str] = ()

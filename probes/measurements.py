@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         WeightLoad,
     )
     from probes.records.inspection import ActivationRecord, Inspection, RandomCall
-    from probes.records.trials import Ablation, DropoutSite, Reference, Search, Trace
+    from probes.records.trials import Ablation, DropoutSite, Reference, Relief, Search, Trace
     from probes.records.updates import Coverage, Updates
 
 
@@ -144,6 +144,9 @@ class Context(Protocol):
 
     def ablation(self, knob: str) -> Ablation:
         """One knob of ``search``. Raises Skip where there is nothing to turn."""
+
+    def relief(self, knob: str) -> Relief:
+        """A usual value in place of an unusual one, in a pipeline that learns. Raises Skip where nothing is gained."""
 
     def search(self) -> Search:
         """Which changes, of settings or of whole parts, make a pipeline learn that does not."""

@@ -61,9 +61,11 @@ def rehearse(build: Callable[[], Any], seed: int = 0, stages: Sequence[Stage] = 
         errors = [f for r in found for f in r.findings if f.severity is Severity.ERROR]
         learning = stage in {Stage.OVERFIT, Stage.SUBSET}
         slow = any(f.name == "slow-to-learn" for r in found for f in r.findings)
-        if learning and (errors or slow) and all(f.name in LEARNING_SYMPTOMS for f in errors):
+        failed = (errors or slow) and all(f.name in LEARNING_SYMPTOMS for f in errors)
+        if learning and (failed or (stage is Stage.SUBSET and not errors)):
             asked = {result.name for result in results + found}
-            found += [run_probe(name, ctx, stage=str(stage)) for name in plan.experiments if name not in asked]
+            wanted = [name for name in plan.experiments if failed or catalogue.doc(name).hampers]
+            found += [run_probe(name, ctx, stage=str(stage)) for name in wanted if name not in asked]
             errors = [f for r in found for f in r.findings if f.severity is Severity.ERROR]
         if stage is Stage.MNIST:  # as in diagnose.session: in a run the reference data only point
             found = [replace(r, findings=tuple(replace(f, severity=Severity.NOTE) for f in r.findings)) for r in found]

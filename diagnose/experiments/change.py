@@ -33,9 +33,10 @@ class Change:
 
     ``apply(pipeline)`` may alter the pipeline and returns a context in which the trial runs. ``size`` orders changes
     of one kind by how much they change (the mildest has the smallest), ``label`` is for readers. ``constant_lr`` plays
-    no schedule, ``scheduler(optimizer, steps)`` one of torch's. ``ours``: not what the user wrote, so that a failure under it is the arm's and not the user's.
-    ``factors`` says by how much it scales each group, or the rate. ``options`` are what it makes of the loss's options
-    and ``loss_function`` which function of torch it calls instead, for the yardsticks.
+    no schedule, ``scheduler(optimizer, steps)`` one of torch's. ``ours``: not what the user wrote, so that a failure
+    under it is the arm's and not the user's. ``factors`` says by how much it scales each group, or the rate.
+    ``options`` are what it makes of the loss's options and ``loss_function`` which function of torch it calls instead,
+    for the yardsticks.
     """
 
     key: str

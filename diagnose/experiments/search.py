@@ -73,7 +73,7 @@ class _Seeking:
 
     def run(self) -> None:
         control = self.ctx.trainings.trial(AS_CONFIGURED, self.ctx.seed, self.steps)
-        fails = control.outcome != Learning.LEARNS
+        fails = control.outcome in {Learning.STUCK, Learning.SLOW, Learning.NONFINITE}
         for knob in SPEAKS:
             self._ablate(knob, self.steps)
             if self._proved() and fails:  # rivals get as many steps as the repair was given, not more

@@ -20,6 +20,7 @@ from diagnose.experiments.change import AS_CONFIGURED, Change, Reading
 from diagnose.experiments.knobs import arms
 from diagnose.experiments.lr_range import range_test
 from diagnose.experiments.material import Material
+from diagnose.experiments.relief import relief
 from diagnose.experiments.search import search
 from diagnose.experiments.trial import Samples, Setting, StepProgress, gradient_agreement, run_trial
 from diagnose.experiments.yardsticks import yardsticks_of
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
     from diagnose.pipeline import Pipeline
     from probes.records.forward import LossCall
-    from probes.records.trials import Ablation, LearningRateRange, Reference, Search, Trace
+    from probes.records.trials import Ablation, LearningRateRange, Reference, Relief, Search, Trace
 
 OVERFIT_SAMPLES = 16  # a smaller first batch is joined by the second
 OVERFIT_STEPS = 300
@@ -178,6 +179,10 @@ class ShortTrainings:
         if found.cut:
             raise Inconclusive(found.cut)
         raise Skip("the search had no need of it")
+
+    def relief(self, knob: str) -> Relief:
+        """What a usual value brings where an unusual one learns. Raises Skip where it brings little."""
+        return self._ctx.once(f"relief {knob}", f"comparing {knob}", lambda: relief(self._ctx, knob, SUBSET_STEPS))
 
     @property
     def repaired_by(self) -> str | None:

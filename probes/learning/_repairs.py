@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from probes.api import Inconclusive, Skip
-from probes.learning._curves import failed, learned_of, shares
-from probes.results import Grade
+from probes.learning._curves import failed, learned_of, proof, shares
+from probes.results import Grade, Severity, Table
 
 if TYPE_CHECKING:
-    from probes.records.trials import Ablation, Arm
+    from collections.abc import Callable, Mapping, Sequence
+
+    from probes.api import Findings, ProbeDoc
+    from probes.measurements import Context
+    from probes.records.trials import Ablation, Arm, Trace
 
 SENTENCE = (
     "{given}, {control_failed} of {control_seeds} seeds did not learn in {steps} steps; with {change} {learned} did."
@@ -18,6 +22,71 @@ LEARNING_FAILURES = (
     "stuck-at-chance", "predicts-one-class", "slow-to-learn", "cannot-overfit", "fails-on-reference-data",
 )  # fmt: skip
 """The symptoms that a setting under which nothing is learned brings about."""
+
+
+def turned(
+    ctx: Context,
+    doc: ProbeDoc,
+    knob: str,
+    opening: str,
+    details: Callable[[Arm], Mapping[str, Any]],
+) -> Findings:
+    """What a knob comes to: a finding where turning it repairs learning, a warning where an unusual value holds back a
+    training that learns, else the fact that rules it out. ``details(arm)``: what the finding says beside the figures,
+    its ``where`` and further ``evidence`` among it."""
+    ablation = ctx.ablation(knob)
+    if not ablation.arms or (ablation.repairing is not None and failed(ablation.control) == 0):
+        return (yield from _hampered(ctx, doc, knob, opening, details))
+    arm = repairing_arm(ablation)
+    if arm is None:
+        return nothing_repairs(ablation)
+    told = dict(details(arm))
+    evidence = [*proof(ablation), *told.pop("evidence", ())]
+    yield doc.finding(opening + SENTENCE, evidence=evidence, **told, **figures(ablation, arm))
+    return ""
+
+
+def _hampered(
+    ctx: Context, doc: ProbeDoc, knob: str, opening: str, details: Callable[[Arm], Mapping[str, Any]]
+) -> Findings:
+    try:
+        relief = ctx.relief(knob)
+    except Skip as reason:
+        return str(reason)
+    before, after = ([_end(trace) for trace in arm.traces] for arm in (relief.before, relief.after))
+    unit = "accuracy" if relief.after.traces[0].points[-1].val_score is not None else "loss"
+    told = dict(details(relief.after))
+    evidence = [
+        *told.pop("evidence", ()),
+        Table(("change", "seed", f"{unit} at end"), [
+            [arm.label, trace.seed, _end(trace)] for arm in (relief.before, relief.after) for trace in arm.traces
+        ], f"{relief.steps} steps each, on the same samples"),
+    ]  # fmt: skip
+    yield doc.finding(
+        opening
+        + "the model does less well: {unit} {before_end} as configured, {after_end} with {change}, after {steps} steps.",
+        severity=Severity.WARNING,
+        evidence=evidence,
+        unit=unit,
+        before_end=_listed(before, unit),
+        after_end=_listed(after, unit),
+        change=relief.after.label,
+        steps=relief.steps,
+        grade=str(Grade.SUSPECTED),
+        **told,
+    )
+    return ""
+
+
+def _end(trace: Trace) -> float:
+    last = trace.points[-1]
+    if last.val_score is not None:
+        return last.val_score
+    return last.train_loss if last.val_loss is None else last.val_loss
+
+
+def _listed(values: Sequence[float], unit: str) -> str:
+    return ", ".join(f"{value:.1%}" if unit == "accuracy" else f"{value:.3g}" for value in values)
 
 
 def repairing_arm(ablation: Ablation) -> Arm | None:

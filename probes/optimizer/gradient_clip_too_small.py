@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Stage
-from probes.learning._curves import proof
-from probes.learning._repairs import LEARNING_FAILURES, SENTENCE, figures, nothing_repairs, repairing_arm
+from probes.learning._repairs import LEARNING_FAILURES, turned
 
 if TYPE_CHECKING:
     from probes.measurements import Context
+    from probes.records.trials import Arm
 
 DOC = ProbeDoc(
     code="OPT624",
     name="gradient-clip-too-small",
     stage=Stage.SUBSET,
     experiment=True,
+    hampers=True,
     summary="Gradients are clipped to so small a norm that the model hardly moves.",
     why="Every gradient is longer than the limit, so each step is cut down to it: with SGD the effective learning rate "
     "falls by that factor.",
@@ -28,18 +29,14 @@ DOC = ProbeDoc(
 
 
 def run(ctx: Context) -> Findings:
-    ablation = ctx.ablation("clipping")
-    arm = repairing_arm(ablation)
-    if arm is None:
-        return nothing_repairs(ablation)
     limit = float(ctx.pipeline.clip_grad_norm or 0.0)
-    yield DOC.finding(
-        "With gradients clipped to a norm of {limit:.3g}, " + SENTENCE,
-        limit=limit,
-        before=f"clip_grad_norm={limit:g}",
-        after="clip_grad_norm=None",
-        where=ctx.optimizer_at(),
-        evidence=proof(ablation),
-        **figures(ablation, arm),
-    )
-    return ""
+
+    def details(arm: Arm) -> dict[str, Any]:
+        return {
+            "limit": limit,
+            "before": f"clip_grad_norm={limit:g}",
+            "after": "clip_grad_norm=None",
+            "where": ctx.optimizer_at(),
+        }
+
+    return (yield from turned(ctx, DOC, "clipping", "With gradients clipped to a norm of {limit:.3g}, ", details))

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
-from probes.learning._curves import proof
-from probes.learning._repairs import LEARNING_FAILURES, SENTENCE, figures, nothing_repairs, repairing_arm
+from probes.learning._repairs import LEARNING_FAILURES, turned
 
 if TYPE_CHECKING:
     from probes.measurements import Context
+    from probes.records.trials import Arm
 
 DOC = ProbeDoc(
     code="OPT621",
     name="learning-rate-too-high",
     stage=Stage.SUBSET,
     experiment=True,
+    hampers=True,
     summary="The learning rate is too high: with a smaller one the same pipeline learns.",
     why=(
         "Steps that are too long jump over the minimum, saturate units or blow up the weights, and the loss "
@@ -30,21 +31,21 @@ DOC = ProbeDoc(
 
 def run(ctx: Context) -> Findings:
     ablation = ctx.ablation("lr")
-    arm = repairing_arm(ablation)
-    if not any(tried.factors["lr"] < 1 for tried in ablation.arms):
+    arm = ablation.repairing
+    if ablation.arms and not any(tried.factors["lr"] < 1 for tried in ablation.arms):
         raise Skip("the measured updates are far from usual in the other direction, so no smaller rate was tried")
-    if arm is None:
-        return nothing_repairs(ablation)
-    if arm.factors["lr"] > 1:
+    if arm is not None and arm.factors["lr"] > 1 and not ablation.explained_by:
         return f"it learns with {arm.label}, so the rate is not too high"
-    now = max(ctx.learning_rates())
-    yield DOC.finding(
-        "With learning rate {now:.3g}, " + SENTENCE,
-        now=now,
-        before=f"lr={now:.3g}",
-        after=f"lr={now * arm.factors['lr']:.3g}",
-        where=ctx.optimizer_at(),
-        evidence=proof(ablation),
-        **figures(ablation, arm),
-    )
-    return ""
+    if not ablation.arms and ctx.relief("lr").after.factors["lr"] > 1:
+        return "it learns better with a higher rate"
+    now = max(ctx.learning_rates(), default=0.0)
+
+    def details(arm: Arm) -> dict[str, Any]:
+        return {
+            "now": now,
+            "before": f"lr={now:.3g}",
+            "after": f"lr={now * arm.factors['lr']:.3g}",
+            "where": ctx.optimizer_at(),
+        }
+
+    return (yield from turned(ctx, DOC, "lr", "With learning rate {now:.3g}, ", details))

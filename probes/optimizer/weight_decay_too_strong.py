@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Stage
-from probes.learning._curves import proof
-from probes.learning._repairs import LEARNING_FAILURES, SENTENCE, figures, nothing_repairs, repairing_arm
+from probes.learning._repairs import LEARNING_FAILURES, turned
 
 if TYPE_CHECKING:
     from probes.measurements import Context
+    from probes.records.trials import Arm
 
 DOC = ProbeDoc(
     code="OPT623",
     name="weight-decay-too-strong",
     stage=Stage.SUBSET,
     experiment=True,
+    hampers=True,
     summary="Weight decay is so strong that the model does not learn: with less of it the same pipeline does.",
     why=(
         "Weight decay pulls every weight to zero at every step. When its pull exceeds the gradient's, the "
@@ -29,20 +30,16 @@ DOC = ProbeDoc(
 
 
 def run(ctx: Context) -> Findings:
-    ablation = ctx.ablation("weight-decay")
-    arm = repairing_arm(ablation)
-    if arm is None:
-        return nothing_repairs(ablation)
     optimizer = ctx.pipeline.optimizer
-    assert optimizer is not None, "without an optimizer there is no weight decay to turn"
-    now = max(float(group.get("weight_decay") or 0.0) for group in optimizer.param_groups)
-    yield DOC.finding(
-        "With weight decay {now:.3g}, " + SENTENCE,
-        now=now,
-        before=f"weight_decay={now:.3g}",
-        after=f"weight_decay={now * arm.factors['weight_decay']:.3g}",
-        where=ctx.optimizer_at(),
-        evidence=proof(ablation),
-        **figures(ablation, arm),
-    )
-    return ""
+    groups = optimizer.param_groups if optimizer is not None else []
+    now = max((float(group.get("weight_decay") or 0.0) for group in groups), default=0.0)
+
+    def details(arm: Arm) -> dict[str, Any]:
+        return {
+            "now": now,
+            "before": f"weight_decay={now:.3g}",
+            "after": f"weight_decay={now * arm.factors['weight_decay']:.3g}",
+            "where": ctx.optimizer_at(),
+        }
+
+    return (yield from turned(ctx, DOC, "weight-decay", "With weight decay {now:.3g}, ", details))

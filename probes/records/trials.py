@@ -123,6 +123,17 @@ class Ablation:
 
 
 @dataclass(frozen=True)
+class Relief:
+    """A training that learns, over the seeds, as it is and with one unusual setting at a usual value, which does much
+    better with every seed. Each trial took ``steps`` steps."""
+
+    knob: str
+    before: Arm
+    after: Arm
+    steps: int
+
+
+@dataclass(frozen=True)
 class LearningRateRange:
     """One training under a growing learning rate: ``losses`` of its steps, ``smooth`` their running mean. ``now``: the
     user's largest rate. ``suggested``: None where the loss never fell; ``diverges``: where it blew up, if it did."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Stage
-from probes.learning._curves import proof
-from probes.learning._repairs import LEARNING_FAILURES, SENTENCE, figures, nothing_repairs, repairing_arm
+from probes.learning._repairs import LEARNING_FAILURES, turned
 
 if TYPE_CHECKING:
     from probes.measurements import Context
@@ -26,9 +25,4 @@ DOC = ProbeDoc(
 
 
 def run(ctx: Context) -> Findings:
-    ablation = ctx.ablation("augmentation")
-    arm = repairing_arm(ablation)
-    if arm is None:
-        return nothing_repairs(ablation)
-    yield DOC.finding("With random augmentation, " + SENTENCE, evidence=proof(ablation), **figures(ablation, arm))
-    return ""
+    return (yield from turned(ctx, DOC, "augmentation", "With random augmentation, ", lambda arm: {}))

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Stage
-from probes.learning._curves import proof
-from probes.learning._repairs import LEARNING_FAILURES, SENTENCE, figures, nothing_repairs, repairing_arm
+from probes.learning._repairs import LEARNING_FAILURES, turned
 from probes.results import Evidence, Scalar, Table, Where
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ DOC = ProbeDoc(
     name="dropout-too-strong",
     stage=Stage.SUBSET,
     experiment=True,
+    hampers=True,
     summary="Dropout removes so much of the signal that the model does not learn.",
     why="Dropout multiplies the noise of every layer it follows, and layers in a row multiply it again: with three "
     "layers at 0.5 a path through the network survives one time in eight. While the weights are still small, the "
@@ -47,22 +47,19 @@ DOC = ProbeDoc(
 
 
 def run(ctx: Context) -> Findings:
-    ablation = ctx.ablation("dropout")
     sites = ctx.dropout_sites()
-    arm = repairing_arm(ablation)
-    if arm is None:
-        return nothing_repairs(ablation)
-    values: dict[str, Any] = {f"{group.replace(' ', '_')}_p": p for group, p in largest_p(sites).items()}
-    yield DOC.finding(
-        "With dropout {dropout}, " + SENTENCE,
-        dropout=" and ".join(f"{p:g}" for p in sorted({site.p for site in sites})),
-        where=places(sites, arm),
-        evidence=[*proof(ablation), *measured(ablation)],
-        **values,
-        **fix_values(arm, sites),
-        **figures(ablation, arm),
-    )
-    return ""
+
+    def details(arm: Arm) -> dict[str, Any]:
+        largest = {f"{group.replace(' ', '_')}_p": p for group, p in largest_p(sites).items()}
+        return {
+            "dropout": " and ".join(f"{p:g}" for p in sorted({site.p for site in sites})),
+            "where": places(sites, arm),
+            "evidence": measured(ctx.ablation("dropout")),
+            **largest,
+            **fix_values(arm, sites),
+        }
+
+    return (yield from turned(ctx, DOC, "dropout", "With dropout {dropout}, ", details))
 
 
 def largest_p(sites: Sequence[DropoutSite]) -> dict[str, float]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
-from probes.learning._curves import proof
-from probes.learning._repairs import LEARNING_FAILURES, SENTENCE, figures, nothing_repairs, repairing_arm
+from probes.learning._repairs import LEARNING_FAILURES, turned
 
 if TYPE_CHECKING:
     from probes.measurements import Context
+    from probes.records.trials import Arm
 
 DOC = ProbeDoc(
     code="REG704",
     name="label-smoothing-too-strong",
     stage=Stage.SUBSET,
     experiment=True,
+    hampers=True,
     summary="The labels are smoothed so much that the model does not learn; with less smoothing it does.",
     why="Smoothing moves a share of each target to all other classes. Near 1 every target is the same, and there is "
     "nothing left to tell apart.",
@@ -29,21 +30,17 @@ USUAL = 0.2  # up to here it is never the cause
 
 
 def run(ctx: Context) -> Findings:
-    options = [call.options for call in ctx.attempt().loss_calls]
-    smoothing = max((float(o.get("label_smoothing") or 0.0) for o in options), default=0.0)
+    calls = ctx.attempt().loss_calls
+    smoothing = max((float(call.options.get("label_smoothing") or 0.0) for call in calls), default=0.0)
     if smoothing <= USUAL:
         raise Skip(f"label smoothing is {smoothing:g}")
-    ablation = ctx.ablation("label-smoothing")
-    arm = repairing_arm(ablation)
-    if arm is None:
-        return nothing_repairs(ablation)
-    yield DOC.finding(
-        "With label smoothing {smoothing:g}, " + SENTENCE,
-        smoothing=smoothing,
-        before=f"label_smoothing={smoothing:g}",
-        after=arm.label.replace("label smoothing ", "label_smoothing="),
-        where=next((call.where for call in ctx.attempt().loss_calls if call.where), ()),
-        evidence=proof(ablation),
-        **figures(ablation, arm),
-    )
-    return ""
+
+    def details(arm: Arm) -> dict[str, Any]:
+        return {
+            "smoothing": smoothing,
+            "before": f"label_smoothing={smoothing:g}",
+            "after": arm.label.replace("label smoothing ", "label_smoothing="),
+            "where": next((call.where for call in calls if call.where), ()),
+        }
+
+    return (yield from turned(ctx, DOC, "label-smoothing", "With label smoothing {smoothing:g}, ", details))

@@ -1,0 +1,86 @@
+"""Does an unusual setting hold back a training that does learn?
+
+A setting within its usual range is never asked about: what is merely faster convicts nobody. Nor is a setting whose
+planned run is so long that it would get there at its own pace.
+"""
+
+from __future__ import annotations
+
+from statistics import mean
+from typing import TYPE_CHECKING
+
+from diagnose.experiments.ablate import SEEDS
+from diagnose.experiments.change import AS_CONFIGURED, Change
+from diagnose.experiments.knobs import arms, scaled_lr
+from diagnose.experiments.usual import is_unusual, starting_rate
+from probes.api import Skip
+from probes.records.trials import Arm, Relief, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from diagnose.context import MeasuringContext
+
+BETTER = 0.05  # of validation accuracy
+FURTHER = 0.25  # more of the fall of the loss, where there is no accuracy
+LONG_RUN = 3.0  # planned steps over those of a trial, from which on the pace is extrapolated
+CAUGHT_UP = 0.5  # of what the relieved one reaches, that a proportional pace gets to in the planned run
+
+
+def relief(ctx: MeasuringContext, knob: str, steps: int) -> Relief:
+    """The pipeline as it is and with the knob at a usual value, over the seeds, all for ``steps`` steps.
+
+    Raises Skip where the value is usual, or makes no large difference.
+    """
+    if not is_unusual(ctx, knob):
+        raise Skip("it learns as configured, with a usual value")
+    change = _usual_value(ctx, knob)
+    before, after = ([_ended(ctx, c, 0, steps)] for c in (AS_CONFIGURED, change))
+    if not _better(before[0], after[0]):
+        raise Skip(f"it learns as configured, and {change.label} makes no great difference")
+    for seed in range(1, SEEDS):
+        before.append(_ended(ctx, AS_CONFIGURED, seed, steps))
+        after.append(_ended(ctx, change, seed, steps))
+    if not all(_better(b, a) for b, a in zip(before, after, strict=True)):
+        raise Skip(f"it learns as configured, and {change.label} does not help with every seed")
+    longer = ctx.planned_steps() / steps
+    if longer > LONG_RUN and _catches_up(before, after, longer):
+        raise Skip(f"it learns as configured, in a run {longer:.0f} times as long as the trials")
+    return Relief(knob, _arm(AS_CONFIGURED, before), _arm(change, after), steps)
+
+
+def _usual_value(ctx: MeasuringContext, knob: str) -> Change:
+    if knob == "lr":
+        now = max(ctx.learning_rates())
+        return scaled_lr(starting_rate(ctx) / now)
+    return arms(ctx, knob)[-1]
+
+
+def _ended(ctx: MeasuringContext, change: Change, seed: int, steps: int) -> Trace:
+    return ctx.trainings.trial(change, ctx.seed + seed, steps, to_the_end=True)
+
+
+def _better(before: Trace, after: Trace) -> bool:
+    b, a = before.points[-1], after.points[-1]
+    if b.val_score is not None and a.val_score is not None:
+        return a.val_score - b.val_score >= BETTER
+    return _fall(after) >= (1 + FURTHER) * max(0.0, _fall(before)) and _fall(after) > 0
+
+
+def _fall(trace: Trace) -> float:
+    """Of the loss on validation samples, else on training samples, from the first look to the last."""
+    first, last = trace.points[0], trace.points[-1]
+    if first.val_loss is not None and last.val_loss is not None:
+        return first.val_loss - last.val_loss
+    return first.train_loss - last.train_loss
+
+
+def _catches_up(before: Sequence[Trace], after: Sequence[Trace], longer: float) -> bool:
+    return longer * mean(map(_fall, before)) >= CAUGHT_UP * mean(map(_fall, after))
+
+
+def _arm(change: Change, traces: Sequence[Trace]) -> Arm:
+    return Arm(
+        change.key, change.label, change.size, tuple(traces), tuple(t.outcome for t in traces),
+        tuple(t.share for t in traces), change.factors,
+    )  # fmt: skip
