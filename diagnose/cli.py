@@ -29,7 +29,7 @@ STAGES = {
     "train": ("The full training: watched, logged, resumable.", ("only", "epochs", "resume", "init_from")),
     "evaluate": ("What does the trained model get wrong?", ("checkpoint", "split")),
 }
-_RUN = ("from_stage", "until_stage", "keep_going", "plan", "fraction", "reference", "epochs")
+_RUN = ("from_stage", "until_stage", "keep_going", "plan", "fraction", "reference", "epochs", "resume")
 
 
 def _runs(name: str) -> Any:
@@ -59,7 +59,27 @@ def _ablate(flags: dict[str, Any]) -> None:
 
 app.command(
     "ablate", help="Turn one knob and compare: does it decide whether the model learns?", rich_help_panel="Runs"
-)(with_options(_ablate, ("knob", "values", *COMMON, "fraction")))
+)(with_options(_ablate, ("knob", "values", *COMMON, "fraction", "resume")))
+
+
+def _bisect(flags: dict[str, Any]) -> None:
+    from diagnose.commands import bisect
+
+    raise typer.Exit(bisect(flags, argv=sys.argv[1:]))
+
+
+def _lr(flags: dict[str, Any]) -> None:
+    from diagnose.commands import range_test
+
+    raise typer.Exit(range_test(flags, argv=sys.argv[1:]))
+
+
+app.command(
+    "bisect", help="Swap settings and parts against known-good ones until the cause is found.", rich_help_panel="Runs"
+)(with_options(_bisect, (*COMMON, "fraction", "resume")))
+app.command("lr", help="Learning-rate range test, with a picture and a suggestion.", rich_help_panel="Runs")(
+    with_options(_lr, (*COMMON, "fraction"))
+)
 
 
 @app.command(rich_help_panel="Runs", no_args_is_help=False)

@@ -73,9 +73,23 @@ def doctor() -> None:
 
 def ablate(flags: Mapping[str, Any], argv: Sequence[str]) -> int:
     """A comparison on purpose: every arm over every seed, as a table and a picture."""
-    from diagnose.ablation import run_ablation
+    from diagnose.experimenting import run_ablation
 
     return run_ablation(load_config(_with_values(flags), Path.cwd()), argv)
+
+
+def bisect(flags: Mapping[str, Any], argv: Sequence[str]) -> int:
+    """Swaps against known-good settings and parts until the cause is isolated."""
+    from diagnose.experimenting import run_bisect
+
+    return run_bisect(load_config(flags, Path.cwd()), argv)
+
+
+def range_test(flags: Mapping[str, Any], argv: Sequence[str]) -> int:
+    """The learning-rate range test."""
+    from diagnose.experimenting import run_range_test
+
+    return run_range_test(load_config(flags, Path.cwd()), argv)
 
 
 def _with_values(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import torch
 
 from diagnose.batches import Batch, understand
 from diagnose.experiments import data_knobs, dropout
+from diagnose.experiments.kept import KeptTrials
 from diagnose.experiments.short_trainings import MOST_STEPS, ShortTrainings
 from diagnose.facts import known_facts
 from diagnose.measure import (
@@ -42,7 +43,7 @@ from probes.measurements import Facts
 from probes.records.data import Association, Reread, Rows, Scan, WorkerDraws
 from probes.records.forward import Attempt, CustomFunction, HalfGradients, LossParts, Outputs, WeightLoad
 from probes.records.inspection import Inspection
-from probes.records.trials import Ablation, DropoutSite, Reference, Relief, Search, Trace
+from probes.records.trials import Ablation, DropoutSite, LearningRateRange, Reference, Relief, Search, Trace
 from probes.records.updates import Coverage, Updates
 from probes.results import Expected, Where
 
@@ -78,8 +79,11 @@ class MeasuringContext:
         progress: Callable[[str, int, int], None] = lambda what, done, of: None,
         measuring: Callable[[str, bool], None] = lambda key, begins: None,
         poisoned: Mapping[str, str] | None = None,
+        trials: Mapping[str, Mapping[str, Any]] | None = None,
+        keep: Callable[[str, Mapping[str, Any]], None] = lambda key, trace: None,
     ) -> None:
-        """``progress(what, done, of)`` is told how far a training is; for the last two see ``Memo``."""
+        """``progress(what, done, of)`` is told how far a training is; for ``measuring`` and ``poisoned`` see ``Memo``,
+        for ``trials`` and ``keep`` see ``KeptTrials``."""
         self.source = source
         self.seed = seed
         self.device = torch.device(device)
@@ -91,6 +95,7 @@ class MeasuringContext:
         self.deadline: float | None = None
         self.rows: list[Mapping[str, Any]] = []
         self.notes: list[str] = []
+        self.kept = KeptTrials(trials or {}, keep)
         self.trainings = ShortTrainings(self)
         self._memo = Memo(measuring, poisoned or {})
 
@@ -490,6 +495,12 @@ class MeasuringContext:
 
     def relief(self, knob: str) -> Relief:
         return self.trainings.relief(knob)
+
+    def comparison(self) -> Ablation:
+        return self.trainings.last_comparison()
+
+    def learning_rate_range(self) -> LearningRateRange:
+        return self.trainings.learning_rate_range()
 
     def search(self) -> Search:
         return self.trainings.search()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from diagnose.plan import OUT_OF_TIME
 from probes.results import Result, StageResult, Status
@@ -29,6 +30,8 @@ class Quiet:
     def stage_done(self, stage: StageResult) -> None: ...
 
     def output(self, line: str) -> None: ...
+
+    def trial(self, trace: dict[str, Any]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -82,6 +85,13 @@ class Progress(Quiet):
         else:
             self._print(f"{stage.name}: {words} in {stage.seconds:.1f} s{checks}")
 
+    def trial(self, trace: dict[str, Any]) -> None:
+        """A finished trial as one line, its training loss as a sparkline."""
+        losses = [point["train_loss"] for point in trace["points"]]
+        ends = " to ".join("not finite" if loss is None else f"{loss:.3f}" for loss in (losses[0], losses[-1]))
+        label = f"{trace['name']}, seed {trace['seed']}"
+        self._print(f"  {label:<48} {sparkline(losses):<14} loss {ends} in {trace['steps']} steps: {trace['outcome']}")
+
     def output(self, line: str) -> None:
         self._print(f"  | {line.rstrip()}")
 
@@ -92,6 +102,22 @@ class Progress(Quiet):
 
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False)
+
+
+LEAST_SPAN = 0.1
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """One block per value, from the lowest to the highest; a gap where a value is missing. A flat curve looks flat: the
+    blocks span at least a tenth of the values."""
+    known = [value for value in values if value is not None]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    height = max(high - low, LEAST_SPAN * abs(high))
+    return "".join(
+        " " if value is None else BARS[min(len(BARS) - 1, int((value - low) / height * len(BARS))) if height else 0]
+        for value in values
+    )
 
 
 def make_display(*, quiet: bool, verbose: bool) -> Quiet:

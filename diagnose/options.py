@@ -52,7 +52,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "keep_going": (bool, typer.Option("--keep-going", help="Go on after a stage that failed.", rich_help_panel=RUN)),
     "plan": (bool, typer.Option("--plan", help="Print what would run, and what it would cost; run nothing.", rich_help_panel=RUN)),
     "allow_inconclusive": (bool, typer.Option("--allow-inconclusive", help="Exit 0 when nothing is faulty but not everything could be checked.", rich_help_panel=RUN)),
-    "knob": (Text, typer.Option(help="dropout, weight-decay, lr, scheduler, clipping, regulariser, label-smoothing, augmentation, inputs or targets.", rich_help_panel=RUN)),
+    "knob": (Text, typer.Option(help="dropout, weight-decay, lr, scheduler, batch-size, augmentation, label-smoothing, clipping, optimizer, initialisation, ...", rich_help_panel=RUN)),
     "values": (Text, typer.Option(help="Values to compare, such as 0.1,0.3.", rich_help_panel=RUN)),
     "assertions": (bool, typer.Option("--assertions", help="Print assert lines for what smoke sees, instead.", rich_help_panel=RUN)),
 }  # fmt: skip

@@ -24,7 +24,7 @@ from diagnose.measure.assertions import assertions
 from diagnose.target import Source, load_source
 from diagnose.training import evaluate as evaluation
 from diagnose.training import loop, pictures
-from diagnose.training.journal import Journal
+from diagnose.training.journal import Journal, arms_on_board
 from diagnose.user_code import UserCodeError
 from probes import catalogue
 from probes.api import Inconclusive, Skip
@@ -39,7 +39,8 @@ for _name in catalogue.names():
 
 
 def handler(job: Mapping[str, Any], emit: Emit) -> Callable[[dict[str, Any]], None]:
-    """``job``: {"config": ..., "folder": ..., "isolate": bool, "poisoned": {measurement: reason}}."""
+    """``job``: {"config": ..., "folder": ..., "isolate": bool, "poisoned": {measurement: reason},
+    "trials": {key: finished trial}}."""
     if job.get("isolate", True):
         isolation.hide_own_packages()
     return Runner(job, emit).run
@@ -53,6 +54,7 @@ class Runner:
         self.folder = Path(job["folder"])
         self.emit = emit
         self.poisoned: Mapping[str, str] = job.get("poisoned", {})
+        self.trials: Mapping[str, Mapping[str, Any]] = job.get("trials", {})
         self._ctx: MeasuringContext | None = None
 
     def run(self, step: dict[str, Any]) -> None:
@@ -72,6 +74,7 @@ class Runner:
                 reference=self.config.reference, download=self.config.download, full_scan=self.config.full_scan,
                 progress=self._progress,
                 measuring=self._measuring, poisoned=self.poisoned,
+                trials=self.trials, keep=self._keep_trial,
             )  # fmt: skip
             self._ctx = ctx
             self._measuring(BUILDING, False)
@@ -81,6 +84,9 @@ class Runner:
 
     def _source(self) -> Source:
         return load_source(self.config)
+
+    def _keep_trial(self, key: str, trace: Mapping[str, Any]) -> None:
+        self.emit({"event": "trial", "key": key, "trace": trace})
 
     def _measuring(self, key: str, begins: bool) -> None:
         self.emit({"event": "measuring", "key": key, "begins": begins})
@@ -126,15 +132,18 @@ class Runner:
         )
         self.emit({"event": "result", "result": to_json(result)})
 
-    def _do_compare(self, step: dict[str, Any]) -> None:
+    def _do_ablate(self, step: dict[str, Any]) -> None:
         """``diagnose ablate``: a comparison on purpose, every arm over every seed."""
         ctx = self.context(step)
+        self._guarded(step, lambda: arms_on_board(self.folder, ctx.trainings.comparison(step["knob"], step["values"])))
 
-        def measure() -> None:
-            found = ctx.trainings.comparison(step["knob"], step.get("values", ()))
-            self.emit({"event": "comparison", "comparison": to_json(found)})
+    def _do_bisect(self, step: dict[str, Any]) -> None:
+        ctx = self.context(step)
+        self._guarded(step, ctx.search)
 
-        self._guarded(step, measure)
+    def _do_lr(self, step: dict[str, Any]) -> None:
+        ctx = self.context(step)
+        self._guarded(step, ctx.learning_rate_range)
 
     def _do_estimate(self, step: dict[str, Any]) -> None:
         """What a training step costs here, from the first one; nothing where it fails, for a probe will say so."""

@@ -41,7 +41,7 @@ IN_WORDS = {
     "updates": "the first updates",
 }
 KEPT = frozenset(
-    {"environment", "pipeline", "finding", "result", "stage", "epoch", "expected", "evaluation", "remark", "comparison"}
+    {"environment", "pipeline", "finding", "result", "stage", "epoch", "expected", "evaluation", "remark", "trial"}
 )
 
 
@@ -60,6 +60,8 @@ class Display(Protocol):
 
     def output(self, line: str) -> None: ...
 
+    def trial(self, trace: dict[str, Any]) -> None: ...
+
 
 class Session:
     """One run in one folder."""
@@ -73,6 +75,7 @@ class Session:
         self.extra: dict[str, Any] = {}
         self._job: dict[str, Any] = {
             "config": config.to_dict(), "folder": str(folder.path), "isolate": not config.in_process, "poisoned": {},
+            "trials": _trials_of(folder),
         }  # fmt: skip
         self._measuring: list[str] = []
         self._measured: list[str] = []
@@ -135,11 +138,12 @@ class Session:
             if stopped and not (loaded and self.config.keep_going):
                 self._stage_done(StageResult(str(stage), Status.SKIPPED, stopped))
                 continue
-            done = self._stage(stage, plan)
+            done = self.run_stage(stage, plan)
             if done.status in {Status.FAIL, Status.CRASHED} and stage is not Stage.MNIST:
                 stopped = f"stage {stage} {'failed' if done.status is Status.FAIL else 'crashed'}"
 
-    def _stage(self, stage: Stage, plan: Plan) -> StageResult:
+    def run_stage(self, stage: Stage, plan: Plan) -> StageResult:
+        """One stage, whatever came before it. ``load`` comes first."""
         started = time.monotonic()
         self.display.stage(str(stage), QUESTIONS[stage])
         assert self._loaded is not None
@@ -208,9 +212,10 @@ class Session:
         return (bool(errors) or slow) and all(f.name in LEARNING_SYMPTOMS for f in errors)
 
     def _judged(
-        self, stage: Stage, results: Sequence[Result], cut: tuple[Status, str] | None, seconds: float
-    ) -> StageResult:
-        """The outcome of a stage, and in one line why."""
+        self, stage: Stage, results: Sequence[Result], cut: tuple[Status, str] | None, seconds: float,
+        *, decided: bool = True,
+    ) -> StageResult:  # fmt: skip
+        """The outcome of a stage, and in one line why. ``decided``: the probe that answers its question was to run."""
         errors = [r for r in results if any(f.severity is Severity.ERROR for f in r.findings)]
         crashed = [r for r in results if r.status is Status.CRASHED]
         internal = [r for r in results if r.status is Status.INTERNAL]
@@ -223,14 +228,15 @@ class Session:
             return StageResult(str(stage), cut[0], cut[1], seconds)
         if internal:
             return StageResult(str(stage), Status.INCONCLUSIVE, f"{internal[0].name} failed inside the tool", seconds)
-        if decisive is None and stage in DECISIVE:
+        if decisive is None and stage in DECISIVE and decided:
             return StageResult(str(stage), Status.SKIPPED, f"{DECISIVE[stage]} was deselected", seconds)
         if decisive is not None and decisive.status in {Status.SKIPPED, Status.INCONCLUSIVE}:
             return StageResult(str(stage), decisive.status, decisive.reason, seconds)
         late = next((r for r in results if r.status is Status.INCONCLUSIVE and "time budget" in r.reason), None)
         if late is not None:
             return StageResult(str(stage), Status.INCONCLUSIVE, late.reason, seconds)
-        return StageResult(str(stage), Status.PASS, decisive.reason if decisive else "", seconds)
+        told = decisive.reason if decisive else next((f.message for r in results[:1] for f in r.findings), "")
+        return StageResult(str(stage), Status.PASS, "" if decided and decisive is None else told, seconds)
 
     def _stage_done(self, stage: StageResult) -> StageResult:
         self.stages.append(stage)
@@ -238,20 +244,23 @@ class Session:
         self.display.stage_done(stage)
         return stage
 
-    def compare(self, knob: str, values: Sequence[str], names: Sequence[str]) -> None:
-        """``diagnose ablate``: all arms of a knob; then the probes that speak for it judge what was measured."""
-        self.display.stage("ablate", f"does the {knob} decide whether the model learns?")
+    def experiment(self, question: str, step: dict[str, Any], names: Sequence[str]) -> None:
+        """An experiment that was asked for: ``step`` makes the worker measure; then the probes ``names`` judge it, the
+        first of them whether the unchanged pipeline learns."""
+        self.display.stage(str(step["do"]), question)
         started = time.monotonic()
-        death = self._ask({"do": "compare", "knob": knob, "values": list(values), "stage": "subset"}, self._silence)
+        death = self._ask({**step, "stage": str(Stage.SUBSET)}, self._silence)
         if death is not None:
-            self._died(death, "stuck-at-chance", Stage.SUBSET, time.monotonic() - started)
+            self._died(death, names[0], Stage.SUBSET, time.monotonic() - started)
+        self._own_failure(names[0], Stage.SUBSET)
         cut = self.extra.pop("cut-short", None)
-        if cut is None:
-            for name in ("stuck-at-chance", *names):
-                self._probe(name, Stage.SUBSET)
-        judged = self._judged(Stage.SUBSET, self.results, None, time.monotonic() - started)
-        if cut is not None:
-            judged = StageResult(str(Stage.SUBSET), Status(cut["status"]), cut["reason"], judged.seconds)
+        if cut is None or Status(cut["status"]) is Status.INCONCLUSIVE:  # what was decided before is judged
+            for name in names:
+                if not any(result.name == name for result in self.results):
+                    self._probe(name, Stage.SUBSET)
+        short = None if cut is None else (Status(cut["status"]), str(cut["reason"]))
+        decided = DECISIVE[Stage.SUBSET] in names
+        judged = self._judged(Stage.SUBSET, self._of(Stage.SUBSET), short, time.monotonic() - started, decided=decided)
         self._stage_done(judged)
 
     # -- probes and steps ---------------------------------------------------------------------------------------
@@ -311,13 +320,12 @@ class Session:
         if kind in KEPT:
             self.folder.append(event)
         if kind == "measuring":
-            if event["begins"]:
-                self._measuring.append(event["key"])
-            elif event["key"] in self._measuring:
-                self._measuring.remove(event["key"])
-                self._measured.append(event["key"])
+            self._heard_of_measurement(event["key"], begins=event["begins"])
         elif kind == "progress":
             self.display.progress(event["what"], event["done"], event["of"])
+        elif kind == "trial":
+            self._job["trials"][event["key"]] = event["trace"]
+            self.display.trial(event["trace"])
         elif kind == "finding":
             self._findings.append(validate(Finding, event["finding"]))
         elif kind == "result":
@@ -326,12 +334,19 @@ class Session:
             self._usage = list(event["problems"])
         elif kind == "loaded":
             self._loaded = event
-        elif kind in {"cut-short", "comparison", "assertions", "estimate"}:
+        elif kind in {"cut-short", "assertions", "estimate"}:
             self.extra[kind] = event
         elif kind == "epoch":
             self.extra.setdefault("epochs", []).append(event["row"])
         elif kind == "step-failed":
             self.extra["internal"] = f"{event.get('type')}: {event.get('message')}\n{event.get('traceback', '')}"
+
+    def _heard_of_measurement(self, key: str, *, begins: bool) -> None:
+        if begins:
+            self._measuring.append(key)
+        elif key in self._measuring:
+            self._measuring.remove(key)
+            self._measured.append(key)
 
     def _keep(self, result: Result) -> None:
         self.folder.append({"event": "result", "result": to_json(result)})
@@ -394,3 +409,9 @@ class Session:
         results = fold(read_events(self.folder.path / "events.jsonl"))
         self.folder.write_results(results)
         return results
+
+
+def _trials_of(folder: RunFolder) -> dict[str, Any]:
+    """The finished trials of an earlier part of this run."""
+    events = [] if folder.is_new else read_events(folder.path / "events.jsonl")
+    return {event["key"]: event["trace"] for event in events if event.get("event") == "trial"}

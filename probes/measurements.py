@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         WeightLoad,
     )
     from probes.records.inspection import ActivationRecord, Inspection, RandomCall
-    from probes.records.trials import Ablation, DropoutSite, Reference, Relief, Search, Trace
+    from probes.records.trials import Ablation, DropoutSite, LearningRateRange, Reference, Relief, Search, Trace
     from probes.records.updates import Coverage, Updates
 
 
@@ -147,6 +147,11 @@ class Context(Protocol):
 
     def relief(self, knob: str) -> Relief:
         """A usual value in place of an unusual one, in a pipeline that learns. Raises Skip where nothing is gained."""
+
+    def comparison(self) -> Ablation:
+        """Every arm of a knob over every seed, as asked for by the user. Raises Skip where none was asked for."""
+
+    def learning_rate_range(self) -> LearningRateRange: ...
 
     def search(self) -> Search:
         """Which changes, of settings or of whole parts, make a pipeline learn that does not."""

@@ -16,6 +16,8 @@ KEY_EPOCHS = (1, 5, 10, 20, 30, 50)
 POINTS = 6
 """How many points of an experiment's curve its table shows."""
 
+EXPERIMENTS = ("settings-compared", "learning-rate-range", "learns-with-another-part")
+"""Notes whose tables and curves are what was asked for."""
 AFTER_FIX = "expected after the fix"
 MEASURED = "measured"
 AS_CONFIGURED = "as configured"

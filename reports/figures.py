@@ -9,9 +9,19 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from probes.results import RunResults
+from probes.results import Evidence, RunResults
 from reports.causes import accused
-from reports.curves import Arm, chance_of, clock, finite_points, is_cross_entropy, metric_of, panels, points
+from reports.curves import (
+    EXPERIMENTS,
+    Arm,
+    chance_of,
+    clock,
+    finite_points,
+    is_cross_entropy,
+    metric_of,
+    panels,
+    points,
+)
 from reports.evaluation import matrix_of, names_of
 from reports.numbers import is_fraction, number, one_line, percent
 
@@ -187,8 +197,7 @@ def _band(axes: Axes, results: RunResults, metric: str) -> bool:
 
 def _proof(results: RunResults) -> Figure | None:
     """The experiment behind the first cause: one colour for each arm, a thin line for each seed, their median bold."""
-    causes = accused(results).diagnosis.causes
-    shown = panels(causes[0].evidence)[:2] if causes else []
+    shown = panels(_experiment(results))[:2]
     if not shown:
         return None
     names = list(dict.fromkeys(arm.name for _, _, arms in shown for arm in arms))
@@ -206,6 +215,8 @@ def _proof(results: RunResults) -> Figure | None:
         else:
             _honest_span(axes)
         axes.set_title((one_line(y_label.replace("_", " "), 50) or "curve") + guessing)
+        if x_label.endswith("(log)"):
+            _log_axis(axes, results)
         axes.set_xlabel(one_line(x_label, 40))
     seeds = max(len(arm.curves) for _, _, arms in shown for arm in arms)
     figure.legend(
@@ -218,6 +229,31 @@ def _proof(results: RunResults) -> Figure | None:
         alignment="left",
     )
     return figure
+
+
+def _log_axis(axes: Axes, results: RunResults) -> None:
+    """Powers of ten, with the user's own rate and the suggested one as lines."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0e}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(axis="x", labelsize=8)
+    values = next((f.values for r in results.results for f in r.findings if f.name == "learning-rate-range"), {})
+    for key, label, colour in (("now", "yours", GREY), ("suggested", "suggested", PALETTE[1])):
+        if rate := values.get(key):
+            axes.axvline(rate, color=colour, linewidth=1.2, linestyle=(0, (4, 3)))
+            axes.annotate(f" {label} {rate:.1e}", (rate, 0.02 if key == "now" else 0.09),
+                          xycoords=("data", "axes fraction"), color=colour, fontsize=8)  # fmt: skip
+
+
+def _experiment(results: RunResults) -> Sequence[Evidence]:
+    """The evidence of the first cause; where nobody is accused, of the experiment that was asked for."""
+    causes = accused(results).diagnosis.causes
+    if causes and panels(causes[0].evidence):
+        return causes[0].evidence
+    notes = [f for r in results.results for f in r.findings if f.name in EXPERIMENTS]
+    return notes[0].evidence if notes else ()
 
 
 def _draw_arm(axes: Axes, arm: Arm, colour: str, line: str) -> Any:

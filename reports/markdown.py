@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from probes.results import RunResults
+from reports.curves import EXPERIMENTS
 from reports.markup import Md, render
 from reports.view import build_view
 
@@ -35,7 +36,7 @@ def _pictures(folder: Path | None) -> Pictures:
 
 def render_markdown(results: RunResults, folder: Path | None) -> str:
     """The report of a run. A picture is shown only if its file is in ``folder``, from where its path is relative."""
-    text = render("report.md.j2", view=build_view(results), pictures=_pictures(folder))
+    text = render("report.md.j2", view=build_view(results), pictures=_pictures(folder), experiments=EXPERIMENTS)
     return collapse_blank_lines(text)
 
 

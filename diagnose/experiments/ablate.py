@@ -28,8 +28,11 @@ ROUND_STEPS = 50
 class _Bench:
     """The trials of one ablation, by arm and seed."""
 
-    def __init__(self, ctx: MeasuringContext, steps: int, given: Sequence[Change], *, signal: bool) -> None:
+    def __init__(
+        self, ctx: MeasuringContext, steps: int, given: Sequence[Change], *, signal: bool, to_the_end: bool
+    ) -> None:
         self.ctx = ctx
+        self.to_the_end = to_the_end
         self.measures_signal = signal
         self.steps = steps
         self.given = given
@@ -38,7 +41,9 @@ class _Bench:
     def learns(self, change: Change, seed: int) -> bool:
         known = self.traces.setdefault(change.key, {})
         if seed not in known:
-            known[seed] = self.ctx.trainings.trial(self._whole(change), self.ctx.seed + seed, self.steps)
+            known[seed] = self.ctx.trainings.trial(
+                self._whole(change), self.ctx.seed + seed, self.steps, to_the_end=self.to_the_end
+            )
         return repaired(known[seed])
 
     def _whole(self, change: Change) -> Change:
@@ -72,12 +77,12 @@ def ablate(
     given: Sequence[Change] = (),
     changes: Sequence[Change] = (),
 ) -> Ablation:
-    """``every_arm`` runs all arms over all seeds (a comparison on purpose) instead of stopping when decided;
+    """``every_arm`` runs all arms over all seeds to the end (a comparison on purpose) instead of stopping when decided;
     ``changes`` in place of the knob's usual ones."""
     changes = changes or arms_of(ctx, knob, values)
-    control = _Bench(ctx, steps, given, signal=knob == "dropout")
+    control = _Bench(ctx, steps, given, signal=knob == "dropout", to_the_end=every_arm)
     healthy = control.learns(AS_CONFIGURED, 0) or control.traces[AS_CONFIGURED.key][0].outcome == Learning.LEARNS
-    bench = _Bench(ctx, steps, given, signal=knob == "dropout")
+    bench = _Bench(ctx, steps, given, signal=knob == "dropout", to_the_end=every_arm)
     found: Change | None = None
     strongest = changes[-1]
     worth = (every_arm or not healthy) and _screen(bench, strongest, changes, knob)

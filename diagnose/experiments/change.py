@@ -35,6 +35,7 @@ class Change:
     of one kind by how much they change (the mildest has the smallest), ``label`` is for readers. ``constant_lr`` plays
     no schedule, ``scheduler(optimizer, steps)`` one of torch's. ``ours``: not what the user wrote, so that a failure
     under it is the arm's and not the user's. ``factors`` says by how much it scales each group, or the rate.
+    ``order``: when it is applied among others, the replacement of the optimizer last.
     ``options`` are what it makes of the loss's options and ``loss_function`` which function of torch it calls instead,
     for the yardsticks.
     """
@@ -48,6 +49,7 @@ class Change:
     ours: bool = True
     factors: Mapping[str, float] = field(default_factory=dict)
     reading: Reading = Reading()
+    order: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     loss_function: str = ""
 
@@ -56,9 +58,10 @@ AS_CONFIGURED = Change("configured", "as configured", ours=False)
 
 
 def together(changes: Sequence[Change]) -> Change:
-    """All of them at once, applied in the order given; ``AS_CONFIGURED`` where there are none."""
+    """All of them at once, whatever the order they are given in; ``AS_CONFIGURED`` where there are none."""
     if len(changes) < 2:
         return changes[0] if changes else AS_CONFIGURED
+    changes = sorted(changes, key=lambda change: (change.order, change.key))
 
     @contextmanager
     def apply(pipeline: Pipeline) -> Iterator[None]:

@@ -116,7 +116,10 @@ def _lr_factors(ctx: MeasuringContext) -> Sequence[float]:
 def _scheduler(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
     """A constant rate; or schedules by name, each fitted to the length of the trial."""
     if values:
-        return [schedules.named(name) for name in values]
+        known = [
+            name for name in values if name != "constant" or ctx.pipeline.scheduler is not None or len(values) == 1
+        ]
+        return [schedules.named(name) for name in known]
     if ctx.pipeline.scheduler is None:
         raise Skip("there is no scheduler")
     return [schedules.CONSTANT]

@@ -81,7 +81,8 @@ def _climb(
 
 
 def judged(rates: list[float], losses: list[float], now: float) -> LearningRateRange:
-    """``suggested``: a tenth of the rate at which the smoothed loss was lowest, where it fell at all."""
+    """``suggested``, where the loss fell at all: halfway (in powers of ten) between the rate at which the smoothed loss
+    fell fastest and a tenth of the one at which it was lowest. The first is cautious, the second bold."""
     smooth: list[float] = []
     for loss in losses:
         smooth.append(loss if not smooth else SMOOTHING * smooth[-1] + (1 - SMOOTHING) * loss)
@@ -90,7 +91,10 @@ def judged(rates: list[float], losses: list[float], now: float) -> LearningRateR
     lowest = min(range(len(finite)), key=finite.__getitem__, default=0)
     suggested = diverges = None
     if finite and start - finite[lowest] > FELL * abs(start):
-        suggested = rates[lowest] / BELOW_LOWEST
+        window = max(1, lowest // 10)
+        falls = [finite[i] - finite[i + window] for i in range(lowest - window + 1)]
+        steepest = rates[max(range(len(falls)), key=falls.__getitem__) + window // 2]
+        suggested = math.sqrt(steepest * max(steepest, rates[lowest] / BELOW_LOWEST))
     limit = DIVERGED * max(abs(start), abs(finite[lowest])) if finite else math.inf
     for rate, value in zip(rates[lowest:], smooth[lowest:], strict=True):
         if not math.isfinite(value) or value > limit:

@@ -39,4 +39,11 @@ CONFIRMS: dict[str, tuple[str, ...]] = {
     "channel-order": ("scrambled-image-layout", "channels-last-input"),
     "optimizer": ("adam-epsilon-out-of-range",),
 }  # fmt: skip
+# What is compared where no values are given.
+ON_PURPOSE: dict[str, tuple[str, ...]] = {
+    "scheduler": ("constant", "StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "ReduceLROnPlateau"),
+    "optimizer": ("Adam", "AdamW", "SGD"),
+    "batch-size": ("8", "32", "128"),
+    "lr": ("1e-4", "1e-3", "1e-2", "1e-1"),
+}
 KNOBS = (*SPEAKS, *PARTS, "model")

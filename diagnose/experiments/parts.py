@@ -48,7 +48,7 @@ def optimizer(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
         pipeline.clip_grad_norm = None
         return nullcontext()
 
-    return [Change("Adam", f"Adam at {LEARNING_RATE:g}", 1.0, apply, constant_lr=True)]
+    return [Change("Adam", f"Adam at {LEARNING_RATE:g}", 1.0, apply, constant_lr=True, order=2)]
 
 
 def _of_class(name: str) -> Change:
@@ -74,7 +74,7 @@ def initialisation(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]
                 module.reset_parameters()  # type: ignore[operator]
         return nullcontext()
 
-    return [Change("default initialisation", "torch's default initialisation", 1.0, apply)]
+    return [Change("default initialisation", "torch's default initialisation", 1.0, apply, order=-1)]
 
 
 def _resets(module: nn.Module) -> bool:
@@ -146,7 +146,9 @@ def frozen(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
     """Every parameter trainable, and in the optimizer."""
     if all(p.requires_grad for p in ctx.pipeline.model.parameters()):
         raise Skip("no parameter is frozen")
-    return [Change("nothing frozen", "nothing frozen", 1.0, lambda pipeline: _all_trained(pipeline, release=True))]
+    return [
+        Change("nothing frozen", "nothing frozen", 1.0, lambda pipeline: _all_trained(pipeline, release=True), order=1)
+    ]
 
 
 def parameters(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
@@ -154,7 +156,7 @@ def parameters(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
     seen = ctx.coverage()
     if not seen.missing and not seen.stray:
         raise Skip("the optimizer holds the model's parameters")
-    return [Change("optimizer rebuilt", "the optimizer built on the model's parameters", 1.0, _all_trained)]
+    return [Change("optimizer rebuilt", "the optimizer built on the model's parameters", 1.0, _all_trained, order=1)]
 
 
 def _all_trained(pipeline: Pipeline, release: bool = False) -> Any:

@@ -17,9 +17,11 @@ from diagnose.batches import understand
 from diagnose.experiments import dropout, judge, reference, wider
 from diagnose.experiments.ablate import ablate
 from diagnose.experiments.change import AS_CONFIGURED, Change, Reading
+from diagnose.experiments.kept import fingerprint
 from diagnose.experiments.knobs import arms
 from diagnose.experiments.lr_range import range_test
 from diagnose.experiments.material import Material
+from diagnose.experiments.order import ON_PURPOSE
 from diagnose.experiments.relief import relief
 from diagnose.experiments.search import search
 from diagnose.experiments.trial import Samples, Setting, StepProgress, gradient_agreement, run_trial
@@ -152,7 +154,12 @@ class ShortTrainings:
             return run_trial(setting, samples, change, seed, steps, stop=stop, progress=progress)
 
         key = f"trial {change.key} {seed} {steps}{' to the end' if to_the_end else ''}"
-        return self._ctx.once(key, f"training {change.label}", train)
+        return self._ctx.once(
+            key, f"training {change.label}", lambda: self._ctx.kept.once(f"{self._fingerprint()} {key}", train)
+        )
+
+    def _fingerprint(self) -> str:
+        return self._ctx.once("fingerprint", "reading the first batch", lambda: fingerprint(self._ctx))
 
     def learning_rate_range(self, change: Change = AS_CONFIGURED) -> LearningRateRange:
         """The range test, of the pipeline as it is or under a change."""
@@ -192,6 +199,7 @@ class ShortTrainings:
 
     def comparison(self, knob: str, values: Sequence[str]) -> Ablation:
         """Every arm over every seed; it stands in for the ablation of that knob from then on."""
+        values = values or ON_PURPOSE.get(knob, ())
         found = self._ctx.once(
             f"comparison {knob} {' '.join(values)}",
             f"comparing values of {knob}",
@@ -199,6 +207,12 @@ class ShortTrainings:
         )
         self._compared[knob] = found
         return found
+
+    def last_comparison(self) -> Ablation:
+        """Raises Skip where none was asked for."""
+        if not self._compared:
+            raise Skip("no comparison was asked for")
+        return list(self._compared.values())[-1]
 
     def gradient_agreement(self, change: Change) -> float | None:
         """Cosine from -1 to 1 between the gradients of two passes over one batch; None where it cannot be taken."""

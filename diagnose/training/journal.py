@@ -6,9 +6,12 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diagnose.store import write_atomically
+
+if TYPE_CHECKING:
+    from probes.records.trials import Ablation
 
 POINTS_PER_EPOCH = 50  # training losses within an epoch, for TensorBoard
 
@@ -45,6 +48,24 @@ class Journal:
 
     def close(self) -> None:
         self._writer.close()
+
+
+def arms_on_board(folder: Path, ablation: Ablation) -> None:
+    """Every trial of an experiment as a run of its own in TensorBoard."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    for arm in (ablation.control, *ablation.arms):
+        for trace in arm.traces:
+            name = "".join(c if c.isalnum() or c in "-." else "_" for c in f"{arm.label}-seed-{trace.seed}")
+            with _nameless_host():
+                writer = SummaryWriter(str(folder / "tensorboard" / name))
+            for point in trace.points:
+                writer.add_scalar("trial/train_loss", point.train_loss, point.step)
+                if point.val_score is not None:
+                    writer.add_scalar("trial/val_accuracy", point.val_score, point.step)
+                if point.lr is not None:
+                    writer.add_scalar("trial/lr", point.lr, point.step)
+            writer.close()
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def _hampered(
     ]  # fmt: skip
     yield doc.finding(
         opening
-        + "the model does less well: {unit} {before_end} as configured, {after_end} with {change}, after {steps} steps.",
+        + "the model does less well: {unit} {before_end} as configured, {after_end} with {change} ({steps} steps).",
         severity=Severity.WARNING,
         evidence=evidence,
         unit=unit,

@@ -24,7 +24,16 @@ WARNINGS = frozenset(
         "scheduler-before-optimizer", "optimizer-state-not-restored", "no-set-epoch", "cells-out-of-order",
     }
 )  # fmt: skip
-NOTES = frozenset({"slow-to-learn", "learns-with-another-part", "unseeded-run", "cpu-only-training"})
+NOTES = frozenset(
+    {
+        "slow-to-learn",
+        "learns-with-another-part",
+        "settings-compared",
+        "learning-rate-range",
+        "unseeded-run",
+        "cpu-only-training",
+    }
+)
 SYMPTOMS = frozenset(
     {
         "initial-loss-off", "cannot-overfit", "stuck-at-chance", "fails-on-reference-data", "no-generalisation",

@@ -1,0 +1,131 @@
+"""``diagnose ablate``, ``bisect`` and ``lr``: experiments that were asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from diagnose.config import Config
+from diagnose.errors import UsageError
+from diagnose.execute import conclude, in_session
+from diagnose.experiments.order import KNOBS, SPEAKS
+from diagnose.near_miss import did_you_mean
+from diagnose.plan import EXPERIMENT_ORDER, make_plan
+from diagnose.session import Session
+from probes.api import Stage
+from probes.results import RunResults, Status, Table
+
+LEARNS = "stuck-at-chance"  # the probe that tells whether the unchanged pipeline learns
+TRIALS = 60  # of a search that has to look everywhere, about
+
+
+def run_ablation(config: Config, argv: Sequence[str]) -> int:
+    """Every arm of one knob over every seed."""
+    if config.knob not in KNOBS:
+        got = f"got {config.knob!r}" if config.knob else "none was given"
+        raise UsageError(f"--knob: {got}, expected {', '.join(KNOBS)}.{did_you_mean(str(config.knob), KNOBS)}")
+    knob = str(config.knob)
+    step = {"do": "ablate", "knob": knob, "values": list(config.values)}
+    question = f"does the {knob} decide whether the model learns?"
+    return _run("ablate", config, argv, question, step, (LEARNS, "settings-compared", *SPEAKS.get(knob, ())))
+
+
+def run_range_test(config: Config, argv: Sequence[str]) -> int:
+    return _run(
+        "lr", config, argv, "at which learning rates does the loss fall?", {"do": "lr"}, ("learning-rate-range",)
+    )
+
+
+def run_bisect(config: Config, argv: Sequence[str]) -> int:
+    """Data and smoke as for any stage, then every experiment that is needed to find what keeps it from learning."""
+    question = "which change makes it learn?"
+    return _run("bisect", config, argv, question, {"do": "bisect"}, (LEARNS, *EXPERIMENT_ORDER), looks_first=True)
+
+
+def _run(
+    command: str,
+    config: Config,
+    argv: Sequence[str],
+    question: str,
+    step: dict[str, Any],
+    names: Sequence[str],
+    *,
+    looks_first: bool = False,
+) -> int:
+    plan = make_plan("subset", config)
+
+    def work(session: Session) -> None:
+        if not session.load(Stage.SUBSET):
+            return
+        if not session.has_data:
+            raise UsageError(f"{command} needs data, and none were given: give --data, or define get_loaders().")
+        if looks_first:
+            _tell_plan(session, config)
+            for stage in (Stage.DATA, Stage.SMOKE):
+                if session.run_stage(stage, plan).status is Status.CRASHED:
+                    return
+        session.experiment(question, step, [name for name in names if _chosen(name, config)])
+
+    results, folder = in_session(command, config, argv, work, plan=plan)
+    if not config.json:
+        _print_what_was_measured(results)
+    return conclude(results, folder, config, command)
+
+
+def _chosen(name: str, config: Config) -> bool:
+    from diagnose.plan import matches
+    from probes import catalogue
+
+    return not any(matches(catalogue.doc(name), wanted) for wanted in config.ignore)
+
+
+def _tell_plan(session: Session, config: Config) -> None:
+    """What the search will try, and what it may cost."""
+    from reports.numbers import duration
+
+    estimate = session.estimate()
+    if config.quiet:
+        return
+    per_step, steps = estimate.get("seconds_per_step"), estimate.get("steps", {}).get(Stage.SUBSET)
+    cost = "ended early when decided"
+    if per_step and steps:
+        each, most = max(1.0, per_step * steps), per_step * steps * TRIALS
+        cost = f"up to {duration(each)} each, {cost}; at most {duration(most)} in all"
+    sys.stderr.write(
+        "Plan: the unchanged pipeline, then one setting at a time:\n"
+        f"  {', '.join(SPEAKS)};\n"
+        "  then all parts at once, given back one by one. What repairs is repeated with 3 seeds.\n"
+        f"  Short trainings, {cost}.\n"
+    )
+
+
+def _print_what_was_measured(results: RunResults) -> None:
+    """The sentence of a comparison or range test; of a comparison also a table with one line for each arm."""
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+    found = [f for r in results.results for f in r.findings if f.name in {"settings-compared", "learning-rate-range"}]
+    console = Console(highlight=False, soft_wrap=True)
+    for finding in found:
+        console.print(finding.message, markup=False)
+        for item in [e for e in finding.evidence if isinstance(e, Table) and e.columns[0] == "change"]:
+            shown = RichTable("change", "train loss at end", "val accuracy", "learns", box=None, pad_edge=False)
+            for label in dict.fromkeys(str(row[0]) for row in item.rows):
+                shown.add_row(label, *_over_seeds(item, label))
+            Console(highlight=False).print(shown)
+
+
+def _over_seeds(table: Table, label: str) -> tuple[str, str, str]:
+    """(losses, accuracies, learns) of one arm, the lowest to the highest."""
+    from reports.numbers import figure
+
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows if row[0] == label]
+
+    def span(column: str) -> str:
+        known = sorted(float(value) for row in rows if isinstance(value := row[column], (int, float)))
+        ends = list(dict.fromkeys(figure(column, value) for value in (known[0], known[-1]))) if known else []
+        return " to ".join(ends)
+
+    learns = sum(row["learns?"] == "yes" for row in rows)
+    return span("loss at end"), span("val accuracy"), f"{learns} of {len(rows)}"

@@ -1,0 +1,92 @@
+"""Finished trials, kept in the run folder, so that an experiment that was interrupted goes on where it stopped.
+
+A kept trial counts only for the very pipeline that it was made of: the same code, data, weights and settings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import diagnose
+from diagnose.batches import map_tensors
+from probes.records.trials import Trace
+from probes.results import to_json
+
+if TYPE_CHECKING:
+    from diagnose.context import MeasuringContext
+
+Keep = Callable[[str, Mapping[str, Any]], None]
+
+
+class KeptTrials:
+    """``earlier``: key -> trace as JSON data, of an earlier part of this run; ``keep(key, trace)`` is told new ones."""
+
+    def __init__(self, earlier: Mapping[str, Mapping[str, Any]], keep: Keep) -> None:
+        self._earlier, self._keep = dict(earlier), keep
+
+    def once(self, key: str, train: Callable[[], Trace]) -> Trace:
+        if key in self._earlier:
+            return from_json(self._earlier[key])
+        trace = train()
+        self._keep(key, to_json(trace))
+        return trace
+
+
+def from_json(data: Mapping[str, Any]) -> Trace:
+    """A trace as ``to_json`` left it; where JSON could not hold a loss, it is not a number again."""
+    from pydantic import TypeAdapter
+
+    points = [{**point, "train_loss": _number(point["train_loss"])} for point in data["points"]]
+    again = data.get("reestimated")
+    return TypeAdapter(Trace).validate_python(
+        {
+            **data,
+            "losses": [_number(loss) for loss in data["losses"]],
+            "points": points,
+            "reestimated": again and {**again, "train_loss": _number(again["train_loss"])},
+        }
+    )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def fingerprint(ctx: MeasuringContext) -> str:
+    """Of everything that decides how a trial goes, but for the change, the seed and the steps."""
+    pipeline = ctx.pipeline
+    told = hashlib.sha256(f"{diagnose.__version__} {torch.__version__} {torch.get_num_threads()}".encode())
+    for name, value in pipeline.model.state_dict().items():
+        told.update(f"{name} {tuple(value.shape)} {_digest(value)}".encode())
+    for raw in ctx.raws()[:1]:
+        map_tensors(raw, lambda value: told.update(_digest(value).encode()))
+    groups = pipeline.optimizer.param_groups if pipeline.optimizer is not None else []
+    told.update(repr([sorted((k, repr(v)) for k, v in g.items() if k != "params") for g in groups]).encode())
+    told.update(f"{type(pipeline.optimizer)} {pipeline.clip_grad_norm} {pipeline.precision} {ctx.fraction}".encode())
+    told.update(f"{ctx.seed} {ctx.device} {tuple(ctx.learning_rates())}".encode())
+    for path in _users_files():
+        told.update(path.read_bytes())
+    return told.hexdigest()[:16]
+
+
+def _digest(value: torch.Tensor) -> str:
+    flat = value.detach().double().flatten()
+    return f"{float(flat.sum()):.12g} {float(flat.abs().sum()):.12g}" if flat.numel() else ""
+
+
+def _users_files() -> list[Path]:
+    """The loaded source files of the project: below the current folder, and not of an installed package."""
+    own, here = Path(__file__).resolve().parents[1], Path.cwd().resolve()
+    found = set()
+    for module in list(sys.modules.values()):
+        path = Path(getattr(module, "__file__", None) or "/")
+        if path.suffix == ".py" and path.is_relative_to(here) and "site-packages" not in path.parts:
+            found.add(path)
+    return sorted(path for path in found if not path.resolve().is_relative_to(own) and path.is_file())
