@@ -86,7 +86,7 @@ class Runner:
         return load_source(self.config)
 
     def _keep_trial(self, key: str, trace: Mapping[str, Any]) -> None:
-        self.emit({"event": "trial", "key": key, "trace": trace})
+        self.emit({"event": "trial", "of": key, "trace": trace})
 
     def _measuring(self, key: str, begins: bool) -> None:
         self.emit({"event": "measuring", "key": key, "begins": begins})

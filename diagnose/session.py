@@ -324,7 +324,7 @@ class Session:
         elif kind == "progress":
             self.display.progress(event["what"], event["done"], event["of"])
         elif kind == "trial":
-            self._job["trials"][event["key"]] = event["trace"]
+            self._job["trials"][event["of"]] = event["trace"]
             self.display.trial(event["trace"])
         elif kind == "finding":
             self._findings.append(validate(Finding, event["finding"]))
@@ -414,4 +414,4 @@ class Session:
 def _trials_of(folder: RunFolder) -> dict[str, Any]:
     """The finished trials of an earlier part of this run."""
     events = [] if folder.is_new else read_events(folder.path / "events.jsonl")
-    return {event["key"]: event["trace"] for event in events if event.get("event") == "trial"}
+    return {event["of"]: event["trace"] for event in events if event.get("event") == "trial"}

@@ -16,7 +16,7 @@ import torch
 
 import diagnose
 from diagnose.batches import map_tensors
-from probes.records.trials import Trace
+from probes.records.trials import Point, Trace
 from probes.results import to_json
 
 if TYPE_CHECKING:
@@ -41,18 +41,19 @@ class KeptTrials:
 
 def from_json(data: Mapping[str, Any]) -> Trace:
     """A trace as ``to_json`` left it; where JSON could not hold a loss, it is not a number again."""
-    from pydantic import TypeAdapter
-
-    points = [{**point, "train_loss": _number(point["train_loss"])} for point in data["points"]]
     again = data.get("reestimated")
-    return TypeAdapter(Trace).validate_python(
-        {
-            **data,
-            "losses": [_number(loss) for loss in data["losses"]],
-            "points": points,
-            "reestimated": again and {**again, "train_loss": _number(again["train_loss"])},
+    return Trace(
+        **{
+            **{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()},
+            "losses": tuple(_number(loss) for loss in data["losses"]),
+            "points": tuple(_point(point) for point in data["points"]),
+            "reestimated": None if again is None else _point(again),
         }
     )
+
+
+def _point(data: Mapping[str, Any]) -> Point:
+    return Point(**{**data, "train_loss": _number(data["train_loss"])})
 
 
 def _number(value: float | None) -> float:
