@@ -41,8 +41,11 @@ class Judged:
         return self.result.findings[0].values if self.result.findings else {}
 
 
-def context(build: Callable[[], Any], seed: int = 0, **config: Any) -> MeasuringContext:
-    """A context over a factory defined in a test; ``config`` are fields of diagnose.config.Config."""
+def context(
+    build: Callable[[], Any], seed: int = 0, *, trials: Any = None, keep: Any = lambda key, trace: None, **config: Any
+) -> MeasuringContext:
+    """A context over a factory defined in a test; ``config`` are fields of diagnose.config.Config, for ``trials`` and
+    ``keep`` see KeptTrials."""
     from pathlib import Path
 
     settings = Config(target="tests:build", seed=seed, **config)
@@ -50,7 +53,8 @@ def context(build: Callable[[], Any], seed: int = 0, **config: Any) -> Measuring
     located = Located(sys.modules[made.__module__], made.__name__, build, f"{made.__name__} of the test")
     scoped = read_settings(settings)
     source = Source(settings, located, flagged_parts(settings, scoped, Path.cwd()), scoped, CreationLog())
-    return MeasuringContext(source, seed=seed, device="cpu", fraction=config.get("fraction"))
+    fraction = config.get("fraction")
+    return MeasuringContext(source, seed=seed, device="cpu", fraction=fraction, trials=trials, keep=keep)
 
 
 def judge(name: str, build: Callable[[], Any], seed: int = 0, **config: Any) -> Judged:

@@ -42,14 +42,11 @@ class KeptTrials:
 def from_json(data: Mapping[str, Any]) -> Trace:
     """A trace as ``to_json`` left it; where JSON could not hold a loss, it is not a number again."""
     again = data.get("reestimated")
-    return Trace(
-        **{
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()},
-            "losses": tuple(_number(loss) for loss in data["losses"]),
-            "points": tuple(_point(point) for point in data["points"]),
-            "reestimated": None if again is None else _point(again),
-        }
-    )
+    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
+    fields["losses"] = tuple(_number(loss) for loss in data["losses"])
+    fields["points"] = tuple(_point(point) for point in data["points"])
+    fields["reestimated"] = None if again is None else _point(again)
+    return Trace(**fields)
 
 
 def _point(data: Mapping[str, Any]) -> Point:

@@ -6,10 +6,12 @@ L. N. Smith, Cyclical Learning Rates for Training Neural Networks (2017).
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from diagnose.experiments.change import AS_CONFIGURED, Change
+from diagnose.experiments.trial import number
 from diagnose.measure.updates import largest_lr
 from diagnose.rng import preserved, seed_all
 from diagnose.training.step import Engine
@@ -51,8 +53,6 @@ def range_test(ctx: MeasuringContext, progress: StepProgress, change: Change = A
 def _climb(
     engine: Engine, batches: Any, deadline: float | None, progress: Callable[[int, int, float], None]
 ) -> tuple[list[float], list[float]]:
-    import time
-
     groups = engine.pipeline.optimizer.param_groups  # type: ignore[union-attr]
     largest = max(float(group["lr"]) for group in groups) or 1.0
     shares = [float(group["lr"]) / largest or 1.0 for group in groups]
@@ -71,7 +71,7 @@ def _climb(
             if rate <= LEAST * 10:
                 raise
             break  # what a rate that blows up the weights makes of the user's code is no fault of theirs
-        loss = math.nan if value is None else float(value)
+        loss = number(value)
         rates.append(rate)
         losses.append(loss)
         progress(step + 1, STEPS, loss)

@@ -141,7 +141,7 @@ def _train(
         engine.model.train()
         schedule.set(step)
         loss = engine.step(next(batches)).loss
-        losses.append(_number(loss))
+        losses.append(number(loss))
         if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             scheduler.step(losses[-1])
         elif scheduler is not None:
@@ -212,7 +212,7 @@ def evaluate(engine: Engine, raws: Sequence[Any], setting: Setting, mode: str = 
             for raw in raws:
                 done = engine.loss(raw)
                 size = done.batch.size
-                loss_sum += _number(done.loss) * size
+                loss_sum += number(done.loss) * size
                 count += size
                 pair = correct_and_count(done.main, done.batch.target, setting.task, setting.ignore_index)
                 if pair is not None:
@@ -304,5 +304,6 @@ def _reestimated(engine: Engine, samples: Samples, setting: Setting, trace: Trac
     return Point(trace.steps, loss, score, *evaluate(engine, samples.look_val, setting))
 
 
-def _number(loss: Any) -> float:
+def number(loss: Any) -> float:
+    """Of a loss that a step returned; nan where it returned none."""
     return math.nan if loss is None else float(loss.detach() if isinstance(loss, torch.Tensor) else loss)

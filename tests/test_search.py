@@ -1,0 +1,279 @@
+"""The search for what repairs: one fault, two at once, rivals that are crossed, parts, and pipelines that need none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from faults import adam, mlp, of_digits, sgd
+from probing import context
+from small_pipelines import digits_cnn, regression
+from torch import Tensor, nn
+
+from diagnose import Pipeline
+from diagnose.errors import UsageError
+from diagnose.experiments import parts, schedules
+from diagnose.experiments.change import AS_CONFIGURED, Change, Reading, together
+from diagnose.experiments.kept import KeptTrials, fingerprint, from_json
+from diagnose.experiments.knobs import KNOBS, arms
+from diagnose.experiments.lr_range import judged
+from diagnose.experiments.order import KNOBS as NAMES
+from diagnose.experiments.order import PARTS, SPEAKS
+from diagnose.experiments.search import search as search_for
+from probes.api import Skip
+from probes.records.trials import Search
+from probes.results import to_json
+
+STEPS = 250  # of a trial
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def found(build: Callable[[], Pipeline], seed: int = 0) -> Search:
+    return search_for(context(build, seed), STEPS)
+
+
+def proved(search: Search) -> set[str]:
+    return {knob for knob, ablation in search.ablations.items() if ablation.proved and not ablation.explained_by}
+
+
+def dropout_and_rate() -> Pipeline:
+    return of_digits(mlp(0.97), adam(1e-6))
+
+
+def decay_and_rate() -> Pipeline:
+    return of_digits(mlp(), sgd(1e-6, weight_decay=3.0))
+
+
+@pytest.mark.parametrize(
+    ("build", "knobs"), [(dropout_and_rate, {"dropout", "lr"}), (decay_and_rate, {"weight-decay", "lr"})]
+)
+def test_two_faults_at_once_are_both_proved(build: Callable[[], Pipeline], knobs: set[str]) -> None:
+    search = found(build)
+    assert proved(search) == knobs
+    assert all(search.ablations[knob].given for knob in knobs)
+
+
+def test_a_change_that_only_soothes_is_explained_by_the_one_that_mends() -> None:
+    def build() -> Pipeline:
+        return digits_cnn(batchnorm=True, model=lambda: with_dropout(0.97), optimizer=sgd(0.05, momentum=0.9))
+
+    search = found(build)
+    assert proved(search) == {"dropout"}
+    for crossing in search.crossings:
+        assert crossing.explains is (search.ablations["lr"].explained_by == crossing.first)
+
+
+def with_dropout(p: float) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Dropout(p), nn.Flatten(),
+        nn.Linear(16 * 64, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Dropout(p), nn.Linear(64, 10),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    "build",
+    [lambda: of_digits(mlp(0.5), adam(1e-3)), lambda: of_digits(mlp(depth=2), sgd(0.1, momentum=0.9)), regression],
+    ids=["dropout 0.5", "sgd 0.1", "regression"],
+)
+def test_a_pipeline_that_learns_convicts_nobody(build: Callable[[], Pipeline], seed: int) -> None:
+    search = found(build, seed)
+    assert [knob for knob, ablation in search.ablations.items() if ablation.arms] == []
+    assert search.everything is None
+
+
+def test_the_guilty_part_is_what_cannot_be_given_back() -> None:
+    class OfTheMean(nn.Module):
+        """All samples of a batch get the same scores."""
+
+        def forward(self, output: Tensor, target: Tensor) -> Tensor:
+            return nn.functional.cross_entropy(output.mean(0, keepdim=True).expand_as(output), target)
+
+    search = found(lambda: digits_cnn(loss=OfTheMean()))
+    assert search.minimal == ("loss",)
+    assert search.ablations["loss"].proved
+
+
+def test_the_search_is_the_same_again() -> None:
+    first, again = (found(lambda: of_digits(mlp(depth=2), adam(5.0))) for _ in range(2))
+    outcomes = [{k: (a.repaired, a.control.outcomes, [x.outcomes for x in a.arms]) for k, a in s.ablations.items()}
+                for s in (first, again)]  # fmt: skip
+    assert outcomes[0] == outcomes[1]
+    assert any(repaired for repaired, *_ in outcomes[0].values())
+
+
+def test_every_name_has_its_arms_and_every_knob_a_place() -> None:
+    assert set(NAMES) == set(KNOBS)
+    assert not set(SPEAKS) & set(PARTS)
+
+
+def test_what_ended_early_is_told_and_nothing_is_decided() -> None:
+    ctx = context(dropout_and_rate, 0)
+    ctx.deadline = 0.0
+    search = ctx.search()
+    assert "time budget" in search.cut
+    assert proved(search) == set()
+
+
+# -- single changes ---------------------------------------------------------------------------------------------------
+
+
+def applied(knob: str, build: Callable[[], Pipeline], check: Callable[[Pipeline], Any]) -> Any:
+    """What ``check`` sees of a fresh pipeline under the strongest change of a knob."""
+    change = arms(context(build, 0), knob)[-1]
+    pipeline = build()
+    with change.apply(pipeline):
+        return check(pipeline)
+
+
+def test_the_optimizer_becomes_adam_over_what_is_trainable() -> None:
+    def build() -> Pipeline:
+        pipeline = of_digits(mlp(), sgd(3.0, weight_decay=9.0))
+        pipeline.clip_grad_norm = 1e-9
+        return pipeline
+
+    seen = applied("optimizer", build, lambda p: (type(p.optimizer), p.optimizer.param_groups, p.clip_grad_norm))
+    assert seen[0] is torch.optim.Adam
+    assert [group["lr"] for group in seen[1]] == [1e-3]
+    assert seen[2] is None
+
+
+def test_the_initialisation_becomes_the_modules_own() -> None:
+    def build() -> Pipeline:
+        model = mlp()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.zero_()
+        return of_digits(model, adam(1e-3))
+
+    assert applied("initialisation", build, lambda p: all(bool(w.any()) for w in p.model.parameters()))
+
+
+def test_the_usual_loss_takes_what_went_into_the_last_softmax() -> None:
+    def build() -> Pipeline:
+        return of_digits(nn.Sequential(mlp(), nn.Softmax(1)), adam(1e-3))
+
+    ctx = context(build, 0)
+    inputs = ctx.batch().inputs[0]
+    pipeline = build()
+    with parts.loss(ctx, ())[0].apply(pipeline):
+        logits = pipeline.model(inputs)
+    assert float(logits.min()) < 0
+    assert torch.allclose(logits.softmax(1), pipeline.model(inputs))
+
+
+def test_frozen_parameters_are_released_into_the_optimizer() -> None:
+    def build() -> Pipeline:
+        model = mlp()
+        for parameter in list(model.parameters())[:-1]:
+            parameter.requires_grad_(False)
+        return of_digits(model, lambda m: torch.optim.SGD([p for p in m.parameters() if p.requires_grad], lr=0.1))
+
+    held = applied("frozen", build, lambda p: (sum(len(g["params"]) for g in p.optimizer.param_groups),
+                                                len(list(p.model.parameters()))))  # fmt: skip
+    assert held[0] == held[1]
+
+
+@pytest.mark.parametrize("knob", ["precision", "frozen", "loop", "batchnorm", "clipping", "targets", "channel-order"])
+def test_where_there_is_nothing_to_replace_it_is_skipped(knob: str) -> None:
+    with pytest.raises(Skip):
+        arms(context(lambda: of_digits(mlp(), adam(1e-3)), 0), knob)
+
+
+def test_batches_of_another_size_are_drawn() -> None:
+    ctx = context(lambda: of_digits(mlp(), adam(1e-3)), 0)
+    change = arms(ctx, "batch-size", ["7"])[0]
+    _, samples = ctx.trainings.on_subset(change)
+    assert len(next(samples.batches(0))[1]) == 7
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (12,), (5, 4)])
+def test_the_reference_model_takes_any_shape(shape: tuple[int, ...]) -> None:
+    assert parts.reference_model(shape, 7)(torch.randn(4, *shape)).shape == (4, 7)
+
+
+def test_changes_are_put_together_whatever_their_order() -> None:
+    first, second = Change("b", "b", reading=Reading(batch_size=3)), Change("a", "a", options={"x": 1}, order=2)
+    both = together([second, first])
+    assert both.key == together([first, second]).key == "b + a"
+    assert (both.reading.batch_size, both.options) == (3, {"x": 1})
+    assert together([]) is AS_CONFIGURED
+
+
+@pytest.mark.parametrize("name", list(schedules.SCHEDULES))
+def test_a_named_schedule_ends_below_where_it_began(name: str) -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = schedules.SCHEDULES[name](optimizer, 120)
+    for _ in range(120):
+        optimizer.step()
+        schedule.step(*([1.0] if name == "ReduceLROnPlateau" else []))
+    assert optimizer.param_groups[0]["lr"] < 0.5
+
+
+@pytest.mark.parametrize(("knob", "value"), [("lr", "fast"), ("scheduler", "Cosine"), ("loss", "0.1")])
+def test_a_value_that_cannot_be_meant_is_refused(knob: str, value: str) -> None:
+    with pytest.raises(UsageError):
+        arms(context(lambda: of_digits(mlp(), adam(1e-3)), 0), knob, [value])
+
+
+# -- range test, kept trials ------------------------------------------------------------------------------------------
+
+
+def test_the_range_test_suggests_a_rate_that_learns() -> None:
+    ctx = context(lambda: of_digits(mlp(), adam(1e-6)), 0)
+    suggested = ctx.learning_rate_range().suggested
+    assert suggested is not None
+    trace = ctx.trainings.trial(arms(ctx, "lr", [str(suggested)])[0], 0, 200)
+    assert trace.outcome == "learns"
+
+
+def test_a_loss_that_never_falls_gives_no_suggestion() -> None:
+    rates = [10.0 ** (i / 20 - 6) for i in range(140)]
+    assert judged(rates, [2.3] * 140, 1e-3).suggested is None
+    blown = judged(rates, [2.3 - i / 80 for i in range(80)] + [1.3 * 1.3**i for i in range(60)], 1e-3)
+    assert blown.suggested is not None
+    assert blown.diverges is not None
+    assert blown.suggested < blown.diverges
+
+
+def test_a_kept_trial_comes_back_as_it_was_and_is_not_made_again() -> None:
+    kept: dict[str, Any] = {}
+    first = context(lambda: of_digits(mlp(), adam(1e-3)), 0, keep=kept.__setitem__)
+    trace = first.trainings.trial(AS_CONFIGURED, 3, 30)
+    assert [from_json(data) for data in kept.values()] == [trace]
+    again = context(lambda: of_digits(mlp(), adam(1e-3)), 0, trials=kept, keep=lambda *_: pytest.fail("made again"))
+    assert again.trainings.trial(AS_CONFIGURED, 3, 30) == trace
+
+
+def test_a_loss_that_json_cannot_hold_is_no_number_again() -> None:
+    trace = context(lambda: of_digits(mlp(), adam(1e-3)), 0).trainings.trial(AS_CONFIGURED, 0, 10)
+    data = to_json(trace)
+    data["losses"][0] = None
+    assert math.isnan(from_json(data).losses[0])
+
+
+def test_another_pipeline_has_another_fingerprint() -> None:
+    builds = [
+        lambda: of_digits(mlp(), adam(1e-3)), lambda: of_digits(mlp(0.1), adam(1e-3)),
+        lambda: of_digits(mlp(), adam(2e-3)), lambda: of_digits(mlp(depth=3), adam(1e-3)),
+    ]  # fmt: skip
+    prints = [fingerprint(context(build, 0)) for build in builds]
+    # Dropout holds no weights: that its model differs shows in the source file, which these share.
+    assert len({prints[0], *prints[2:]}) == 3
+    assert fingerprint(context(builds[0], 0)) == prints[0]
+
+
+def test_what_was_kept_is_asked_for_by_its_name() -> None:
+    kept = KeptTrials({}, lambda *_: None)
+    trace = context(lambda: of_digits(mlp(), adam(1e-3)), 0).trainings.trial(AS_CONFIGURED, 0, 5)
+    assert kept.once("a", lambda: trace) is trace
