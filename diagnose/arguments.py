@@ -83,6 +83,13 @@ class Call:
         with user_code(self.label):
             return self.function(*positional, **values)
 
+    def reads_list(self, key: str, text: str) -> bool:
+        """Whether the text of a setting becomes a list, a tuple or a set in the call."""
+        try:
+            return isinstance(self._convert(key, text), _SEQUENCES)
+        except Problem:
+            return False
+
     def _named(self) -> dict[str, Parameter]:
         """The parameters that can be set, by name."""
         if self._signature is None:

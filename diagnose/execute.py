@@ -19,6 +19,7 @@ from diagnose.errors import ExitCode, UsageError
 from diagnose.isolation import OWN_PACKAGES
 from diagnose.plan import QUESTIONS, Plan, make_plan
 from diagnose.session import Session
+from diagnose.sweep import run_all, variants
 from diagnose.worker import interrupt_on_termination
 from probes.api import Stage
 from probes.results import RunResults, Severity, Verdict
@@ -38,10 +39,16 @@ def run_command(command: str, flags: Mapping[str, Any], *, argv: Sequence[str]) 
     if config.in_process:
         _refuse_shadowed_names(config)
 
-    def work(session: Session) -> None:
-        _stages(session, plan, config, needs_data=command in set(Stage) - {Stage.SMOKE})
+    def one(config: Config) -> tuple[RunResults, Path]:
+        def work(session: Session) -> None:
+            _stages(session, plan, config, needs_data=command in set(Stage) - {Stage.SMOKE})
 
-    results, folder = in_session(command, config, argv, work, plan=plan)
+        return in_session(command, config, argv, work, plan=plan)
+
+    found = variants(config)
+    if len(found) > 1:
+        return run_all(command, found, one)
+    results, folder = one(found[0][1])
     return conclude(results, folder, config, command)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from diagnose.experiments.dropout import DROPOUTS
 from diagnose.measure.scan import total_samples
 from diagnose.pipeline import Unstated
 from probes.measurements import Facts
@@ -50,6 +52,8 @@ def pipeline_facts(ctx: MeasuringContext) -> dict[str, Any]:
         "device": str(next((p.device for p in parameters), ctx.device)),
         "parameters": sum(p.numel() for p in parameters),
         "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+        "modules": dict(Counter(type(m).__name__ for m in pipeline.model.modules() if not list(m.children()))),
+        "dropout": sorted({float(m.p) for m in pipeline.model.modules() if isinstance(m, DROPOUTS) and m.p}),
         "num_classes": facts.num_classes,
         "class_names": list(facts.class_names)[:1000],
         "batch_size": getattr(pipeline.train, "batch_size", None),

@@ -145,6 +145,11 @@ class Runner:
         ctx = self.context(step)
         self._guarded(step, ctx.learning_rate_range)
 
+    def _do_lists(self, step: dict[str, Any]) -> None:
+        """Which of the settings the user's functions take as lists."""
+        source = self.context(step).source
+        self.emit({"event": "lists", "settings": [text for text in step["settings"] if source.takes_list(text)]})
+
     def _do_estimate(self, step: dict[str, Any]) -> None:
         """What a training step costs here, from the first one; nothing where it fails, for a probe will say so."""
         ctx = self.context(step)

@@ -334,7 +334,7 @@ class Session:
             self._usage = list(event["problems"])
         elif kind == "loaded":
             self._loaded = event
-        elif kind in {"cut-short", "assertions", "estimate"}:
+        elif kind in {"cut-short", "assertions", "estimate", "lists"}:
             self.extra[kind] = event
         elif kind == "epoch":
             self.extra.setdefault("epochs", []).append(event["row"])

@@ -24,6 +24,7 @@ from diagnose.locate import Located, locate
 from diagnose.parts import Parts, add_companions, flagged_parts, read_settings
 from diagnose.pipeline import Pipeline, check_fields
 from diagnose.rng import seeded
+from diagnose.settings import parse_setting
 from diagnose.synthetic import input_shape, synthetic_batches
 from diagnose.user_code import user_code
 from probes.records.forward import WeightLoad
@@ -120,6 +121,14 @@ class Source:
         call = Call(self._call.function, "model", self._call.label, {**settings, "num_classes": str(num_classes)})
         with seeded(seed), self._log.recording():
             return self._checked_model(call())
+
+    def takes_list(self, setting: str) -> bool:
+        """Whether the function that takes a setting ("scope.key=value") reads its value as a list."""
+        scope, key, text = parse_setting(setting)
+        if scope == "model":
+            return self._call is not None and self._call.reads_list(key, text)
+        part = self._parts.by_scope.get(scope)
+        return part is not None and part.call is not None and part.call.reads_list(key, text)
 
     def created_at(self, created: object) -> Where | None:
         """The line of the user's code that created a module or an optimizer of a pipeline of this source."""
