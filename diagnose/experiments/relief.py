@@ -46,7 +46,7 @@ def relief(ctx: MeasuringContext, knob: str, steps: int) -> Relief:
     longer = ctx.planned_steps() / steps
     if longer > LONG_RUN and _catches_up(before, after, longer):
         raise Skip(f"it learns as configured, in a run {longer:.0f} times as long as the trials")
-    return Relief(knob, _arm(AS_CONFIGURED, before), _arm(change, after), steps)
+    return Relief(knob, arm_of(AS_CONFIGURED, before), arm_of(change, after), steps)
 
 
 def _usual_value(ctx: MeasuringContext, knob: str) -> Change:
@@ -79,7 +79,7 @@ def _catches_up(before: Sequence[Trace], after: Sequence[Trace], longer: float) 
     return longer * mean(map(_fall, before)) >= CAUGHT_UP * mean(map(_fall, after))
 
 
-def _arm(change: Change, traces: Sequence[Trace]) -> Arm:
+def arm_of(change: Change, traces: Sequence[Trace]) -> Arm:
     return Arm(
         change.key, change.label, change.size, tuple(traces), tuple(t.outcome for t in traces),
         tuple(t.share for t in traces), change.factors,

@@ -21,9 +21,10 @@ from diagnose.experiments.change import AS_CONFIGURED, Change, together
 from diagnose.experiments.judge import Learning, repaired
 from diagnose.experiments.knobs import arms, scaled_lr
 from diagnose.experiments.order import SPEAKS
+from diagnose.experiments.relief import arm_of
 from diagnose.experiments.usual import is_unusual, starting_rate
 from probes.api import Inconclusive, Skip
-from probes.records.trials import Ablation, Arm, Crossing, Search
+from probes.records.trials import Ablation, Arm, Crossing, Relief, Search, Trace
 
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
@@ -55,6 +56,7 @@ def search(ctx: MeasuringContext, steps: int) -> Search:
         crossings=tuple(seeking.crossings),
         everything=seeking.everything,
         minimal=tuple(seeking.minimal),
+        further=seeking.further,
         cut=cut,
     )
 
@@ -63,10 +65,12 @@ class _Seeking:
     def __init__(self, ctx: MeasuringContext, steps: int) -> None:
         self.ctx, self.steps = ctx, steps
         self.found: dict[str, Ablation] = {}
+        self.repairs: dict[str, Change] = {}
         self.skipped: dict[str, str] = {}
         self.crossings: list[Crossing] = []
         self.everything: Arm | None = None
         self.minimal: list[str] = []
+        self.further: dict[str, Relief] = {}
 
     def control(self) -> Arm | None:
         return next((ablation.control for ablation in self.found.values() if not ablation.given), None)
@@ -86,15 +90,20 @@ class _Seeking:
             self._cross(repairing)
         elif not repairing:
             self._replace_everything()
+        if proved := [knob for knob in self._proved() if not self.found[knob].given]:
+            self._look_further(proved[0])
 
     def _proved(self) -> list[str]:
         return [knob for knob, ablation in self.found.items() if ablation.proved]
 
     def _ablate(self, knob: str, steps: int, given: Sequence[Change] = (), changes: Sequence[Change] = ()) -> None:
         try:
-            self.found[knob] = ablate(self.ctx, knob, steps, given=given, changes=changes)
+            tried = changes or arms(self.ctx, knob)
+            self.found[knob] = ablate(self.ctx, knob, steps, given=given, changes=tried)
         except Skip as reason:
             self.skipped[knob] = str(reason)
+            return
+        self.repairs |= {knob: change for change in tried if change.key == self.found[knob].repaired}
 
     def _learns(self, change: Change) -> bool:
         return repaired(self.ctx.trainings.trial(change, self.ctx.seed, self.steps))
@@ -104,15 +113,15 @@ class _Seeking:
     def _cross(self, knobs: Sequence[str]) -> None:
         """Each repair alone and the best one with each of the others, over the seeds, all for as many steps."""
         steps = max(self.found[knob].steps for knob in knobs)
-        changes = {knob: self._repair(knob) for knob in knobs}
+        changes = {knob: self.repairs[knob] for knob in knobs}
         alone = {knob: self._shares(change, steps) for knob, change in changes.items()}
-        best = max(knobs, key=lambda knob: median(alone[knob]) if alone[knob] else 0.0)
+        best = max(knobs, key=lambda knob: median(alone[knob]))
         for other in knobs:
-            if other == best or not alone[best] or not alone[other]:
+            if other == best:
                 continue
             both = self._shares(together([changes[best], changes[other]]), steps)
             ahead = median(alone[best]) - median(alone[other]) >= MORE and min(alone[best]) > max(alone[other])
-            explains = bool(both) and ahead and median(both) - median(alone[best]) <= ADDS
+            explains = ahead and median(both) - median(alone[best]) <= ADDS
             labels = changes[best].label, changes[other].label
             self.crossings.append(
                 Crossing(*labels, tuple(alone[best]), tuple(alone[other]), tuple(both), explains, steps)
@@ -124,16 +133,28 @@ class _Seeking:
             rivals = tuple(changes[other].label for other in left if other != knob)
             self.found[knob] = replace(self.found[knob], rivals=rivals, unusual=is_unusual(self.ctx, knob))
 
-    def _repair(self, knob: str) -> Change:
-        repaired = self.found[knob].repaired
-        return next(change for change in arms(self.ctx, knob) if change.key == repaired)
-
     def _shares(self, change: Change, steps: int) -> list[float]:
-        """How far each seed gets in so many steps; empty where there is no yardstick."""
+        """How far each seed gets in so many steps: of the way from guessing to the floor, and where these are not
+        known, of the starting loss; -1 where it blew up."""
+        return [_way(trace) for trace in self._traces(change, steps)]
+
+    def _look_further(self, repaired: str) -> None:
+        """A repair may only just make it learn because something else is wrong as well: unusual settings are asked."""
+        first = self.repairs[repaired]
+        for knob in SPEAKS:
+            if knob in self.found and knob != repaired and self.found[knob].repaired is None:
+                if not is_unusual(self.ctx, knob):
+                    continue
+                change = self._arms(knob)[-1]
+                before, after = (self._traces(c, self.steps) for c in (first, together([first, change])))
+                gains = [_way(a) - _way(b) for b, a in zip(before, after, strict=True)]
+                if min(gains) > 0 and median(gains) >= MORE:
+                    arms_of = arm_of(first, before), arm_of(change, after)
+                    self.further[knob] = Relief(knob, *arms_of, self.steps, (first.label,))
+
+    def _traces(self, change: Change, steps: int) -> list[Trace]:
         trainings = self.ctx.trainings
-        traces = [trainings.trial(change, self.ctx.seed + seed, steps, to_the_end=True) for seed in range(SEEDS)]
-        shares = [-1.0 if trace.outcome == Learning.NONFINITE else trace.share for trace in traces]
-        return [share for share in shares if share is not None] if None not in shares else []
+        return [trainings.trial(change, self.ctx.seed + seed, steps, to_the_end=True) for seed in range(SEEDS)]
 
     # -- nothing repairs by itself ------------------------------------------------------------------------------
 
@@ -194,3 +215,12 @@ class _Seeking:
         except Skip as reason:
             self.skipped.setdefault(knob, str(reason))
             return []
+
+
+def _way(trace: Trace) -> float:
+    if trace.outcome == Learning.NONFINITE:
+        return -1.0
+    if trace.share is not None:
+        return trace.share
+    first, last = trace.points[0].train_loss, trace.points[-1].train_loss
+    return (first - last) / abs(first) if first else 0.0

@@ -189,6 +189,8 @@ class ShortTrainings:
 
     def relief(self, knob: str) -> Relief:
         """What a usual value brings where an unusual one learns. Raises Skip where it brings little."""
+        if knob in (further := self.search().further):
+            return further[knob]
         return self._ctx.once(f"relief {knob}", f"comparing {knob}", lambda: relief(self._ctx, knob, SUBSET_STEPS))
 
     @property

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SENTENCE = (
     "{given}, {control_failed} of {control_seeds} seeds did not learn in {steps} steps; with {change} {learned} did."
 )
+LEARNED = 0.10  # of the way from guessing to the floor, from which on a trial has clearly learned
 LEARNING_FAILURES = (
     "stuck-at-chance", "predicts-one-class", "slow-to-learn", "cannot-overfit", "fails-on-reference-data",
 )  # fmt: skip
@@ -35,6 +36,8 @@ def turned(
     training that learns, else the fact that rules it out. ``details(arm)``: what the finding says beside the figures,
     its ``where`` and further ``evidence`` among it."""
     ablation = ctx.ablation(knob)
+    if not ablation.given and knob in ctx.search().further:
+        return (yield from _hampered(ctx, doc, knob, opening, details))
     if not ablation.arms or (ablation.repairing is not None and failed(ablation.control) == 0):
         return (yield from _hampered(ctx, doc, knob, opening, details))
     arm = repairing_arm(ablation)
@@ -52,7 +55,7 @@ def _hampered(
     try:
         relief = ctx.relief(knob)
     except Skip as reason:
-        return str(reason)
+        return _slower(ctx.ablation(knob)) or str(reason)
     before, after = ([_end(trace) for trace in arm.traces] for arm in (relief.before, relief.after))
     unit = "accuracy" if relief.after.traces[0].points[-1].val_score is not None else "loss"
     told = dict(details(relief.after))
@@ -63,8 +66,7 @@ def _hampered(
         ], f"{relief.steps} steps each, on the same samples"),
     ]  # fmt: skip
     yield doc.finding(
-        opening
-        + "the model does less well: {unit} {before_end} as configured, {after_end} with {change} ({steps} steps).",
+        opening + "the model does less well: {unit} {before_end} {given}, {after_end} with {change} ({steps} steps).",
         severity=Severity.WARNING,
         evidence=evidence,
         unit=unit,
@@ -72,10 +74,32 @@ def _hampered(
         after_end=_listed(after, unit),
         change=relief.after.label,
         steps=relief.steps,
-        grade=str(Grade.SUSPECTED),
+        # Beside a proved cause the rivals are ruled out; in a training that learns there is nothing to be proved.
+        grade=str(Grade.SUPPORTED if relief.given else Grade.SUSPECTED),
+        given=f"with {' and '.join(relief.given)}" if relief.given else "as configured",
         **told,
     )
     return ""
+
+
+def _slower(ablation: Ablation) -> str:
+    """By how much a change speeds up a training that learns without it: no fault, but worth knowing."""
+    arm = ablation.repairing
+    if arm is None or not arm.traces or not ablation.control.traces:
+        return ""
+    own, other = (_steps_to_learn(trace) for trace in (ablation.control.traces[0], arm.traces[0]))
+    least = "" if own[1] else "at least "
+    return f"it learns as configured, only {least}{own[0] / max(1, other[0]):.1f} times slower than with {arm.label}"
+
+
+def _steps_to_learn(trace: Trace) -> tuple[int, bool]:
+    """(the step of the first look that closed LEARNED of the way, else the last one; whether it did)."""
+    if trace.constant is not None and trace.floor is not None:
+        wanted = trace.constant - LEARNED * (trace.constant - trace.floor)
+        for point in trace.points:
+            if point.train_loss <= wanted:
+                return point.step, True
+    return trace.steps, False
 
 
 def _end(trace: Trace) -> float:

@@ -125,12 +125,13 @@ class Ablation:
 @dataclass(frozen=True)
 class Relief:
     """A training that learns, over the seeds, as it is and with one unusual setting at a usual value, which does much
-    better with every seed. Each trial took ``steps`` steps."""
+    better with every seed. Each trial took ``steps`` steps. ``given``: labels of the changes that made it learn."""
 
     knob: str
     before: Arm
     after: Arm
     steps: int
+    given: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,8 @@ class Search:
     """Which changes repair a pipeline that does not learn. ``ablations`` by knob or part, ``skipped`` with the reason.
 
     ``everything``: all of them replaced at once, where no single setting repairs; ``minimal``: the knobs and parts of
-    it that cannot be spared. ``cut``: how the time budget ended it early, or empty."""
+    it that cannot be spared. ``further``: settings that hold it back once it is repaired, by knob. ``cut``: how the
+    time budget ended it early, or empty."""
 
     control: Arm | None
     ablations: Mapping[str, Ablation]
@@ -173,6 +175,7 @@ class Search:
     crossings: Sequence[Crossing] = ()
     everything: Arm | None = None
     minimal: Sequence[str] = ()
+    further: Mapping[str, Relief] = field(default_factory=dict)
     cut: str = ""
 
 
