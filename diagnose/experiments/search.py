@@ -103,7 +103,9 @@ class _Seeking:
         except Skip as reason:
             self.skipped[knob] = str(reason)
             return
-        self.repairs |= {knob: change for change in tried if change.key == self.found[knob].repaired}
+        for change in tried:
+            if change.key == self.found[knob].repaired:
+                self.repairs[knob] = change
 
     def _learns(self, change: Change) -> bool:
         return repaired(self.ctx.trainings.trial(change, self.ctx.seed, self.steps))
