@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class Facts:
     """What is known about the pipeline without measuring. ``loss_name``: of the function or class; ``notes``: what was
     done otherwise than asked; ``custom_step``: the pipeline has a ``train_step`` of its own; ``epochs_stated``:
-    somebody said how long the run is."""
+    somebody said how long the run is; ``task_stated``: somebody said what kind of task it is."""
 
     task: str
     num_classes: int | None
@@ -49,6 +49,7 @@ class Facts:
     notes: Sequence[str] = ()
     custom_step: bool = False
     epochs_stated: bool = True
+    task_stated: bool = True
 
 
 class Context(Protocol):

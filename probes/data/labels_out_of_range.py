@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
-from probes.data._labels import as_given, attempted, class_call, ignored, labels_of, uses_targets, width
+from probes.data._labels import as_given, attempted, class_call, declared_classes, ignored, labels_of, uses_targets, width
 
 if TYPE_CHECKING:
     from probes.measurements import Context
@@ -39,7 +39,7 @@ def run(ctx: Context) -> Findings:
     call = class_call(attempt)
     failure = attempt.failure if attempt is not None else None
     mine = failure is not None and failure.name == DOC.name
-    classes = width(call) if call is not None else ctx.facts.num_classes
+    classes = width(call) if call is not None else declared_classes(ctx)
     if classes is None or (call is None and ctx.facts.task not in {"classification", "segmentation"}):
         if mine and failure is not None:
             yield failure.finding(DOC)

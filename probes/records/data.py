@@ -27,8 +27,8 @@ class Scan:
     """A bounded scan of one split, as its loader yields it.
 
     ``seen`` samples of ``total`` (None: unknown length) in ``batches`` batches; ``complete`` if all were seen.
-    ``input_*`` describe the first input tensor. ``labels`` are integer class labels in the order seen (flattened for
-    dense targets, capped), or empty; ``label_*`` hold for any numeric target. ``hashes`` identify samples by content,
+    ``input_*`` describe the first input tensor. ``labels`` are integer class labels, or one real 0 or 1 per sample, in
+    the order seen (flattened for dense targets, capped), or empty; ``label_*`` hold for any numeric target. ``hashes`` identify samples by content,
     in the order seen; ``batch_sizes`` per batch. ``nonfinite`` / ``constant`` are positions (in order seen) of
     samples that hold NaN or Inf / one single value. ``sample_mean`` and ``sample_std`` are those of each sample's
     first input, for floating inputs. ``shuffles``, ``replacement``, ``weighted`` and ``planned`` (samples that an epoch
