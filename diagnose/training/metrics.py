@@ -87,7 +87,9 @@ def correct_and_count(
 
 def _is_one_score(output: Tensor, target: Tensor, task: str) -> bool:
     """Whether the model gives each sample one number, for a yes or no."""
-    return task in {"classification", "multilabel"} and output.ndim > 0 and len(output) == output.numel() == target.numel()
+    return (
+        task in {"classification", "multilabel"} and output.ndim > 0 and len(output) == output.numel() == target.numel()
+    )
 
 
 def decision_threshold(scores: Tensor) -> float:

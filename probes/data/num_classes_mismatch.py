@@ -6,7 +6,16 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
-from probes.data._labels import as_given, attempted, class_call, declared_classes, ignored, labels_of, uses_targets, width
+from probes.data._labels import (
+    as_given,
+    attempted,
+    class_call,
+    declared_classes,
+    ignored,
+    labels_of,
+    uses_targets,
+    width,
+)
 from probes.results import Finding, Severity
 
 if TYPE_CHECKING:

@@ -28,9 +28,10 @@ class Scan:
 
     ``seen`` samples of ``total`` (None: unknown length) in ``batches`` batches; ``complete`` if all were seen.
     ``input_*`` describe the first input tensor. ``labels`` are integer class labels, or one real 0 or 1 per sample, in
-    the order seen (flattened for dense targets, capped), or empty; ``label_*`` hold for any numeric target. ``hashes`` identify samples by content,
-    in the order seen; ``batch_sizes`` per batch. ``nonfinite`` / ``constant`` are positions (in order seen) of
-    samples that hold NaN or Inf / one single value. ``sample_mean`` and ``sample_std`` are those of each sample's
+    the order seen (flattened for dense targets, capped), or empty; ``label_*`` hold for any numeric target. ``hashes``
+    identify samples by content, in the order seen; ``batch_sizes`` per batch. ``nonfinite`` / ``constant`` are
+    positions (in order seen) of samples that hold NaN or Inf / one single value. ``sample_mean`` and ``sample_std`` are
+    those of each sample's
     first input, for floating inputs. ``shuffles``, ``replacement``, ``weighted`` and ``planned`` (samples that an epoch
     draws) describe the sampler, None where it does not tell. ``dataset`` is class and folder of the innermost data
     set, ``dataset_size`` its length. ``iterable``: it is an IterableDataset. ``normalisations``: (mean, std) of each
