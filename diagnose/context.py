@@ -348,18 +348,20 @@ class MeasuringContext:
         return self.once("inspection", "a closer look at the forward", measure)
 
     def moves_loss(self, names: Sequence[str]) -> bool | None:
-        def loss(disturbed: Sequence[str]) -> float:
+        def loss(disturbed: Sequence[str], jolt: float = 0.0) -> float:
             with self.engine() as engine:
                 engine.model.train()
-                with sensitivity.disturbed(engine.model, sensitivity.JOLT, disturbed):
+                with sensitivity.disturbed(engine.model, jolt, disturbed):
                     return sensitivity.loss_of(engine, self.raws()[0])
 
         try:
             before = self.once("undisturbed loss", "the loss of the first batch", lambda: loss(()))
-            after = loss(names)
+            after = [loss(names, jolt) for jolt in sensitivity.JOLTS]
         except UserCodeError:
             return None
-        return before != after if math.isfinite(before) and math.isfinite(after) else None
+        if not math.isfinite(before) or not math.isfinite(after[0]):
+            return None
+        return any(before != value for value in after if math.isfinite(value))
 
     def jittered_gradients(self) -> Mapping[str, float | None]:
         def measure() -> Mapping[str, float | None]:

@@ -82,14 +82,14 @@ def run(ctx: Context) -> Findings:
 
 
 def _skipped(ctx: Context, attempt: Attempt | None, call: LossCall | None) -> set[int]:
-    """Labels that the loss leaves out: by ignore_index, or because the user's own loss takes them out before. Where no
-    loss was reached, whatever the field uses for "no label"."""
+    """Labels that the loss never gets: left out by ignore_index, or taken out or renamed by the user's own loss before.
+    Where no loss was reached, whatever the field uses for "no label"."""
     own = getattr(ctx.pipeline.loss, "ignore_index", None)
     if call is None:
         return {ignored(call), *NO_LABEL, *([int(own)] if own is not None else [])}
     target: Any = attempt.target if attempt is not None else None
     taken_out: set[int] = set()
-    if hasattr(target, "flatten") and call.target.numel() < target.numel():
+    if hasattr(target, "flatten") and call.target.numel() <= target.numel():
         taken_out = set(target.flatten().tolist()) - set(call.target.flatten().tolist())
     return {ignored(call), *taken_out}
 
