@@ -29,6 +29,7 @@ from diagnose.measure import (
     outputs,
     scan,
     sensitivity,
+    turned,
     updates,
     workers,
 )
@@ -39,7 +40,7 @@ from diagnose.training.step import Engine
 from diagnose.user_code import UserCodeError, user_code
 from probes.api import Skip
 from probes.measurements import Facts
-from probes.records.data import Association, Reread, Rows, Scan, WorkerDraws
+from probes.records.data import Association, Reread, Rows, Scan, Turned, WorkerDraws
 from probes.records.forward import Attempt, CustomFunction, HalfGradients, LossParts, Outputs, WeightLoad
 from probes.records.inspection import Inspection
 from probes.records.trials import Ablation, DropoutSite, Reference, Trace
@@ -272,6 +273,20 @@ class MeasuringContext:
             return found
 
         return self.once("across", "asking the neighbours in train about val", measure)
+
+    def turned_validation(self) -> Turned:
+        def measure() -> Turned:
+            within = self.association()
+            if not within.labels:
+                raise Skip("judged for one class label per sample")
+            shape = self.scan("val").input_shape[1:]
+            score = within.scores["nearest neighbours"]
+            found = turned.turned(self._plain_rows(), self._rows("val"), shape, score) if within.related else None
+            if found is None:
+                raise Skip("nearest neighbours know too little of these data, or cannot read them")
+            return found
+
+        return self.once("turned", "comparing val with train, turned round", measure)
 
     def shifted_associations(self) -> Mapping[int, Association]:
         loader = self._loader("train")

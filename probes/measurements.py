@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from diagnose.pipeline import Pipeline  # for type checkers only: at run time probes import nothing of diagnose
-    from probes.records.data import Association, Reread, Scan, WorkerDraws
+    from probes.records.data import Association, Reread, Scan, Turned, WorkerDraws
     from probes.records.forward import (
         Attempt,
         CustomFunction,
@@ -93,6 +93,9 @@ class Context(Protocol):
 
     def predicted_across(self) -> tuple[Sequence[int], Sequence[int]]:
         """(labels that the nearest neighbours in train give the samples of val, their own labels)."""
+
+    def turned_validation(self) -> Turned:
+        """Whether the samples of val fit those of train better when they are flipped, transposed or reordered."""
 
     def shifted_associations(self) -> Mapping[int, Association]:
         """Shift k -> how well item i tells the target of item i + k, in the order of the data set."""

@@ -107,6 +107,19 @@ class WorkerDraws:
 
 
 @dataclass(frozen=True)
+class Turned:
+    """Accuracy of the nearest neighbours in train: ``within`` train (cross-validated), on val ``as_given``, and
+    ``best`` after the change ``how`` ("" if none helped), which makes ``gains`` samples right and ``losses`` wrong."""
+
+    within: float
+    as_given: float
+    how: str = ""
+    best: float = 0.0
+    gains: int = 0
+    losses: int = 0
+
+
+@dataclass(frozen=True)
 class Association:
     """How well simple predictors (nearest neighbours, a linear model, trees) tell the target from the input, by
     cross-validation on ``samples`` of the training split.
