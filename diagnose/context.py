@@ -26,6 +26,7 @@ from diagnose.measure import (
     inspection,
     items,
     loss_parts,
+    near,
     outputs,
     scan,
     sensitivity,
@@ -40,7 +41,7 @@ from diagnose.training.step import Engine
 from diagnose.user_code import UserCodeError, user_code
 from probes.api import Skip
 from probes.measurements import Facts
-from probes.records.data import Association, Reread, Rows, Scan, Turned, WorkerDraws
+from probes.records.data import Association, NearCopies, Reread, Rows, Scan, Turned, WorkerDraws
 from probes.records.forward import Attempt, CustomFunction, HalfGradients, LossParts, Outputs, WeightLoad
 from probes.records.inspection import Inspection
 from probes.records.trials import Ablation, DropoutSite, Reference, Trace
@@ -274,14 +275,22 @@ class MeasuringContext:
 
         return self.once("across", "asking the neighbours in train about val", measure)
 
+    def near_copies(self, split: str = "train") -> NearCopies:
+        def measure() -> NearCopies:
+            other = None if split == "train" else self._rows(split)
+            found = near.near_copies(self._plain_rows(), other, self.seed, table=len(self.scan().input_shape) == 2)
+            if found is None:
+                raise Skip("the samples do not make a table that is large enough")
+            return found
+
+        return self.once(f"near {split}", f"looking for copies in the {split} split", measure)
+
     def turned_validation(self) -> Turned:
         def measure() -> Turned:
-            within = self.association()
-            if not within.labels:
-                raise Skip("judged for one class label per sample")
-            shape = self.scan("val").input_shape[1:]
-            score = within.scores["nearest neighbours"]
-            found = turned.turned(self._plain_rows(), self._rows("val"), shape, score) if within.related else None
+            within, rows = self.association(), self._plain_rows()
+            shape, score = self.scan("val").input_shape[1:], within.scores["nearest neighbours"]
+            other, classes = self._rows("val"), self._picks_a_class(rows)
+            found = turned.turned(rows, other, shape, score, classes=classes) if within.related else None
             if found is None:
                 raise Skip("nearest neighbours know too little of these data, or cannot read them")
             return found

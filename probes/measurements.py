@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from diagnose.pipeline import Pipeline  # for type checkers only: at run time probes import nothing of diagnose
-    from probes.records.data import Association, Reread, Scan, Turned, WorkerDraws
+    from probes.records.data import Association, NearCopies, Reread, Scan, Turned, WorkerDraws
     from probes.records.forward import (
         Attempt,
         CustomFunction,
@@ -93,6 +93,9 @@ class Context(Protocol):
 
     def predicted_across(self) -> tuple[Sequence[int], Sequence[int]]:
         """(labels that the nearest neighbours in train give the samples of val, their own labels)."""
+
+    def near_copies(self, split: str = "train") -> NearCopies:
+        """Samples of a split that are all but equal to a training sample, beyond exact equality."""
 
     def turned_validation(self) -> Turned:
         """Whether the samples of val fit those of train better when they are flipped, transposed or reordered."""

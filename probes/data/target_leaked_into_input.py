@@ -25,6 +25,7 @@ DOC = ProbeDoc(
 )
 ENOUGH = 60  # samples
 EACH = 5  # samples of a class
+ELSEWHERE = 0.2  # share of another class's samples; tokens are counted in buckets, which others share by chance
 EACH_BY_TOKENS = 20  # the same, where hundreds of tokens are looked at
 MOST_CLASSES = 20  # the most common ones: a leak shows in each
 GAP = 3.0  # between two classes, in units of the widest class's own range: the clearest natural feature of iris has 1.2
@@ -46,7 +47,7 @@ def run(ctx: Context) -> Findings:
             raise Skip("the inputs are tokens and the target is a number")
         if _has_a_token_each(x, y):
             yield DOC.finding(
-                "each of {classes} classes has a token that stands in all of its samples and in none of the others",
+                "each of {classes} classes has a token that stands in all of its samples and in hardly any other",
                 severity=Severity.WARNING,
                 classes=len(set(y.tolist())),
             )
@@ -77,7 +78,7 @@ def _has_a_token_each(x: Any, y: Any) -> bool:
         return False
     present = x > 0
     shares = np.stack([present[y == label].mean(0) for label in labels])
-    own = (shares == 1) & (shares.sum(0) == 1)
+    own = (shares == 1) & (np.sort(shares, 0)[-2] <= ELSEWHERE)
     return bool(own.any(1).all())
 
 

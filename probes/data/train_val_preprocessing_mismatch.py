@@ -21,8 +21,8 @@ APART_AUGMENTED = 0.9  # where train is augmented at random, which moves both on
 RATIO_AUGMENTED = 1.8  # mean 0.5, std 0.5 left out changes the std by 2; ImageNet's by 4.4
 SHIFT_AUGMENTED = 1.0
 SHIFT_UNWIDENED = 2.0  # the same in units of val's own std, where train's is widened by noise
-GAIN = 0.1  # accuracy that turning the val samples round must add
-RESTORED = 0.85  # of the accuracy within train, that it must reach
+GAIN = 0.1  # score (accuracy, for numbers the correlation) that turning the val samples round must add
+RESTORED = 0.85  # of the score within train, that it must reach
 LEVEL = 1e-4  # significance of the samples gained against those lost; some thirty changes are tried
 
 DOC = ProbeDoc(
@@ -107,8 +107,8 @@ def _turned(ctx: Context) -> Iterator[Finding]:
     surely = found.gains and binomtest(found.gains, found.gains + found.losses, alternative="greater").pvalue < LEVEL
     if surely and found.best > RESTORED * found.within and found.best > found.as_given + GAIN:
         yield DOC.finding(
-            "val samples fit the train samples when they are {how}: the nearest neighbours in train then tell {best:.0%} "
-            "of their labels, {as_given:.0%} as they are, and {within:.0%} within train",
+            "val samples fit train when they are {how}: the nearest neighbours in train then tell their targets with a "
+            "score of {best:.2f}, {as_given:.2f} as they are, and {within:.2f} within train",
             how=found.how,
             best=found.best,
             as_given=found.as_given,

@@ -107,9 +107,21 @@ class WorkerDraws:
 
 
 @dataclass(frozen=True)
+class NearCopies:
+    """Of ``samples``, those that are all but equal to another: ``count``, the first ``pairs`` of positions in the order
+    seen, and their typical ``distance`` in units of that to samples that are unrelated."""
+
+    samples: int
+    count: int = 0
+    pairs: Sequence[tuple[int, int]] = ()
+    distance: float = 0.0
+
+
+@dataclass(frozen=True)
 class Turned:
-    """Accuracy of the nearest neighbours in train: ``within`` train (cross-validated), on val ``as_given``, and
-    ``best`` after the change ``how`` ("" if none helped), which makes ``gains`` samples right and ``losses`` wrong."""
+    """Score of the nearest neighbours in train (accuracy, for numbers the correlation): ``within`` train
+    (cross-validated), on val ``as_given``, and ``best`` after the change ``how`` ("" if none helped), which makes the
+    prediction better for ``gains`` samples and worse for ``losses``."""
 
     within: float
     as_given: float
