@@ -131,6 +131,10 @@ class MeasuringContext:
         """Where the optimizer was constructed; empty if unknown."""
         return self._created(self.pipeline.optimizer)
 
+    def loader_at(self, split: str) -> Sequence[Where]:
+        """Where the DataLoader of a split was constructed; empty if unknown."""
+        return self._created(getattr(self.pipeline, split, None))
+
     def _created(self, made: Any) -> Sequence[Where]:
         where = self.source.created_at(made)
         return () if where is None else (where,)

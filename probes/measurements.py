@@ -71,6 +71,9 @@ class Context(Protocol):
     def optimizer_at(self) -> Sequence[Where]:
         """Where the optimizer was constructed."""
 
+    def loader_at(self, split: str) -> Sequence[Where]:
+        """Where the DataLoader of a split was constructed."""
+
     def scan(self, split: str = "train") -> Scan: ...
 
     def reread(self, split: str) -> Reread:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 NEIGHBOURS = 10
 ROUNDS = 3  # pairs of columns that are exchanged one after the other
+STEP = 0.03  # of the score that each of them must add
 MAX_COLUMNS = 16  # of a table, whose pairs are exchanged
 ENOUGH = 60  # samples of validation
 LOST = 0.1  # of the score within train, from which on turned samples are tried
@@ -66,7 +67,7 @@ def turned(train: Rows, val: Rows, shape: tuple[int, ...], within: float, *, cla
         for how, turn in _turns(shape).items():
             changed = turn(other.reshape(-1, *shape)).reshape(len(other), -1)
             score, errors = told(changed)
-            if score > max(found.best, share):
+            if score > max(found.best, share) and score > known.best + STEP:
                 gains, losses = int((errors < before).sum()), int((errors > before).sum())
                 found = Turned(within, share, f"{known.how}, and {how}".removeprefix(", and "), score, gains, losses)
                 best = changed

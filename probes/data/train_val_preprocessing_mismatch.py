@@ -81,6 +81,7 @@ def run(ctx: Context) -> Findings:
             "train inputs have mean {train_mean:.3g} and std {train_std:.3g}, val inputs {val_mean:.3g} and "
             "{val_std:.3g}",
             evidence=(Table(("split", "mean", "std", "min", "max"), rows, "Inputs as the model gets them"),),
+            where=ctx.loader_at("val"),
             train_mean=train.input_mean,
             train_std=train.input_std,
             val_mean=val.input_mean,
@@ -109,6 +110,7 @@ def _turned(ctx: Context) -> Iterator[Finding]:
         yield DOC.finding(
             "val samples fit train when they are {how}: the nearest neighbours in train then tell their targets with a "
             "score of {best:.2f}, {as_given:.2f} as they are, and {within:.2f} within train",
+            where=ctx.loader_at("val"),
             how=found.how,
             best=found.best,
             as_given=found.as_given,
