@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
-from probes.results import Grade, Number, Severity
+from probes.results import Grade, Number
 
 if TYPE_CHECKING:
     from probes.measurements import Context
@@ -25,8 +25,6 @@ DOC = ProbeDoc(
 )
 ENOUGH = 60  # samples
 EACH = 5  # samples of a class
-ELSEWHERE = 0.2  # share of another class's samples; tokens are counted in buckets, which others share by chance
-EACH_BY_TOKENS = 20  # the same, where hundreds of tokens are looked at
 MOST_CLASSES = 20  # the most common ones: a leak shows in each
 GAP = 3.0  # between two classes, in units of the widest class's own range: the clearest natural feature of iris has 1.2
 FEW = 4  # features: where more separate a class, the task is easy (a bright spot in a picture) and nothing leaked
@@ -41,18 +39,9 @@ def run(ctx: Context) -> Findings:
         raise Skip(f"judged for one target per sample, not for {ctx.facts.task}")
     if scan.rows is None or scan.rows.targets.ndim != 1 or len(scan.rows.targets) < ENOUGH:
         raise Skip("the samples do not make a table of features and one target each")
-    x, y = scan.rows.features.numpy(), scan.rows.targets.numpy()
     if scan.rows.bag:
-        if ctx.facts.task == "regression":
-            raise Skip("the inputs are tokens and the target is a number")
-        if _has_a_token_each(x, y):
-            yield DOC.finding(
-                "each of {classes} classes has a token that stands in all of its samples and in hardly any other",
-                severity=Severity.WARNING,
-                classes=len(set(y.tolist())),
-            )
-            return ""
-        return "no token stands for a class"
+        raise Skip("the inputs are tokens, of which one may well decide")
+    x, y = scan.rows.features.numpy(), scan.rows.targets.numpy()
     if x.shape[1] < 2:
         raise Skip("there is only one feature")
     found = _correlated(x, y) if ctx.facts.task == "regression" else _separating(x, y)
@@ -67,19 +56,6 @@ def run(ctx: Context) -> Findings:
         )
         return ""
     return f"none of {x.shape[1]} features determines the target by itself"
-
-
-def _has_a_token_each(x: Any, y: Any) -> bool:
-    """Whether every class is told for certain by a token of its own, over (N, buckets) counts of tokens."""
-    import numpy as np
-
-    labels, counts = np.unique(y, return_counts=True)
-    if len(labels) < 2 or counts.min() < EACH_BY_TOKENS:
-        return False
-    present = x > 0
-    shares = np.stack([present[y == label].mean(0) for label in labels])
-    own = (shares == 1) & (np.sort(shares, 0)[-2] <= ELSEWHERE)
-    return bool(own.any(1).all())
 
 
 def _separating(x: Any, y: Any) -> tuple[int, str, float] | None:
