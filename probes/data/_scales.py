@@ -25,6 +25,7 @@ KNOWN: dict[str, Stats] = {
     "0.5 ": ((0.5,), (0.5,)),
 }
 TOLERANCE = 0.02  # of the range, for both ends of every channel
+USUAL = (0.5, 2.0)  # standard deviation; values from 0 to 1 have at most 0.5, so normalised twice at least 2
 OWN = 0.01  # of the range, for figures that were taken from the same data
 COLUMNS = 3  # with one or two, an equation between mean and spread may hold by chance
 SAMPLED = 4.0  # standard errors, where the statistics may be those of more samples than were read
@@ -92,7 +93,10 @@ def swapped_own(scan: Scan) -> int:
 
 def again_by_own(scan: Scan) -> bool:
     """Whether every channel is as normalising twice by its own statistics leaves values from 0 up, whatever they were
-    divided by before: the lowest is mean (1 + std). With statistics of another scale it is mean / (1 - std)."""
+    divided by before: the lowest is mean (1 + std). With statistics of another scale it is mean / (1 - std).
+    Not judged on a usual scale, where the equation may hold by chance."""
+    if made_by(scan, once) or any(USUAL[0] < std < USUAL[1] for std in scan.channel_std):
+        return False
     ends = zip(scan.channel_min, scan.channel_max, scan.channel_mean, scan.channel_std, strict=True)
     return bool(scan.channel_min) and all(
         mean < 0 < std
