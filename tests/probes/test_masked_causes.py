@@ -157,3 +157,24 @@ class Half(nn.Module):
 def test_casts_for_a_precision_of_its_own_are_no_mismatch() -> None:
     judged = judge("fp16-underflow", lambda: sequences(Half()))
     assert judged.names == []
+
+
+class Constant(nn.Module):
+    """Equal weights, and the biases of torch's own initialisation."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(35, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh())
+        self.leave = nn.Linear(16, 2)
+        for layer in [m for m in self.modules() if isinstance(m, nn.Linear)][:layers]:
+            nn.init.constant_(layer.weight, 0.05)
+        nn.init.zeros_(self.leave.weight)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.leave(self.body(x))
+
+
+def test_units_that_only_their_biases_tell_apart() -> None:
+    assert judge("symmetric-initialisation", lambda: sequences(Constant(2))).names == ["symmetric-initialisation"]
+    assert judge("symmetric-initialisation", lambda: sequences(Constant(1))).names == []
+    assert judge("symmetric-initialisation", lambda: sequences(Constant(0))).names == []
