@@ -27,9 +27,11 @@ from diagnose.measure import (
     inspection,
     items,
     loss_parts,
+    near,
     outputs,
     scan,
     sensitivity,
+    turned,
     updates,
     workers,
 )
@@ -40,7 +42,7 @@ from diagnose.training.step import Engine
 from diagnose.user_code import UserCodeError, user_code
 from probes.api import Skip
 from probes.measurements import Facts
-from probes.records.data import Association, Reread, Rows, Scan, WorkerDraws
+from probes.records.data import Association, NearCopies, Reread, Rows, Scan, Turned, WorkerDraws
 from probes.records.forward import Attempt, CustomFunction, HalfGradients, LossParts, Outputs, WeightLoad
 from probes.records.inspection import Inspection
 from probes.records.trials import Ablation, DropoutSite, LearningRateRange, Reference, Relief, Search, Trace
@@ -133,6 +135,10 @@ class MeasuringContext:
     def optimizer_at(self) -> Sequence[Where]:
         """Where the optimizer was constructed; empty if unknown."""
         return self._created(self.pipeline.optimizer)
+
+    def loader_at(self, split: str) -> Sequence[Where]:
+        """Where the DataLoader of a split was constructed; empty if unknown."""
+        return self._created(getattr(self.pipeline, split, None))
 
     def _created(self, made: Any) -> Sequence[Where]:
         where = self.source.created_at(made)
@@ -278,6 +284,28 @@ class MeasuringContext:
 
         return self.once("across", "asking the neighbours in train about val", measure)
 
+    def near_copies(self, split: str = "train") -> NearCopies:
+        def measure() -> NearCopies:
+            other = None if split == "train" else self._rows(split)
+            found = near.near_copies(self._plain_rows(), other, self.seed, table=len(self.scan().input_shape) == 2)
+            if found is None:
+                raise Skip("the samples do not make a table that is large enough")
+            return found
+
+        return self.once(f"near {split}", f"looking for copies in the {split} split", measure)
+
+    def turned_validation(self) -> Turned:
+        def measure() -> Turned:
+            within, rows = self.association(), self._plain_rows()
+            shape, score = self.scan("val").input_shape[1:], within.scores["nearest neighbours"]
+            other, classes = self._rows("val"), self._picks_a_class(rows)
+            found = turned.turned(rows, other, shape, score, classes=classes) if within.related else None
+            if found is None:
+                raise Skip("nearest neighbours know too little of these data, or cannot read them")
+            return found
+
+        return self.once("turned", "comparing val with train, turned round", measure)
+
     def shifted_associations(self) -> Mapping[int, Association]:
         loader = self._loader("train")
 
@@ -353,18 +381,20 @@ class MeasuringContext:
         return self.once("inspection", "a closer look at the forward", measure)
 
     def moves_loss(self, names: Sequence[str]) -> bool | None:
-        def loss(disturbed: Sequence[str]) -> float:
+        def loss(disturbed: Sequence[str], jolt: float = 0.0) -> float:
             with self.engine() as engine:
                 engine.model.train()
-                with sensitivity.disturbed(engine.model, sensitivity.JOLT, disturbed):
+                with sensitivity.disturbed(engine.model, jolt, disturbed):
                     return sensitivity.loss_of(engine, self.raws()[0])
 
         try:
             before = self.once("undisturbed loss", "the loss of the first batch", lambda: loss(()))
-            after = loss(names)
+            after = [loss(names, jolt) for jolt in sensitivity.JOLTS]
         except UserCodeError:
             return None
-        return before != after if math.isfinite(before) and math.isfinite(after) else None
+        if not math.isfinite(before) or not math.isfinite(after[0]):
+            return None
+        return any(before != value for value in after if math.isfinite(value))
 
     def jittered_gradients(self) -> Mapping[str, float | None]:
         def measure() -> Mapping[str, float | None]:

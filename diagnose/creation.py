@@ -1,4 +1,4 @@
-"""Where in the user's code each module and optimizer was created, and what was loaded into the modules."""
+"""Where in the user's code each module, optimizer and loader was created, and what was loaded into the modules."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
 from diagnose.user_code import innermost_user_frame
 from probes.records.forward import WeightLoad
@@ -78,18 +79,19 @@ class CreationLog:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Record every module and optimizer that is created in the block, and every load_state_dict of a module;
-        recordings do not nest."""
-        originals = [(owner, owner.__init__) for owner in (nn.Module, Optimizer)]
+        """Record every module, optimizer and DataLoader that is created in the block, and every load_state_dict of a
+        module; recordings do not nest."""
+        owners: tuple[Any, ...] = (nn.Module, Optimizer, DataLoader)
+        originals = [(owner, owner.__init__) for owner in owners]
         load = nn.Module.load_state_dict
         nn.Module.load_state_dict = self._loader(load)  # type: ignore[method-assign]
         for owner, original in originals:
-            owner.__init__ = self._recorder(original)  # type: ignore[method-assign]
+            owner.__init__ = self._recorder(original)
         try:
             yield
         finally:
             for owner, original in originals:
-                owner.__init__ = original  # type: ignore[method-assign]
+                owner.__init__ = original
             nn.Module.load_state_dict = load  # type: ignore[method-assign]
 
     def loads_into(self, model: nn.Module) -> list[WeightLoad]:

@@ -32,6 +32,7 @@ def known_facts(pipeline: Pipeline, source: Source, device: str, notes: Sequence
         has_data=source.has_data,
         epochs=pipeline.epochs,
         epochs_stated=not isinstance(pipeline.epochs, Unstated),
+        task_stated=source.provenance.get("task") != "default",
         device=device,
         loss_name=getattr(loss, "__name__", type(loss).__name__),
         splits=tuple(splits if source.has_data else ()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from diagnose.failures import failure_name
@@ -34,6 +35,7 @@ def run_probe(
             except StopIteration as stop:
                 reason = str(stop.value or "")
                 break
+            finding = _placed(finding, ctx)
             findings.append(finding)
             emit(finding)
     except Skip as skip:
@@ -53,6 +55,13 @@ def run_probe(
         status = Status.CRASHED if doc.code.startswith("ENV") else Status.FAIL  # the user's code did not survive
         reason = findings[0].message
     return Result(doc.code, name, stage or doc.stage, status, reason, tuple(findings), time.monotonic() - started)
+
+
+def _placed(finding: Finding, ctx: Context) -> Finding:
+    """What is wrong with the data is looked for from the line on that makes their loader."""
+    if finding.where or not catalogue.doc(finding.name).code.startswith("DAT"):
+        return finding
+    return replace(finding, where=tuple(ctx.loader_at(str(finding.values.get("split", "train")))))
 
 
 def crash_finding(error: UserCodeError) -> Finding:

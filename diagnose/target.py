@@ -131,7 +131,7 @@ class Source:
         return part is not None and part.call is not None and part.call.reads_list(key, text)
 
     def created_at(self, created: object) -> Where | None:
-        """The line of the user's code that created a module or an optimizer of a pipeline of this source."""
+        """The line of the user's code that created a module, an optimizer or a loader of a pipeline of this source."""
         return self._log.created_at(created)
 
     def loads_into(self, model: nn.Module) -> list[WeightLoad]:
@@ -232,7 +232,7 @@ class Source:
         part = self._parts.by_scope.get("data")
         if part is None:
             return None
-        with seeded(seed):
+        with seeded(seed), self._log.recording():
             return read_loaders(part.make(known=self._declared()), part.label)
 
     def _declared(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from diagnose.pipeline import Pipeline  # for type checkers only: at run time probes import nothing of diagnose
-    from probes.records.data import Association, Reread, Scan, WorkerDraws
+    from probes.records.data import Association, NearCopies, Reread, Scan, Turned, WorkerDraws
     from probes.records.forward import (
         Attempt,
         CustomFunction,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class Facts:
     """What is known about the pipeline without measuring. ``loss_name``: of the function or class; ``notes``: what was
     done otherwise than asked; ``custom_step``: the pipeline has a ``train_step`` of its own; ``epochs_stated``:
-    somebody said how long the run is."""
+    somebody said how long the run is; ``task_stated``: somebody said what kind of task it is."""
 
     task: str
     num_classes: int | None
@@ -49,6 +49,7 @@ class Facts:
     notes: Sequence[str] = ()
     custom_step: bool = False
     epochs_stated: bool = True
+    task_stated: bool = True
 
 
 class Context(Protocol):
@@ -69,6 +70,9 @@ class Context(Protocol):
 
     def optimizer_at(self) -> Sequence[Where]:
         """Where the optimizer was constructed."""
+
+    def loader_at(self, split: str) -> Sequence[Where]:
+        """Where the DataLoader of a split was constructed."""
 
     def scan(self, split: str = "train") -> Scan: ...
 
@@ -92,6 +96,12 @@ class Context(Protocol):
 
     def predicted_across(self) -> tuple[Sequence[int], Sequence[int]]:
         """(labels that the nearest neighbours in train give the samples of val, their own labels)."""
+
+    def near_copies(self, split: str = "train") -> NearCopies:
+        """Samples of a split that are all but equal to a training sample, beyond exact equality."""
+
+    def turned_validation(self) -> Turned:
+        """Whether the samples of val fit those of train better when they are flipped, transposed or reordered."""
 
     def shifted_associations(self) -> Mapping[int, Association]:
         """Shift k -> how well item i tells the target of item i + k, in the order of the data set."""

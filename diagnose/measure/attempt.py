@@ -199,23 +199,24 @@ def _half_batch_loss(engine: Engine, raw: Any) -> float | None:
     if size < 4:
         return None
     try:
-        done = engine.loss(_head(raw, size, size // 2))
+        done = engine.loss(first_samples(raw, size, size // 2))
     except UserCodeError:  # code that depends on the batch size: no answer, and no fault either
         return None
     return float(done.loss.detach()) if _is_scalar(done.loss) and isinstance(done.loss, torch.Tensor) else None
 
 
-def _head(raw: Any, size: int, keep: int) -> Any:
+def first_samples(raw: Any, size: int, keep: int) -> Any:
+    """The first ``keep`` of the ``size`` samples of a raw batch."""
     if isinstance(raw, torch.Tensor):
         return raw[:keep] if raw.ndim and len(raw) == size else raw
     if isinstance(raw, dict):
-        return {key: _head(value, size, keep) for key, value in raw.items()}
+        return {key: first_samples(value, size, keep) for key, value in raw.items()}
     if isinstance(raw, tuple) and hasattr(raw, "_fields"):
-        return type(raw)(*(_head(item, size, keep) for item in raw))
+        return type(raw)(*(first_samples(item, size, keep) for item in raw))
     if isinstance(raw, (list, tuple)):
         if len(raw) == size and not any(
             isinstance(item, torch.Tensor) and len(item) == size for item in raw if getattr(item, "ndim", 0)
         ):
             return type(raw)(raw[:keep])
-        return type(raw)(_head(item, size, keep) for item in raw)
+        return type(raw)(first_samples(item, size, keep) for item in raw)
     return raw

@@ -13,6 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from diagnose.measure.attempt import ModuleWatch
+from diagnose.measure.axes import layers_over_batch
 from diagnose.measure.recorder import plain
 from diagnose.user_code import innermost_user_frame
 from probes.records.inspection import ActivationRecord, CreatedModule, Inspection, LayerRecord, RandomCall
@@ -67,12 +68,11 @@ class _Site:
             self.flat += float((out.abs() > FLAT_TANH).sum())
 
     def record(self) -> ActivationRecord:
-        dead = 0.0 if self.fired is None else float((~self.fired).float().mean())
-        if self.rows is not None:  # (N, L, C) or (N, C, L): which axis holds the units is not known
-            dead = min(dead, float((~self.rows).float().mean()))
-        units = 0 if self.fired is None else self.fired.numel()
+        axes = [fired for fired in (self.fired, self.rows) if fired is not None]
+        # (N, L, C) or (N, C, L): which axis holds the units is not known, so the livelier one is taken
+        dead, units = min(((float((~axis).float().mean()), -axis.numel()) for axis in axes), default=(0.0, 0))
         return ActivationRecord(
-            self.function, self.module, self.where, units, dead, self.flat / max(1, self.values), self.values,
+            self.function, self.module, self.where, -units, dead, self.flat / max(1, self.values), self.values,
             self.is_output,
         )  # fmt: skip
 
@@ -242,6 +242,7 @@ def inspection(model: nn.Module, forward: Callable[[Any], Tensor | None], raws: 
         drawing = _Watch(watch, draws=True)
         with _new_modules() as later, drawing:
             forward(raws[0])
+        over_batch = layers_over_batch(model, forward, raws[0])
     finally:
         signal.close()
         watch.close()
@@ -252,6 +253,7 @@ def inspection(model: nn.Module, forward: Callable[[Any], Tensor | None], raws: 
         created=tuple(_with_parameters(first, later)),
         samples=samples,
         image=signal.image,
+        over_batch=over_batch,
     )
 
 

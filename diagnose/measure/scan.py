@@ -73,6 +73,7 @@ class _Seen:
     inputs: _Sums = field(default_factory=_Sums)
     targets: _Sums = field(default_factory=_Sums)
     labels: list[int] = field(default_factory=list)
+    quantities: bool = False
     hashes: list[int] = field(default_factory=list)
     nonfinite: list[int] = field(default_factory=list)
     constant: list[int] = field(default_factory=list)
@@ -133,7 +134,7 @@ def _add(seen: _Seen, raw: Any) -> None:
         _add_inputs(seen, tensor.detach().cpu(), batch.size)
         _add_hashes(seen, batch)
     if target is not None and target.numel() and not target.is_complex():
-        _add_targets(seen, target.detach().cpu())
+        _add_targets(seen, target.detach().cpu(), batch.size)
     seen.batch_sizes.append(batch.size)
     seen.samples += batch.size
 
@@ -182,10 +183,17 @@ def hashes_alone(loader: Any, seed: int) -> list[int]:
     return found
 
 
-def _add_targets(seen: _Seen, target: Tensor) -> None:
+def _add_targets(seen: _Seen, target: Tensor, size: int) -> None:
     seen.targets.add(target.reshape(-1, 1).float() if target.dtype == torch.bool else target.reshape(-1, 1))
-    if not target.is_floating_point() and len(seen.labels) < MAX_LABELS:
+    if target.is_floating_point() and not _answers_yes_or_no(target, size):
+        seen.quantities = True
+    if not seen.quantities and len(seen.labels) < MAX_LABELS:
         seen.labels += target.reshape(-1).long().tolist()[: MAX_LABELS - len(seen.labels)]
+
+
+def _answers_yes_or_no(target: Tensor, size: int) -> bool:
+    """Whether real numbers are the labels of two classes, one per sample."""
+    return target.numel() == size and bool(((target == 0) | (target == 1)).all())
 
 
 def batch_count(loader: Any) -> int | None:
@@ -242,7 +250,7 @@ def _result(
         label_max=seen.targets.high if seen.targets.count else None,
         label_mean=target_mean[0] if target_mean else None,
         label_std=target_std[0] if target_std else None,
-        labels=tuple(seen.labels),
+        labels=() if seen.quantities else tuple(seen.labels),
         hashes=tuple(seen.hashes),
         nonfinite=tuple(seen.nonfinite),
         constant=tuple(seen.constant),

@@ -14,6 +14,7 @@ import torch
 from diagnose.batches import map_tensors
 from diagnose.training.step import Engine
 from diagnose.user_code import UserCodeError, user_code
+from probes.api import Skip
 from probes.records.forward import HalfGradients
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
     from diagnose.pipeline import Pipeline
 
-JOLT = 1.0  # noise, in units of a parameter's own root mean square: large enough to wake units that rest
+# Noise, in units of a parameter's own root mean square: large enough to wake units that rest; and then to tip what is
+# chosen by comparison (an argmax, a nearest neighbour), which small changes leave alone.
+JOLTS = (1.0, 30.0)
 JITTER = 0.1  # noise that leaves the model in the neighbourhood of its start, same unit
 ZERO_SCALE = 0.02  # in the place of the root mean square of a parameter that is all zero: a usual initial std
 RETURNED = re.compile(r"Function '?(\w+?)(?:Backward\d*)?'? returned nan")
@@ -95,7 +98,11 @@ def nonfinite_operation(engine: Engine, raws: Iterable[Any]) -> str:
 def half_gradients(own: Engine, full: Engine, raw: Any, dtype: str) -> HalfGradients:
     """``full`` has the weights of ``own`` in float32, and no autocast."""
     single = map_tensors(raw, lambda x: x.float() if x.dtype in (torch.float16, torch.bfloat16) else x)
-    (small, finite), (wanted, finite_in_full) = _loss_gradients(own, raw), _loss_gradients(full, single)
+    small, finite = _loss_gradients(own, raw)
+    try:
+        wanted, finite_in_full = _loss_gradients(full, single)
+    except UserCodeError as error:  # the casts in its forward are for its own precision
+        raise Skip(f"the model does not run in float32 ({type(error.original).__name__})") from error
     asked = vanished = 0
     for name, gradient in wanted.items():
         mine = small.get(name)

@@ -45,6 +45,8 @@ def class_targets(
     """(predicted, true) class indices as flat tensors of equal length, or None where the shapes do not tell."""
     import torch
 
+    if isinstance(target, torch.Tensor) and _is_one_score(output, target, task):
+        return (output > decision_threshold(output)).flatten().long(), (target > 0.5).flatten().long()
     if task not in CLASS_TASKS or not isinstance(target, torch.Tensor) or output.ndim < 2:
         return None
     if target.is_floating_point() and target.shape == output.shape:  # soft targets
@@ -72,8 +74,7 @@ def correct_and_count(
 
     if output is None or not isinstance(target, torch.Tensor):
         return None
-    one_column = output.numel() == target.numel() == len(output) and task in {"classification", "multilabel"}
-    if one_column or (task == "multilabel" and target.shape == output.shape):
+    if _is_one_score(output, target, task) or (task == "multilabel" and target.shape == output.shape):
         scores = output.reshape(target.shape)
         right = (scores > decision_threshold(scores)) == (target > 0.5)
         return int(right.sum()), right.numel()
@@ -82,6 +83,13 @@ def correct_and_count(
         return None
     predicted, true = pair
     return int((predicted == true).sum()), int(true.numel())
+
+
+def _is_one_score(output: Tensor, target: Tensor, task: str) -> bool:
+    """Whether the model gives each sample one number, for a yes or no."""
+    return (
+        task in {"classification", "multilabel"} and output.ndim > 0 and len(output) == output.numel() == target.numel()
+    )
 
 
 def decision_threshold(scores: Tensor) -> float:
@@ -115,6 +123,7 @@ def yardsticks(
         return _of_classes(targets, function, options, classes, scale)
     targets = targets.double()
     if function.startswith("binary_cross_entropy"):
+        classes = 2 if targets.numel() == len(targets) else classes
         columns = targets.reshape(len(targets), -1).mean(0).clamp(0, 1)
         floor = float(_binary_entropy(targets.clamp(0, 1)).mean()) * scale
         if options.get("pos_weight") is not None or options.get("weight") is not None:

@@ -39,6 +39,12 @@ def width(call: LossCall) -> int:
     return int(call.input.shape[1] if call.input.ndim > 1 else call.input.shape[0])
 
 
+def declared_classes(ctx: Context) -> int | None:
+    """A single output tells two classes apart, so who declares one class means two."""
+    declared = ctx.facts.num_classes
+    return None if declared is None else max(declared, 2)
+
+
 def ignored(call: LossCall | None) -> int:
     return int(call.options.get("ignore_index", IGNORE_INDEX)) if call is not None else IGNORE_INDEX
 
@@ -63,18 +69,24 @@ def uses_targets(ctx: Context) -> bool:
 
 
 def labels_of(ctx: Context, split: str, ignore: int = IGNORE_INDEX) -> tuple[Scan, Sequence[int]]:
-    """The scan of a split with its class labels, without ignored ones. Skip where there are none."""
-    if ctx.facts.task not in CLASS_TASKS:
-        raise Skip(f"labels are classes only in classification, not in {ctx.facts.task}")
+    """The scan of a split with its class labels, without ignored ones. Skip where there are none.
+
+    One yes or no per sample, as binary cross-entropy takes it, counts as two classes.
+    """
+    task = ctx.facts.task
+    if task not in CLASS_TASKS and task != "multilabel":
+        raise Skip(f"labels are classes only in classification, not in {task}")
     scan = ctx.scan(split)
     if not scan.labels:
         raise Skip(f"the {split} split has no integer labels")
+    if task == "multilabel" and len(scan.labels) != scan.seen:
+        raise Skip("a sample may hold several labels at once")
     return scan, [label for label in scan.labels if label != ignore]
 
 
 def one_label_each(ctx: Context, split: str) -> tuple[Scan, Sequence[int]]:
     """Like ``labels_of``, for classification with one label per sample."""
-    if ctx.facts.task != "classification":
+    if ctx.facts.task not in {"classification", "multilabel"}:
         raise Skip(f"judged for classification only, not for {ctx.facts.task}")
     scan, labels = labels_of(ctx, split)
     if len(scan.labels) != scan.seen:

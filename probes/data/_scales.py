@@ -1,7 +1,8 @@
-"""Known normalisations of pictures, and what is left of the range [0, 1] after using them rightly and wrongly."""
+"""What normalising leaves of the inputs, rightly and wrongly: by known statistics of pictures, and by their own."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,13 @@ KNOWN: dict[str, Stats] = {
     "0.5 ": ((0.5,), (0.5,)),
 }
 TOLERANCE = 0.02  # of the range, for both ends of every channel
+USUAL = (0.5, 2.0)  # standard deviation; values from 0 to 1 have at most 0.5, so normalised twice at least 2
+OWN = 0.01  # of the range, for figures that were taken from the same data
+COLUMNS = 3  # with one or two, an equation between mean and spread may hold by chance
+SAMPLED = 4.0  # standard errors, where the statistics may be those of more samples than were read
+UNLIKE = 1.5  # largest over smallest spread of the columns: in standardised data all are alike
+FLAT = 0.05  # standard deviation of the inputs
+OFFSET = 20.0  # their mean over it: 0-255 statistics on 0-1 pictures give about 500
 Affine = Callable[[float, float, float], float]  # (value, mean, std) -> value
 
 
@@ -35,6 +43,67 @@ def pictures(ctx: Context) -> Scan:
     if scan.input_std == 0:
         raise Skip("the inputs are constant")
     return scan
+
+
+def reals(ctx: Context) -> Scan:
+    """The training scan, where its first input holds real numbers that are not all the same; else Skip."""
+    scan = ctx.scan("train")
+    if "float" not in scan.input_dtype or not scan.input_std:
+        raise Skip("the inputs are not real numbers, or constant")
+    return scan
+
+
+def moments(scan: Scan) -> tuple[Sequence[float], Sequence[float]]:
+    """(mean, standard deviation) of each channel of pictures, each column of a table, each feature of a sequence
+    (the shorter of its two axes); empty where the samples do not make a table."""
+    shape = scan.input_shape[1:]
+    if len(shape) > 2:
+        return scan.channel_mean, scan.channel_std
+    size = math.prod(shape)
+    if not shape or scan.rows is None or scan.rows.bag or scan.rows.features.shape[1] < size:
+        return (), ()
+    values = scan.rows.features[:, :size].double()
+    if len(shape) == 2:
+        values = values.reshape(-1, *shape)
+        values = (values if shape[1] < shape[0] else values.transpose(1, 2)).reshape(-1, min(shape))
+    return values.mean(0).tolist(), values.std(0).tolist()
+
+
+def is_faint(scan: Scan) -> bool:
+    """Whether every channel or column is nearly constant, and they lie far from 0, on the side to which subtracting a
+    mean takes them."""
+    means, stds = moments(scan)
+    if not means or scan.input_min >= 0:
+        return False
+    offset, within = (math.sqrt(math.fsum(v * v for v in values) / len(values)) for values in (means, stds))
+    return 0 < within < FLAT and offset > OFFSET * within
+
+
+def swapped_own(scan: Scan) -> int:
+    """The number of channels or columns if every one is as (x - std) / mean leaves it: |1 - mean| equals std. 0 where
+    they are not, or are so few or so much alike that it may be chance."""
+    means, stds = moments(scan)
+    if len(means) < COLUMNS or not min(stds) > 0 or max(stds) < UNLIKE * min(stds):
+        return 0
+    judged = scan.seen if len(scan.input_shape) > 3 or scan.rows is None else len(scan.rows.features)
+    room = TOLERANCE + (0.0 if scan.complete and judged == scan.seen else SAMPLED / math.sqrt(judged))
+    fits = all(abs(abs(1 - mean) - std) <= room * std for mean, std in zip(means, stds, strict=True))
+    return len(means) if fits else 0
+
+
+def again_by_own(scan: Scan) -> bool:
+    """Whether every channel is as normalising twice by its own statistics leaves values from 0 up, whatever they were
+    divided by before: the lowest is mean (1 + std). With statistics of another scale it is mean / (1 - std).
+    Not judged on a usual scale, where the equation may hold by chance."""
+    if made_by(scan, once) or any(USUAL[0] < std < USUAL[1] for std in scan.channel_std):
+        return False
+    ends = zip(scan.channel_min, scan.channel_max, scan.channel_mean, scan.channel_std, strict=True)
+    return bool(scan.channel_min) and all(
+        mean < 0 < std
+        and abs(low - mean * (1 + std)) <= OWN * (high - low)
+        and (std >= 1 or abs(low - mean / (1 - std)) > 2 * OWN * (high - low))
+        for low, high, mean, std in ends
+    )
 
 
 def made_by(scan: Scan, change: Affine, low: float = 0.0, high: float = 1.0) -> str:

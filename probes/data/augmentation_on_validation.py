@@ -34,6 +34,7 @@ def run(ctx: Context) -> Findings:
     if items.changed:
         yield DOC.finding(
             "{changed} of {items} validation samples differ when read a second time",
+            where=ctx.loader_at("val"),
             changed=items.changed,
             items=items.items,
         )

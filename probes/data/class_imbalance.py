@@ -6,11 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
-from probes.data._labels import attempted, class_call, one_label_each, representative, uses_targets
+from probes.data._labels import PICK_ONE, attempted, one_label_each, representative, uses_targets
 from probes.results import Grade, Severity
 
 if TYPE_CHECKING:
     from probes.measurements import Context
+    from probes.records.forward import Attempt
     from probes.records.trials import Trace
 
 NOTABLE = 10.0  # ratio of the most to the least common class; the milder setting of long-tailed benchmarks (CIFAR-LT)
@@ -33,6 +34,7 @@ DOC = ProbeDoc(
     ),
     before="nn.CrossEntropyLoss()",
     after="nn.CrossEntropyLoss(weight=counts.sum() / (len(counts) * counts))",
+    consequences=("no-generalisation", "predicts-one-class"),
     references=(
         "Cui et al. 2019, Class-Balanced Loss Based on Effective Number of Samples",
         "torch.utils.data.WeightedRandomSampler documentation",
@@ -49,8 +51,7 @@ def run(ctx: Context) -> Findings:
         raise Skip("the imbalance is declared as meant, or the loss does not use the labels")
     counts = Counter(labels)
     (common, most), (rare, least) = counts.most_common()[0], counts.most_common()[-1]
-    call = class_call(attempted(ctx))
-    if scan.weighted or (call is not None and call.options.get("weight") is not None):
+    if scan.weighted or _weighs_classes(attempted(ctx)):
         return f"class counts {least} to {most}, weighted"
     if most < NOTABLE * least:
         return f"class counts {least} to {most}"
@@ -82,6 +83,15 @@ def run(ctx: Context) -> Findings:
         )
         return ""
     return f"class counts {least} to {most}; {rare_recall:.0%} of the rare classes are recognised"
+
+
+def _weighs_classes(attempt: Attempt | None) -> bool:
+    calls = attempt.loss_calls if attempt is not None else ()
+    return any(
+        call.options.get("pos_weight") is not None
+        or (call.function in PICK_ONE and call.options.get("weight") is not None)
+        for call in calls
+    )
 
 
 def _recalls(ctx: Context, few: set[int], others: set[int]) -> tuple[float, float, int]:

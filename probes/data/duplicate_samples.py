@@ -6,15 +6,18 @@ import math
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
-from probes.results import Severity
+from probes.results import Severity, Table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from probes.measurements import Context
     from probes.records.data import Scan
+    from probes.results import Finding
 
 SHARE = 0.1  # of the training samples; image collections scraped from the web hold a few per cent
 MIN_SEEN = 100  # samples
-FINE = 0.3  # different values of a column, per sample
+FINE = 0.3  # different values of a column, per different sample
 MIN_ELEMENTS = 32  # per sample; short rows of discrete values repeat by nature
 REPEATED = 0.05  # unique share below which the name is repeated-samples
 
@@ -23,12 +26,12 @@ DOC = ProbeDoc(
     name="duplicate-samples",
     stage=Stage.DATA,
     severity=Severity.WARNING,
-    summary="Many training samples are exact duplicates of others.",
+    summary="Many training samples are duplicates of others, exactly or all but for a little noise.",
     why=(
         "Duplicates weigh some samples more than others, and they leak into validation when the data are "
         "split at random."
     ),
-    fix="Remove exact duplicates before splitting; to weigh samples on purpose, use a sampler.",
+    fix="Remove duplicates before splitting; to weigh samples on purpose, use a sampler.",
 )
 
 
@@ -51,7 +54,29 @@ def run(ctx: Context) -> Findings:
             seen=len(scan.hashes),
             share=copies / len(scan.hashes),
         )
+        return ""
+    if unique > REPEATED * len(scan.hashes):
+        yield from _nearly(ctx, copies / len(scan.hashes))
     return f"{copies:,} exact duplicates among {len(scan.hashes):,} samples"
+
+
+def _nearly(ctx: Context, exact: float) -> Iterator[Finding]:
+    """Copies that differ by a little noise or rounding count with the exact ones."""
+    try:
+        found = ctx.near_copies()
+    except Skip:
+        return
+    share = found.count / max(1, found.samples)
+    if exact + share > SHARE:
+        yield DOC.finding(
+            "{count} of {samples} training samples are all but equal to another one ({share:.0%}): they differ by "
+            "{distance:.1%} of what unrelated samples differ by",
+            count=found.count,
+            samples=found.samples,
+            share=share,
+            distance=found.distance,
+            evidence=(Table(("sample", "its copy"), [list(pair) for pair in found.pairs], "In the order seen"),),
+        )
 
 
 def _fine_grained(scan: Scan) -> bool:
@@ -59,4 +84,5 @@ def _fine_grained(scan: Scan) -> bool:
     if scan.rows is None or scan.rows.bag or "float" not in scan.input_dtype:
         return False
     x = scan.rows.features
-    return any(len(set(x[:, column].tolist())) > FINE * len(x) for column in range(x.shape[1]))
+    different = len({tuple(row) for row in x.tolist()})
+    return any(len(set(x[:, column].tolist())) > FINE * different for column in range(x.shape[1]))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Stage
-from probes.data._scales import made_by, pictures, twice
-from probes.results import Number
+from probes.data._scales import again_by_own, made_by, pictures, twice
+from probes.results import Grade, Number
 
 if TYPE_CHECKING:
     from probes.measurements import Context
@@ -32,7 +32,8 @@ NEAR = 0.05  # relative: pictures need not use their whole range
 
 
 def run(ctx: Context) -> Findings:
-    """Two Normalize transforms, a range divided by 255 twice, or exactly the range that a known recipe leaves twice."""
+    """Two Normalize transforms, a range divided by 255 twice, or exactly what a known recipe, or the data's
+    own, leaves twice."""
     scan = pictures(ctx)
     low, high = min(scan.channel_min), max(scan.channel_max)
     figures: dict[str, Any] = {"low": low, "high": high, "std": scan.input_std}
@@ -52,5 +53,11 @@ def run(ctx: Context) -> Findings:
             "the values lie between {low:.3g} and {high:.3g}, which is what normalising with {recipe}'s mean and std "
             "twice makes of [0, 1]",
             recipe=recipe, evidence=evidence, **figures,
+        )  # fmt: skip
+    elif again_by_own(scan):
+        yield DOC.finding(
+            "values from {low:.3g} to {high:.3g} with mean {mean:.3g} and std {std:.3g}: their lowest is mean (1 + "
+            "std), which is what normalising twice with the data's own mean and std leaves of values from 0 up",
+            mean=scan.input_mean, evidence=evidence, grade=str(Grade.SUPPORTED), **figures,
         )  # fmt: skip
     return f"values from {low:.3g} to {high:.3g}, std {scan.input_std:.3g}"

@@ -6,7 +6,16 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
-from probes.data._labels import as_given, attempted, class_call, ignored, labels_of, uses_targets, width
+from probes.data._labels import (
+    as_given,
+    attempted,
+    class_call,
+    declared_classes,
+    ignored,
+    labels_of,
+    uses_targets,
+    width,
+)
 
 if TYPE_CHECKING:
     from probes.measurements import Context
@@ -39,7 +48,7 @@ def run(ctx: Context) -> Findings:
     call = class_call(attempt)
     failure = attempt.failure if attempt is not None else None
     mine = failure is not None and failure.name == DOC.name
-    classes = width(call) if call is not None else ctx.facts.num_classes
+    classes = width(call) if call is not None else declared_classes(ctx)
     if classes is None or (call is None and ctx.facts.task not in {"classification", "segmentation"}):
         if mine and failure is not None:
             yield failure.finding(DOC)
@@ -73,14 +82,14 @@ def run(ctx: Context) -> Findings:
 
 
 def _skipped(ctx: Context, attempt: Attempt | None, call: LossCall | None) -> set[int]:
-    """Labels that the loss leaves out: by ignore_index, or because the user's own loss takes them out before. Where no
-    loss was reached, whatever the field uses for "no label"."""
+    """Labels that the loss never gets: left out by ignore_index, or taken out or renamed by the user's own loss before.
+    Where no loss was reached, whatever the field uses for "no label"."""
     own = getattr(ctx.pipeline.loss, "ignore_index", None)
     if call is None:
         return {ignored(call), *NO_LABEL, *([int(own)] if own is not None else [])}
     target: Any = attempt.target if attempt is not None else None
     taken_out: set[int] = set()
-    if hasattr(target, "flatten") and call.target.numel() < target.numel():
+    if hasattr(target, "flatten") and call.target.numel() <= target.numel():
         taken_out = set(target.flatten().tolist()) - set(call.target.flatten().tolist())
     return {ignored(call), *taken_out}
 

@@ -6,7 +6,16 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
-from probes.data._labels import as_given, attempted, class_call, ignored, labels_of, uses_targets, width
+from probes.data._labels import (
+    as_given,
+    attempted,
+    class_call,
+    declared_classes,
+    ignored,
+    labels_of,
+    uses_targets,
+    width,
+)
 from probes.results import Finding, Severity
 
 if TYPE_CHECKING:
@@ -38,7 +47,7 @@ def run(ctx: Context) -> Findings:
         raise Skip(f"judged for classification and segmentation only, not for {ctx.facts.task}")
     attempt = attempted(ctx)
     call = class_call(attempt)
-    declared = ctx.facts.num_classes
+    declared = ctx.facts.num_classes if call is not None else declared_classes(ctx)
     labels = _labels(ctx, attempt, call)
     if call is None:
         if declared is None or not labels or not uses_targets(ctx):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SHARE = 0.01  # of the split; well-kept image benchmarks hold fewer exact duplicates across splits
 SEVERAL = 3  # samples; one or two are coincidence in any collection
+SEVERAL_NEAR = 8  # the same, where samples are only nearly equal
 DUPLICATES = 2.0  # tolerated share in units of the share of training samples that have a twin within train
 
 DOC = ProbeDoc(
@@ -51,11 +52,24 @@ def run(ctx: Context) -> Findings:
         part = 1.0 if train.complete or not train.total else min(1.0, train.seen / train.total)
         if overlap >= SEVERAL and overlap / len(second) > part * SHARE + DUPLICATES * twins:
             yield _finding(split, overlap, len(second), "by content")
+        else:
+            yield from _nearly(ctx, split)
         repeat = ", as samples repeat within train" if twins else ""
         facts.append(f"{overlap} of {len(second):,} {split} samples also in train{repeat}")
     if not ctx.facts.splits[1:]:
         raise Skip("there is no split to compare with")
     return "; ".join(facts) or "samples cannot be compared by content, and none is shared by index"
+
+
+def _nearly(ctx: Context, split: str) -> Iterator[Finding]:
+    """Copies that differ by a little noise or rounding, more of them than within train."""
+    try:
+        found, within = ctx.near_copies(split), ctx.near_copies()
+    except Skip:
+        return
+    twins = within.count / max(1, within.samples)
+    if found.count >= SEVERAL_NEAR and found.count / found.samples > SHARE + DUPLICATES * twins:
+        yield _finding(split, found.count, found.samples, f"all but for {found.distance:.1%} of the usual distance")
 
 
 def _finding(split: str, overlap: int, seen: int, how: str) -> Finding:

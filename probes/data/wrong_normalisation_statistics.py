@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from probes.api import Findings, ProbeDoc, Stage
-from probes.data._scales import made_by, of_bytes, once, pictures, swapped
-from probes.results import Grade, Number, Severity
+from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.data import inputs_normalised_twice
+from probes.data._scales import FLAT, OFFSET, is_faint, made_by, moments, of_bytes, once, reals, swapped, swapped_own
+from probes.data._standardised import normalises_first
+from probes.results import Grade, Number, Severity, Table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from probes.measurements import Context
+    from probes.records.data import Scan
+    from probes.results import Finding
 
 DOC = ProbeDoc(
     code="DAT125",
@@ -29,8 +35,10 @@ DOC = ProbeDoc(
     ),
     references=("torchvision.transforms.v2.Normalize documentation",),
 )  # fmt: skip
-FLAT = 0.05  # standard deviation of the inputs
-OFFSET = 20.0  # their mean over it: 0-255 statistics on 0-1 pictures give about 500
+BYTES = 255.0
+NORMALISED_BEFORE = 2.5  # spread times 255, of pictures by statistics of bytes: above, they reached further than 0 to 1
+DIVIDED_BEFORE = 0.02  # the same: below, they reached less far by another factor of 255
+ALIKE = 1.05  # largest over smallest spread of the columns: a wrong scale divides all of them by the same
 HIGH = 100.0  # a value that only pictures of bytes reach
 SHIFTED = (-10.0, 0.0)  # where a mean from 0 to 1 over a std from 0.1 to 0.6 takes black
 NORMALISED = 10.0  # spread at the first layer: a model that brings the inputs down to it normalises them itself
@@ -38,11 +46,28 @@ NORMALISED = 10.0  # spread at the first layer: a model that brings the inputs d
 
 def run(ctx: Context) -> Findings:
     """The ends of every channel's range, against what known statistics make of them; then mean against spread."""
-    scan = pictures(ctx)
+    scan = reals(ctx)
+    if columns := swapped_own(scan):
+        yield DOC.finding(
+            "in each of {columns} columns or channels the standard deviation is the distance of the mean from 1, which "
+            "is what mean and std leave when they are swapped",
+            columns=columns,
+            grade=str(Grade.SUPPORTED),
+            evidence=(Table(("mean", "standard deviation"), list(zip(*moments(scan), strict=True))[:10]),),
+        )
+        return ""
+    if len(scan.input_shape) == 4 and scan.channel_min:
+        return (yield from _pictures(ctx, scan))
+    if is_faint(scan):
+        yield from _faint(ctx, scan)
+    return f"mean {scan.input_mean:.3g}, std {scan.input_std:.3g}"
+
+
+def _pictures(ctx: Context, scan: Scan) -> Findings:
     low, high = min(scan.channel_min), max(scan.channel_max)
     mean, std = scan.input_mean, scan.input_std
     told = f"the values lie between {low:.3g} and {high:.3g} (mean {mean:.3g}, std {std:.3g})"
-    text, recipe = "", ""
+    doc, text, recipe = DOC, "", ""
     if recipe := made_by(scan, once, high=255.0):
         text = "what {recipe}'s statistics for 0-1 make of pictures from 0 to 255"
     elif recipe := made_by(scan, of_bytes):
@@ -51,17 +76,41 @@ def run(ctx: Context) -> Findings:
         text = "what {recipe}'s mean and std make of [0, 1] when they are swapped"
     elif std < FLAT and abs(mean) > OFFSET * std:
         text = "nearly constant, far from 0: the statistics belong to a larger scale"
+        if low < 0 and not DIVIDED_BEFORE <= BYTES * std <= NORMALISED_BEFORE:
+            doc = inputs_normalised_twice.DOC
+            text = "nearly constant, far from 0: scaled or normalised already when they were normalised"
     elif SHIFTED[0] <= low < 0 and high > HIGH and not _normalised_inside(ctx):
         text = "a mean was taken off, but the values were not brought to its scale"
     if text:
-        yield DOC.finding(
+        yield doc.finding(
             "the values lie between {low:.3g} and {high:.3g} (mean {mean:.3g}, std {std:.3g}): " + text,
             low=low, high=high, mean=mean, std=std, recipe=recipe,
-            grade=str(Grade.PROVED if recipe else Grade.SUPPORTED),
+            grade=str(Grade.PROVED if recipe else Grade.SUPPORTED if doc is DOC else Grade.SUSPECTED),
             severity=Severity.WARNING if _normalised_inside(ctx) else None,
             evidence=(Number("mean over standard deviation", abs(mean) / std, f"below {OFFSET:g}"),),
         )  # fmt: skip
     return told
+
+
+def _faint(ctx: Context, scan: Scan) -> Iterator[Finding]:
+    """Tables and sequences may be meant to be faint, so it must also keep the model from learning a batch by heart."""
+    attempt = ctx.attempt()
+    if attempt.failure is not None or normalises_first(ctx):
+        raise Skip("the model normalises its inputs first, or does not run")
+    trace = ctx.overfit()
+    if trace.stopped == "memorised" or trace.outcome == "learns":
+        return
+    stds = moments(scan)[1]
+    again = len(stds) > 1 and max(stds) > ALIKE * min(stds)
+    yield (inputs_normalised_twice.DOC if again else DOC).finding(
+        "the inputs are nearly constant and far from 0 (mean {mean:.3g}, standard deviations of the columns "
+        "{least:.3g} to {most:.3g}), and {steps} steps do not teach the model a batch: " + (
+            "normalised already when the statistics of the raw values were used, it seems"
+            if again else "the statistics belong to values {factor:.0f} times as large"
+        ),
+        mean=scan.input_mean, least=min(stds), most=max(stds), steps=trace.steps, factor=1 / max(stds),
+        grade=str(Grade.SUSPECTED),
+    )  # fmt: skip
 
 
 def _normalised_inside(ctx: Context) -> bool:

@@ -29,7 +29,15 @@ DOC = ProbeDoc(
     fix="Scale the initial weights to the width of the layers, add normalisation or residual connections, or clip.",
     before="nn.init.normal_(layer.weight, std=1.0)",
     after="nn.init.kaiming_normal_(layer.weight)",
-    consequences=("nonfinite-training", "diverging", "loss-spike", "cannot-overfit", "stuck-at-chance"),
+    consequences=(
+        "nonfinite-training",
+        "diverging",
+        "loss-spike",
+        "cannot-overfit",
+        "stuck-at-chance",
+        "initial-loss-off",
+        "capacity-too-small",
+    ),
     references=(
         "Pascanu et al. 2013, On the difficulty of training recurrent neural networks",
         "He et al. 2015, Delving Deep into Rectifiers",

@@ -31,6 +31,7 @@ LEVEL = 1e-3  # significance
 WELL_LEARNED = 0.5  # the same where there is no accuracy
 CLEARLY_LEARNED = 0.15  # share of the way on training samples, below which validation may simply lag behind
 ENOUGH = 100  # validation samples, below which chance and a weak model cannot be told apart
+ENOUGH_TO_TELL = 200  # training samples, on which a relation between inputs and targets shows
 PER_CLASS = 20  # training samples of each class, below which a healthy model may learn them by heart first
 
 
@@ -86,8 +87,11 @@ def _by_loss(ctx: Context, trace: Trace) -> Findings:
         trace = ctx.learned_by_heart(1.0)
         best = min(point.val_loss for point in trace.points[1:] if point.val_loss is not None)
         val_share = (constant - best) / gap
-        if (trace.share or 0.0) < WELL_LEARNED or val_share > CLEARLY_LEARNED:
+        if val_share > CLEARLY_LEARNED:
             return ""
+        if (trace.share or 0.0) < WELL_LEARNED and not (val_share <= 0 and _nothing_tells_the_target(ctx)):
+            raise Inconclusive(f"validation loss {best:.3g} at its best, a constant prediction has {constant:.3g}: the "
+                               "training samples are only partly learned")  # fmt: skip
     if val_share > 0 or trace.val_samples < ENOUGH:
         raise Inconclusive(
             f"validation loss {best:.3g} at its best, a constant prediction has {constant:.3g}: hardly better"
@@ -102,6 +106,15 @@ def _by_loss(ctx: Context, trace: Trace) -> Findings:
         evidence=curves(trace, "as configured"),
     )
     return ""
+
+
+def _nothing_tells_the_target(ctx: Context) -> bool:
+    """Whether simple predictors, cross-validated on many training samples, find no relation either."""
+    try:
+        found = ctx.association(thorough=True)
+    except Skip:
+        return False
+    return found.samples >= ENOUGH_TO_TELL and not found.related
 
 
 def _better_than_guessing_there(trace: Trace) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.class_scores import NON_NEGATIVE, mean_loss, ran
+from probes.data._labels import IGNORE_INDEX
 from probes.results import Number
 
 if TYPE_CHECKING:
@@ -103,6 +104,11 @@ def _against_the_targets(ctx: Context) -> float | None:
         if target.is_floating_point() or int(target.min()) < 0 or int(target.max()) >= output.shape[1]:
             return None
         plain = F.cross_entropy(asked, target.long())
+    elif ctx.facts.task == "segmentation" and target.shape == (len(output), *output.shape[2:]):
+        known = (target >= 0) & (target < output.shape[1])  # the rest is void, whatever its number
+        if target.is_floating_point() or not bool(known.any()):
+            return None
+        plain = F.cross_entropy(asked, torch.where(known, target.long(), IGNORE_INDEX))
     elif ctx.facts.task == "regression" and output.shape == target.shape:
         plain = F.mse_loss(asked, target.float())
     elif ctx.facts.task == "multilabel" and output.shape == target.shape:

@@ -36,10 +36,13 @@ def run(ctx: Context) -> Findings:
 
     attempt = ran(ctx)
     labels = attempt.target
-    if not isinstance(labels, torch.Tensor) or labels.is_floating_point() or labels.is_complex():
+    if not isinstance(labels, torch.Tensor) or labels.is_complex():
+        raise Skip("the targets are not numbers")
+    binary = labels.is_floating_point() and _answers_yes_or_no(ctx)
+    if labels.is_floating_point() and not binary:
         raise Skip("the targets are not integers")
     classes = ctx.facts.num_classes
-    declared = (classes or 0) >= MIN_CLASSES or ctx.facts.task == "classification"
+    declared = binary or (classes or 0) >= MIN_CLASSES or ctx.facts.task == "classification"
     for call in attempt.loss_calls:
         how = _how(call, labels) if call.function in DISTANCES else ""
         if how and (declared or how == "one-hot labels"):
@@ -53,6 +56,16 @@ def run(ctx: Context) -> Findings:
             )
             return ""
     return "no distance is taken to class labels"
+
+
+def _answers_yes_or_no(ctx: Context) -> bool:
+    """Whether all targets are one real 0 or 1 per sample, and nobody calls that a quantity."""
+    if ctx.facts.task not in {"classification", "multilabel"} and ctx.facts.task_stated:
+        return False
+    try:
+        return set(ctx.scan("train").labels) == {0, 1}
+    except Skip:
+        return False
 
 
 def _how(call: LossCall, labels: Tensor) -> str:

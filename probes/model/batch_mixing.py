@@ -29,6 +29,8 @@ DOC = ProbeDoc(
         "stuck-at-chance",
         "fails-on-reference-data",
         "no-generalisation",
+        "ignored-input",
+        "zero-gradient",
     ),
     before="x = x.permute(1, 0, 2).reshape(n, -1)",
     after="x = x.reshape(n, -1)",
@@ -69,11 +71,22 @@ def run(ctx: Context) -> Findings:
         float((ctx.evaluate(replace_the_rest, stirred=True)[:kept] - before[:kept]).abs().max()),
         float((ctx.evaluate(replace_the_first, stirred=True)[size - kept :] - before[size - kept :]).abs().max()),
     )
+    turned = ctx.inspection().over_batch
+    if turned and change <= RELATIVE_CHANGE * scale:  # what it mixes may be the same for every sample
+        yield DOC.finding(
+            "{layer} ({type}) expects the batch on the second axis and is given it on the first: it runs over the "
+            "samples of a batch as if they were steps of a sequence",
+            layer=turned[0],
+            type=type(dict(ctx.pipeline.model.named_modules())[turned[0]]).__name__,
+            where=ctx.created_at(turned[0]),
+        )
+        return ""
     if change > RELATIVE_CHANGE * scale:
         yield DOC.finding(
             "with half of the batch replaced, the outputs of the other half change by {share:.1%} of the largest "
             "output",
             share=change / scale,
+            where=ctx.created_at(turned[0]) if turned else (),
             evidence=(Number("largest change of an output", change, "0"),),
         )
         return ""

@@ -25,6 +25,7 @@ DOC = ProbeDoc(
         "initial-loss-off",
         "saturated-activations",
         "exploding-gradient",
+        "capacity-too-small",
         "diverging",
         "slow-to-learn",
         "cannot-overfit",

@@ -8,7 +8,7 @@ from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.results import Number, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from torch import Tensor
@@ -43,18 +43,19 @@ def run(ctx: Context) -> Findings:
     if activations:
         return f"{len(activations)} activations between {len(weighted)} layers"
     inputs = ctx.attempt().inputs
-    if len(inputs) != 1 or not isinstance(inputs[0], torch.Tensor) or not inputs[0].is_floating_point():
-        raise Skip("judged for a single input of real numbers only")
-    if len(inputs[0]) < MIN_LAYERS:
-        raise Skip("the batch has a single sample")
+    sizes = {len(x) for x in inputs if isinstance(x, torch.Tensor) and x.ndim}
+    if not inputs or not all(isinstance(x, torch.Tensor) for x in inputs) or not any(map(_is_real, inputs)):
+        raise Skip("judged for inputs of real numbers only")
+    if len(sizes) != 1 or min(sizes) < MIN_LAYERS:
+        raise Skip("the batch has a single sample, or its inputs differ in length")
 
-    def other(values: Sequence[Any]) -> list[Any]:
-        return [x.roll(1, 0) for x in values]
+    def mixed(of_other: float) -> Callable[[Sequence[Any]], list[Any]]:
+        """Real inputs with those of the sample before; whole numbers (categories, masks) are those of one sample."""
+        return lambda values: [
+            (1 - of_other) * x + of_other * x.roll(1, 0) if _is_real(x) else x[:1].expand_as(x).clone() for x in values
+        ]
 
-    def middle(values: Sequence[Any]) -> list[Any]:
-        return [(x + x.roll(1, 0)) / 2 for x in values]
-
-    first, second, between = (ctx.evaluate(change, stirred=True) for change in (None, other, middle))
+    first, second, between = (ctx.evaluate(mixed(share), stirred=True) for share in (0.0, 1.0, 0.5))
     spread = _size(first - second)
     if spread <= MIN_SPREAD * max(_size(first), 1e-30):
         raise Skip("the output does not depend on the input")
@@ -68,6 +69,10 @@ def run(ctx: Context) -> Findings:
         )
         return ""
     return f"the output is not affine in the input (relative deviation {deviation:.2g})"
+
+
+def _is_real(x: Any) -> bool:
+    return bool(x.is_floating_point())
 
 
 def _size(x: Tensor) -> float:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
-from probes.results import Table
+from probes.results import Severity, Table
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from probes.measurements import Context
     from probes.records.updates import ParameterRecord
 
@@ -29,6 +31,8 @@ DOC = ProbeDoc(
     references=("Goodfellow et al. 2016, Deep Learning, section 8.4: breaking symmetry",),
 )  # fmt: skip
 
+SEVERAL = 2  # layers that start alike: one may well be meant to average
+
 
 def run(ctx: Context) -> Findings:
     updates = ctx.updates()
@@ -47,7 +51,32 @@ def run(ctx: Context) -> Findings:
             evidence=(Table(("parameter", "shape"), [(r.name, str(tuple(r.shape))) for r in found[:20]]),),
         )
         return ""
+    started = _started_alike(ctx, {record.name for record in updates.parameters if record.identical_rows[0]})
+    if len(started) >= SEVERAL:
+        yield DOC.finding(
+            "{count} layers start with equal weights in all units, which only biases or dropout tell apart; the "
+            "first is {first}",
+            severity=Severity.WARNING,
+            count=len(started),
+            first=started[0],
+            where=ctx.created_at(started[0].rpartition(".")[0]),
+        )
+        return ""
     return f"no layer keeps equal weights in all units over {updates.steps} updates"
+
+
+def _started_alike(ctx: Context, alike: Collection[str]) -> list[str]:
+    """Weights of linear layers and convolutions that are one row repeated, and not zero, before any update."""
+    import torch
+
+    return [
+        f"{path}.weight"
+        for path, module in ctx.pipeline.model.named_modules()
+        if isinstance(module, (torch.nn.Linear, torch.nn.modules.conv._ConvNd))
+        and f"{path}.weight" in alike
+        and module.weight.shape[1] > 1  # a filter for each channel may well be the same, to begin with an average
+        and bool(module.weight.any())
+    ]
 
 
 def _judged(record: ParameterRecord) -> bool:

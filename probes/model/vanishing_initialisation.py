@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
-from probes.model._weights import usual_weights
+from probes.model._weights import sizes, usual_weights
 from probes.results import Grade, Series
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ DOC = ProbeDoc(
     "start.",
     fix="Use the layers' own initialisation, or one that fits the activation: kaiming_normal_ for ReLU.",
     consequences=(
-        "vanishing-gradient", "zero-gradient", "slow-to-learn", "cannot-overfit", "stuck-at-chance",
+        "vanishing-gradient", "zero-gradient", "ignored-input", "slow-to-learn", "cannot-overfit", "stuck-at-chance",
         "fails-on-reference-data", "predicts-one-class",
     ),
     before="nn.init.normal_(layer.weight, std=0.001)",
@@ -31,6 +31,7 @@ DOC = ProbeDoc(
 REMAINS = 1e-3  # of the difference between samples, at the input of the last layer
 PER_LAYER = 0.25  # mean factor per layer; PyTorch's default in a plain ReLU network is 0.4 to 0.6
 MIN_LAYERS = 3
+TINY = 0.01  # of torch's own size, for every layer's weights: then it is they that leave exactly nothing
 
 
 def run(ctx: Context) -> Findings:
@@ -41,7 +42,8 @@ def run(ctx: Context) -> Findings:
         raise Skip("fewer than three weighted layers, or inputs that do not differ")
     remains = layers[-1].input_std / layers[0].input_std
     factor = remains ** (1 / (len(layers) - 1))
-    if 0 < remains < REMAINS and factor < PER_LAYER:
+    tiny = max(sizes(ctx, layers).values(), default=1.0)
+    if (remains > 0 or 0 < tiny < TINY) and remains < REMAINS and factor < PER_LAYER:
         if usual_weights(ctx, layers):
             raise Skip("the weights have their layers' usual size, so depth and activations are at fault")
         yield DOC.finding(

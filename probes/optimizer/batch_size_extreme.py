@@ -40,10 +40,15 @@ def run(ctx: Context) -> Findings:
     steps = ctx.planned_steps()
     accumulated = size * max(1, ctx.pipeline.accumulate)
     if accumulated == 1 and scan.total >= ENOUGH and len(scan.shapes) == 1:
-        yield DOC.finding("batches of one sample, of {samples} that are all alike in shape", samples=scan.total)
+        yield DOC.finding(
+            "batches of one sample, of {samples} that are all alike in shape",
+            samples=scan.total,
+            where=ctx.loader_at("train"),
+        )
     elif size >= scan.total >= MANY and facts.epochs_stated and steps < FEW_STEPS:
         yield DOC.finding(
             "one batch holds all {samples} samples: {epochs} epochs are {steps} steps",
+            where=ctx.loader_at("train"),
             samples=scan.total,
             epochs=facts.epochs,
             steps=steps,

@@ -27,10 +27,11 @@ class Scan:
     """A bounded scan of one split, as its loader yields it.
 
     ``seen`` samples of ``total`` (None: unknown length) in ``batches`` batches; ``complete`` if all were seen.
-    ``input_*`` describe the first input tensor. ``labels`` are integer class labels in the order seen (flattened for
-    dense targets, capped), or empty; ``label_*`` hold for any numeric target. ``hashes`` identify samples by content,
-    in the order seen; ``batch_sizes`` per batch. ``nonfinite`` / ``constant`` are positions (in order seen) of
-    samples that hold NaN or Inf / one single value. ``sample_mean`` and ``sample_std`` are those of each sample's
+    ``input_*`` describe the first input tensor. ``labels`` are integer class labels, or one real 0 or 1 per sample, in
+    the order seen (flattened for dense targets, capped), or empty; ``label_*`` hold for any numeric target. ``hashes``
+    identify samples by content, in the order seen; ``batch_sizes`` per batch. ``nonfinite`` / ``constant`` are
+    positions (in order seen) of samples that hold NaN or Inf / one single value. ``sample_mean`` and ``sample_std`` are
+    those of each sample's
     first input, for floating inputs. ``shuffles``, ``replacement``, ``weighted`` and ``planned`` (samples that an epoch
     draws) describe the sampler, None where it does not tell. ``dataset`` is class and folder of the innermost data
     set, ``dataset_size`` its length. ``iterable``: it is an IterableDataset. ``normalisations``: (mean, std) of each
@@ -103,6 +104,31 @@ class WorkerDraws:
     used: Sequence[str]
     same_in_workers: Sequence[str]
     same_in_epochs: Sequence[str]
+
+
+@dataclass(frozen=True)
+class NearCopies:
+    """Of ``samples``, those that are all but equal to another: ``count``, the first ``pairs`` of positions in the order
+    seen, and their typical ``distance`` in units of that to samples that are unrelated."""
+
+    samples: int
+    count: int = 0
+    pairs: Sequence[tuple[int, int]] = ()
+    distance: float = 0.0
+
+
+@dataclass(frozen=True)
+class Turned:
+    """Score of the nearest neighbours in train (accuracy, for numbers the correlation): ``within`` train
+    (cross-validated), on val ``as_given``, and ``best`` after the change ``how`` ("" if none helped), which makes the
+    prediction better for ``gains`` samples and worse for ``losses``."""
+
+    within: float
+    as_given: float
+    how: str = ""
+    best: float = 0.0
+    gains: int = 0
+    losses: int = 0
 
 
 @dataclass(frozen=True)

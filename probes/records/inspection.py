@@ -59,7 +59,8 @@ class CreatedModule:
 @dataclass(frozen=True)
 class Inspection:
     """A closer look at the forward over several training batches. ``layers`` are in order of execution; ``image`` is
-    what the first two-dimensional convolution is given, (N, C, H, W), of the first batch."""
+    what the first two-dimensional convolution is given, (N, C, H, W), of the first batch. ``over_batch``: paths of
+    attention and recurrent layers that expect (L, N, D) and are given (N, L, D)."""
 
     activations: Sequence[ActivationRecord]
     layers: Sequence[LayerRecord]
@@ -67,3 +68,4 @@ class Inspection:
     created: Sequence[CreatedModule]
     samples: int
     image: Tensor | None = None
+    over_batch: Sequence[str] = ()
