@@ -11,7 +11,7 @@ from typing import Any
 from diagnose.near_miss import did_you_mean
 from diagnose.pipeline import INTENTS, TASKS
 
-SCOPES = ("model", "data", "loss", "optimizer", "scheduler")
+SCOPES = ("model", "data", "loss", "optimizer", "scheduler", "train")
 STAGES = ("data", "smoke", "mnist", "overfit", "subset", "train", "evaluate")
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")

@@ -89,7 +89,7 @@ def test_history_and_files(tmp_path: Path) -> None:
     assert last["val_accuracy"] > 0.8
     assert pd.read_csv(tmp_path / "history.csv")["val_loss"].iloc[-1] == pytest.approx(last["val_loss"])
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
-    assert names == {"latest_checkpoint.pth", "best_model.pth", "checkpoint_epoch_5.pth"}
+    assert names == {"latest_checkpoint.pth", "previous_checkpoint.pth", "best_model.pth", "checkpoint_epoch_5.pth"}
     assert checkpoints.read(tmp_path / "checkpoints/best_model.pth")["epoch"] == best_epoch(history)
 
 

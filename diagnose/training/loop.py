@@ -1,8 +1,9 @@
-"""The full training: epoch by epoch, watched, saved after each epoch, and resumed as if it had never stopped.
+"""The full training: epoch by epoch, watched, saved after each epoch and within it, and resumed as if it had never
+stopped.
 
-Resuming is exact on the CPU: each epoch starts from random states that depend on the seed and its number alone, and
-the loader's own generators are saved. Not covered: random numbers drawn from generators that a data set keeps to itself
-or by loader workers that persist over epochs, and loaders without a length, which start anew.
+Resuming is exact on the CPU for a DataLoader over items: each epoch starts from random states that depend on the seed
+and its number alone, and the generators of loaders and data sets are saved. Other loaders go on at the start of an
+epoch. Not covered: what loader workers that persist over epochs draw at random, and loaders without a length.
 """
 
 from __future__ import annotations
@@ -17,17 +18,16 @@ import torch
 
 from diagnose.errors import UsageError
 from diagnose.measure.updates import largest_lr
-from diagnose.redact import redact
 from diagnose.rng import preserved, seed_all
 from diagnose.training import checkpoints
 from diagnose.training.batch_stream import EPOCH_BATCHES, PASS_BATCHES, BatchStream
 from diagnose.training.journal import POINTS_PER_EPOCH, Journal
 from diagnose.training.meter import METRICS, Meter, run_pass
 from diagnose.training.schedule import Schedule
-from diagnose.training.step import Engine, move_optimizer_state
+from diagnose.training.state import Saved
+from diagnose.training.step import Engine
 from diagnose.training.validation import with_validation
 from diagnose.training.weights import initialise
-from diagnose.user_code import user_code
 from probes.api import Inconclusive, Skip
 
 if TYPE_CHECKING:
@@ -68,26 +68,29 @@ def train(
 
 
 class _Training:
-    """The state of one training. ``history``: a row per finished epoch."""
+    """The state of one training. ``history``: a row per finished epoch; ``step``: updates so far."""
 
     def __init__(self, ctx: MeasuringContext, folder: Path, epochs: int | None, deadline: float | None) -> None:
         self.ctx, self.folder, self.deadline = ctx, folder, deadline
+        self.options = ctx.source.training
         self.task = ctx.facts.task
         self.ignore_index = ctx.trainings.ignore_index()
-        channels_last = ctx.trainings.channels_last()
         pipeline = self.pipeline = ctx.source.build(ctx.seed)
         self._say(with_validation(pipeline, ctx.seed))
         self.epochs = epochs or pipeline.epochs
         self.history: list[Row] = []
         self.step = self._nonfinite_run = 0
-        self._said_at = 0.0
-        self.engine = Engine(pipeline, ctx.device, channels_last=channels_last)
+        self._said_at, self._saved_at, self._saved_step = 0.0, time.monotonic(), 0
+        self.engine = Engine(pipeline, ctx.device, channels_last=_channels_last(ctx), reuse=False)
         self.train_batches = BatchStream(pipeline.train, "training", EPOCH_BATCHES, self._say)
         self.val_batches = (
             None if pipeline.val is None else BatchStream(pipeline.val, "validation", PASS_BATCHES, self._say)
         )
+        streams = [self.train_batches] + ([] if self.val_batches is None else [self.val_batches])
+        self.saved = Saved(ctx, self.engine, streams)
         self.schedule = Schedule(pipeline, self.epochs > pipeline.epochs, self._say)
         self.journal: Journal | None = None
+        self._within: Mapping[str, Any] | None = None  # the checkpoint, where it was made within an epoch
 
     def close(self) -> None:
         self.engine.close()
@@ -98,7 +101,7 @@ class _Training:
         if note and note not in self.ctx.notes:
             self.ctx.notes.append(note)
 
-    # -- start and resume ---------------------------------------------------------------------------------------
+    # -- start, resume, save ------------------------------------------------------------------------------------
 
     def start(self, resume: bool, init_from: str | None) -> None:
         seed_all(self.ctx.seed)
@@ -118,7 +121,7 @@ class _Training:
                     f"--resume: {path.name} does not fit this pipeline ({error}). Resume with the configuration it was "
                     "made with, or start from its weights with --init-from."
                 ) from error
-            self._say(f"Resumed from {path.name}, after epoch {state['epoch']}.")
+            self._say(f"Resumed from {path.name}, {checkpoints.position(state)}.")
             return
         if resume:
             self._say("There was no checkpoint to resume from: the training started at epoch 1.")
@@ -127,63 +130,45 @@ class _Training:
                 self._say(note)
 
     def _restore(self, state: Mapping[str, Any]) -> None:
-        pipeline = self.pipeline
-        self.engine.model.load_state_dict(state["model"])
-        if pipeline.optimizer is not None and state.get("optimizer") is not None:
-            pipeline.optimizer.load_state_dict(state["optimizer"])
-            move_optimizer_state(pipeline.optimizer, self.engine.device)
-        if pipeline.scheduler is not None and state.get("scheduler") is not None:
-            pipeline.scheduler.load_state_dict(state["scheduler"])
-        if state.get("scaler"):
-            self.engine.scaler.load_state_dict(state["scaler"])
-        checkpoints.restore_random(state["random"])
-        for generator, saved in zip(self._generators(), state["loaders"], strict=False):
-            generator.set_state(saved)
+        self.saved.restore(state)
         self.step = int(state["step"])
         self.history = [dict(row) for row in state["history"]]
         self.ctx.rows = list(self.history)
+        self._within = state if state.get("batch") else None
         if (seed := state.get("seed")) != self.ctx.seed:
             self._say(f"The checkpoint was made with seed {seed}, the training went on with seed {self.ctx.seed}.")
+        if not self.train_batches.has_position:
+            self._say(
+                "The training loader is no DataLoader over items, so its position within an epoch is not known: "
+                "the training went on at the start of an epoch."
+            )
+        if self.train_batches.keeps_workers:
+            self._say(
+                "The training loader keeps its workers over epochs (persistent_workers): what they draw at random "
+                "differs from an uninterrupted training."
+            )
 
-    def _generators(self) -> list[torch.Generator]:
-        found = list(self.train_batches.generators)
-        return found + ([] if self.val_batches is None else self.val_batches.generators)
-
-    def _save(self, *, best: bool) -> None:
-        with user_code("saving a checkpoint"):
-            state = self._state()
-        checkpoints.save(self.folder, state, best=best)
-
-    def _state(self) -> dict[str, Any]:
-        pipeline, dropped = self.pipeline, list[str]()
-        optimizer = pipeline.optimizer.state_dict() if pipeline.optimizer is not None else None
-        scheduler = pipeline.scheduler.state_dict() if pipeline.scheduler is not None else None
-        model = self.engine.model.state_dict()
-        for key, value in model.items():
-            if not isinstance(value, torch.Tensor):  # what get_extra_state gives may be anything
-                model[key] = checkpoints.portable(value, dropped, f"model.{key}")
-        state = {
-            "format": checkpoints.FORMAT,
-            "epoch": len(self.history),
-            "step": self.step,
-            "seed": self.ctx.seed,
-            "model": model,
-            "optimizer": checkpoints.portable(optimizer, dropped, "optimizer"),
-            "scheduler": checkpoints.portable(scheduler, dropped, "scheduler"),
-            "scaler": self.engine.scaler.state_dict(),
-            "random": checkpoints.random_states(),
-            "loaders": [generator.get_state() for generator in self._generators()],
-            "history": self.history,
-            "config": redact(self.ctx.source.config.to_dict(), Path.cwd()),
-        }
+    def _save(self, *, best: bool = False, keep: bool = False, **within: Any) -> None:
+        self._saved_at, self._saved_step = time.monotonic(), self.step
+        state, dropped = self.saved.capture(
+            epoch=len(self.history), step=self.step, history=self.history, **{"batch": 0, **within}
+        )
         if dropped:
-            self._say(f"Not in the checkpoints, as it is neither a tensor nor plain data: {', '.join(dropped[:10])}.")
-        return state
+            self._say(f"Not in the checkpoints, as it is neither a tensor nor plain data: {', '.join(dropped)}.")
+        checkpoints.save(self.folder, state, best=best, keep=keep)
+
+    def _save_is_due(self) -> bool:
+        """Whether the state within an epoch should be saved, which is possible right after an update only."""
+        if not self.train_batches.has_position or not self.engine.updated or self._nonfinite_run:
+            return False
+        steps = self.options.checkpoint_steps
+        if steps is not None and self.step - self._saved_step >= steps:
+            return True
+        return self._is_late() or time.monotonic() - self._saved_at > 60 * self.options.checkpoint_minutes
 
     # -- epochs -------------------------------------------------------------------------------------------------
 
     def run(self, on_epoch: Callable[[Row], None]) -> None:
-        assert self.journal is not None
         if len(self.history) >= self.epochs:
             self._say(f"All {self.epochs} epochs had run already; --epochs asks for more.")
         while len(self.history) < self.epochs:
@@ -191,23 +176,30 @@ class _Training:
             self.history.append(row)
             self.ctx.rows = list(self.history)
             if not self._nonfinite_run:  # else the last good state is kept
-                self._save(best=best_epoch(self.history) == row["epoch"])
-            self.journal.row(self.history)
+                is_best = best_epoch(self.history) == row["epoch"]
+                self._save(best=is_best, keep=row["epoch"] % self.options.checkpoint_every == 0)
+            if self.journal is not None:
+                self.journal.row(self.history)
             on_epoch(dict(row))
-            if self._nonfinite_run >= STOP_AFTER_NONFINITE:
-                self._say(
-                    f"The training ended in epoch {row['epoch']} of {self.epochs}: the loss was not finite for "
-                    f"{self._nonfinite_run} steps in a row."
-                )
+            if reason := self._ending(row):
+                self._say(f"The training ended in epoch {row['epoch']} of {self.epochs}: {reason}.")
                 return
+
+    def _ending(self, row: Row) -> str:
+        """Why no further epoch follows; empty where nothing speaks against one."""
+        if self._nonfinite_run >= STOP_AFTER_NONFINITE:
+            return f"the loss was not finite for {self._nonfinite_run} steps in a row"
+        best, patience = best_epoch(self.history), self.options.patience
+        if patience is not None and best is not None and row["epoch"] - best >= patience:
+            return f"no epoch since epoch {best} was better (patience {patience})"
+        return ""
 
     def _epoch(self, epoch: int) -> Row:
         started = time.monotonic()
-        seed_all(epoch_seed(self.ctx.seed, epoch))
-        self.train_batches.set_epoch(epoch - 1)
         meter = Meter(self.pipeline, self.task, self.ignore_index)
-        lr = self._train_pass(epoch, meter)
-        trained = time.monotonic() - started
+        before, start = self._begin(epoch, meter)
+        lr = self._train_pass(epoch, meter, start, started - before)
+        trained = before + time.monotonic() - started
         if not meter.samples:
             raise Skip("the training loader is empty")
         seen = None if self.val_batches is None else self._val_pass(epoch, self.val_batches)
@@ -217,7 +209,7 @@ class _Training:
         figures = {"train": meter.figures(), "val": {} if seen is None else seen.figures()}
         for name in dict.fromkeys((*ours, *figures["train"])):
             row |= {f"{split}_{name}": _finite(figures[split].get(name)) for split in ("train", "val")}
-        row["seconds"] = time.monotonic() - started
+        row["seconds"] = before + time.monotonic() - started
         row["samples_per_second"] = meter.samples / max(trained, 1e-9)
         if meter.nonfinite:
             row["nonfinite_steps"] = meter.nonfinite
@@ -225,24 +217,43 @@ class _Training:
             row["nonfinite_validation_batches"] = seen.nonfinite
         return row
 
-    def _train_pass(self, epoch: int, meter: Meter) -> float:
-        """Train for one epoch; the learning rate of its last update."""
+    def _begin(self, epoch: int, meter: Meter) -> tuple[float, int]:
+        """Set the random states of an epoch; (seconds, batches) that it had before an interruption."""
+        seed_all(epoch_seed(self.ctx.seed, epoch))
+        self.train_batches.set_epoch(epoch - 1)
+        within, self._within = self._within, None
+        if within is None:
+            self._at_start = self.saved.generators()
+            return 0.0, 0
+        self._at_start = within["at_start"]
+        self.saved.put_back(self._at_start)
+        self.train_batches.skip(within["batch"])
+        checkpoints.restore_random(within["random"])
+        self.saved.put_back(within["loaders"])
+        meter.restore(within["meter"])
+        return float(within["seconds"]), int(within["batch"])
+
+    def _train_pass(self, epoch: int, meter: Meter, start: int, began: float) -> float:
+        """Train to the end of an epoch; the learning rate of its last update."""
         engine, stream = self.engine, self.train_batches
         every = max(1, stream.most // POINTS_PER_EPOCH)
         lr = largest_lr(self.pipeline.optimizer)
         engine.model.train()
-        for index, raw in enumerate(stream.epoch()):
-            self._check_deadline(epoch, index)
+        for index, raw in enumerate(stream.epoch(start), start):
             lr = largest_lr(self.pipeline.optimizer)
             loss = meter.add(engine.step(raw))
+            self._nonfinite_run = 0 if loss is None or math.isfinite(loss) else self._nonfinite_run + 1
             if engine.updated:
                 self._updated(loss)
             if index % every == 0 and self.journal is not None:
                 self.journal.point(self.step, _finite(loss))
             self._progress(f"epoch {epoch} of {self.epochs}", index + 1, stream.most, loss)
-            self._nonfinite_run = 0 if loss is None or math.isfinite(loss) else self._nonfinite_run + 1
             if self._nonfinite_run >= STOP_AFTER_NONFINITE:
                 break
+            if self._save_is_due():
+                spent = time.monotonic() - began
+                self._save(batch=index + 1, at_start=self._at_start, meter=meter.state(), seconds=spent)
+            self._check_deadline(epoch, index + 1)
         if engine.finish_update():
             self._updated(None)
         return lr
@@ -263,13 +274,18 @@ class _Training:
         model.train()
         return meter
 
+    def _is_late(self) -> bool:
+        return self.deadline is not None and time.monotonic() > self.deadline
+
     def _check_deadline(self, epoch: int, batches: int, which: str = "") -> None:
-        if self.deadline is None or time.monotonic() <= self.deadline:
+        if not self._is_late():
             return
         saved = f"{len(self.history)} finished epochs are saved" if self.history else "no epoch was finished"
+        within = self._saved_step == self.step and self.train_batches.has_position and not which
+        where = "from there" if within else "after what is saved"
         raise Inconclusive(
             f"the time budget ended in epoch {epoch} of {self.epochs}, after {batches} {which}batches; {saved}, and "
-            "--resume goes on after them."
+            f"--resume goes on {where}."
         )
 
     def _progress(self, what: str, done: int, of: int, loss: float | None) -> None:
@@ -278,6 +294,11 @@ class _Training:
             self._said_at = now
             told = f", loss {loss:.3f}" if loss is not None and math.isfinite(loss) else ""
             self.ctx.progress(what + told, done, of)
+
+
+def _channels_last(ctx: MeasuringContext) -> bool:
+    wanted = ctx.source.training.channels_last
+    return ctx.trainings.channels_last() if wanted == "auto" else wanted == "yes"
 
 
 def epoch_seed(seed: int, epoch: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from diagnose.training.metrics import IGNORE_INDEX, correct_and_count
@@ -21,6 +22,7 @@ METRICS = {
     "language-model": "accuracy",
     "regression": "mae",
 }
+_SUMS = ("_loss", "_weighed", "_score", "_judged", "_own_weighed", "samples", "nonfinite")
 _SHIFTING = ("CausalLM", "LMHead")  # models of transformers that shift the labels themselves
 
 
@@ -79,6 +81,15 @@ class Meter:
             with user_code(f"metric {name}"), torch.no_grad():
                 self._own[name] += float(function(main, target)) * size
         self._own_weighed += size
+
+    def state(self) -> dict[str, Any]:
+        """The sums so far, as plain data."""
+        return {name: getattr(self, name) for name in _SUMS} | {"_own": dict(self._own)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of ``state``."""
+        for name, value in state.items():
+            setattr(self, name, dict(value) if name == "_own" else value)
 
     @property
     def loss(self) -> float | None:

@@ -35,10 +35,17 @@ class Forwarded:
 
 
 class Engine:
-    """Runs one pipeline on one device. The model is moved there once; batches are moved as they come."""
+    """Runs one pipeline on one device. The model is moved there once; batches are moved as they come.
 
-    def __init__(self, pipeline: Pipeline, device: torch.device, *, channels_last: bool = False) -> None:
+    ``reuse``: batches are used again, so that a forward that works in place gets a copy of its own.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, device: torch.device, *, channels_last: bool = False, reuse: bool = True
+    ) -> None:
         import torch
+
+        self._copies = reuse and device.type == "cpu"
 
         self.pipeline = pipeline
         self.device = device
@@ -76,8 +83,7 @@ class Engine:
 
         with user_code("moving a batch to the device"):
             moved = to_device(raw, self.device)
-            # A batch is used many times here: a forward that works in place must not change it for the next.
-            raw = map_tensors(moved, lambda x: x.clone()) if self.device.type == "cpu" else moved
+            raw = map_tensors(moved, lambda x: x.clone()) if self._copies else moved
         batch = self._understood(raw)
         if self._format is not None:
             inputs = tuple(
