@@ -59,7 +59,10 @@ def wait_for(moment: str, out: Path, mark: Path, process: subprocess.Popen[bytes
 
 
 def state(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = torch.load(out / "checkpoints" / "latest_checkpoint.pth", weights_only=True)
+    path = out / "checkpoints" / "latest_checkpoint.pth"
+    if not path.is_file():
+        return {"epoch": 0, "batch": 0}
+    found: dict[str, Any] = torch.load(path, weights_only=True)
     for row in found["history"]:
         for name in TIMES:
             row.pop(name, None)
@@ -106,17 +109,14 @@ def main() -> int:
             killed = wait_for(moment, out, mark, process, random.uniform(0, length * 0.8))
             process.send_signal(signal.SIGKILL)
             process.wait()
-        time.sleep(1.0)  # the guard ends the worker
-        there = (
-            torch.load(out / "checkpoints" / "latest_checkpoint.pth", weights_only=True)
-            if (out / "checkpoints" / "latest_checkpoint.pth").is_file()
-            else {}
-        )
+            time.sleep(1.0)  # the guard ends the worker
+            killed = killed and state(out)["epoch"] < whole["epoch"]
+        there = state(out)
         process = start(out, mark, given.workers, "--resume")
         process.wait()
         equal = same(whole, state(out))
         good += equal
-        at = f"epoch {there.get('epoch', 0) + 1}, batch {there.get('batch', 0)}"
+        at = f"epoch {there['epoch'] + 1}, batch {there['batch']}"
         print(f"{number + 1:>2} {moment:<10} resumed from {at:<20} {'equal' if equal else 'DIFFERENT'}", flush=True)
         shutil.rmtree(out, ignore_errors=True)
     print(f"{good} of {given.kills} equal the uninterrupted training")

@@ -30,6 +30,8 @@ class Quiet:
 
     def output(self, line: str) -> None: ...
 
+    def alert(self, name: str, since: str, text: str, fix: str) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -84,6 +86,9 @@ class Progress(Quiet):
 
     def output(self, line: str) -> None:
         self._print(f"  | {line.rstrip()}")
+
+    def alert(self, name: str, since: str, text: str, fix: str) -> None:
+        self._print(f"  {name}, {since}: {text}\n    What to do: {fix}")
 
     def close(self) -> None:
         if self._spinner is not None:

@@ -45,6 +45,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "epochs": (Whole, typer.Option(help="Epochs of the full training, instead of the pipeline's own.", rich_help_panel=RUN)),
     "resume": (bool, typer.Option("--resume", help="Go on in the latest unfinished run, or in --out.", rich_help_panel=RUN)),
     "init_from": (Text, typer.Option("--init-from", help="Start from the weights of this checkpoint.", rich_help_panel=RUN)),
+    "stop_on": (Texts, typer.Option("--stop-on", help="End the training when this is found: stuck-at-chance,diverging,...", rich_help_panel=RUN)),
     "checkpoint": (Text, typer.Option(help="Checkpoint to evaluate.", rich_help_panel=RUN)),
     "split": (Text, typer.Option(help="val or test.", rich_help_panel=RUN)),
     "from_stage": (Text, typer.Option("--from", help="First stage.", rich_help_panel=RUN)),

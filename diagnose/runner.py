@@ -7,7 +7,7 @@ Every module of ours that a step may need is imported here, before the user's pa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from diagnose.training.journal import Journal
 from diagnose.user_code import UserCodeError
 from probes import catalogue
 from probes.api import Inconclusive, Skip
-from probes.results import Result, Status, to_json
+from probes.results import Finding, Result, Severity, Status, to_json
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -160,9 +160,26 @@ class Runner:
             step,
             lambda: loop.train(
                 ctx, self.folder, epochs=self.config.epochs, resume=bool(step.get("resume")),
-                init_from=self.config.init_from, on_epoch=from_event, deadline=ctx.deadline,
+                init_from=self.config.init_from, on_epoch=from_event, on_finding=self._alert,
+                on_end=lambda found: self._monitored(found, step["stage"]), deadline=ctx.deadline,
             ),
         )  # fmt: skip
+
+    def _alert(self, finding: Finding) -> None:
+        doc = catalogue.doc(finding.name)
+        since = finding.values.get("since_epoch")
+        self.emit({
+            "event": "alert", "name": finding.name, "text": finding.message, "fix": doc.fix,
+            "since": f"since epoch {since}" if since else f"since step {finding.values.get('since_step')}",
+        })  # fmt: skip
+
+    def _monitored(self, findings: Sequence[Finding], stage: str) -> None:
+        """What the monitors still hold at the end of the training, as results of this stage."""
+        for finding in findings:
+            doc = catalogue.doc(finding.name)
+            status = Status.PASS if finding.severity is Severity.NOTE else Status.FAIL
+            result = Result(doc.code, doc.name, stage, status, finding.message, (finding,))
+            self.emit({"event": "result", "result": to_json(result)})
 
     def _do_subset(self, step: dict[str, Any]) -> None:
         """The short training, with its history; the probes of the stage judge it afterwards."""

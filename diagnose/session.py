@@ -60,6 +60,8 @@ class Display(Protocol):
 
     def output(self, line: str) -> None: ...
 
+    def alert(self, name: str, since: str, text: str, fix: str) -> None: ...
+
 
 class Session:
     """One run in one folder."""
@@ -302,14 +304,14 @@ class Session:
         kind = event["event"]
         if kind in KEPT:
             self.folder.append(event)
-        if kind == "measuring":
+        if kind in {"progress", "alert"}:
+            self._show(event)
+        elif kind == "measuring":
             if event["begins"]:
                 self._measuring.append(event["key"])
             elif event["key"] in self._measuring:
                 self._measuring.remove(event["key"])
                 self._measured.append(event["key"])
-        elif kind == "progress":
-            self.display.progress(event["what"], event["done"], event["of"])
         elif kind == "finding":
             self._findings.append(validate(Finding, event["finding"]))
         elif kind == "result":
@@ -324,6 +326,12 @@ class Session:
             self.extra.setdefault("epochs", []).append(event["row"])
         elif kind == "step-failed":
             self.extra["internal"] = f"{event.get('type')}: {event.get('message')}\n{event.get('traceback', '')}"
+
+    def _show(self, event: dict[str, Any]) -> None:
+        if event["event"] == "progress":
+            self.display.progress(event["what"], event["done"], event["of"])
+        else:
+            self.display.alert(event["name"], event["since"], event["text"], event["fix"])
 
     def _keep(self, result: Result) -> None:
         self.folder.append({"event": "result", "result": to_json(result)})

@@ -157,6 +157,12 @@ def _intents(value: Any) -> tuple[str, ...]:
     return tuple(_choice(INTENTS)(name) for name in _names(value))
 
 
+def _stop_on(value: Any) -> tuple[str, ...]:
+    from diagnose.monitors.names import STOPPABLE
+
+    return tuple(_choice(STOPPABLE)(name) for name in _names(value))
+
+
 def _reference(what: str) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         module, _, attribute = _text(value).rpartition(":")
@@ -200,6 +206,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "fraction": _fraction,
     "reference": _choice(("mnist", "cifar10", "digits")),
     "init_from": _text,
+    "stop_on": _stop_on,
     "checkpoint": _text,
     "split": _choice(("train", "val", "test")),
     "knob": _text,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,11 @@ from diagnose.training.schedule import Schedule
 from diagnose.training.state import Saved
 from diagnose.training.step import Engine
 from diagnose.training.validation import with_validation
+from diagnose.training.watching import OnFinding, Watching
 from diagnose.training.weights import initialise
+from diagnose.user_code import UserCodeError
 from probes.api import Inconclusive, Skip
+from probes.results import Finding
 
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
@@ -47,30 +50,36 @@ def train(
     resume: bool = False,
     init_from: str | None = None,
     on_epoch: Callable[[Row], None] = lambda row: None,
+    on_finding: OnFinding = lambda finding: None,
+    on_end: Callable[[Sequence[Finding]], None] = lambda findings: None,
     deadline: float | None = None,
 ) -> list[Row]:
     """Train the pipeline as configured; the history, earlier epochs of a resumed run included.
 
-    ``on_epoch`` gets each new row. What was done otherwise than asked is added to ``ctx.notes``. Ends early, with a
-    note, where the loss is not finite for ``STOP_AFTER_NONFINITE`` steps in a row. Raises Inconclusive when
-    ``deadline`` (time.monotonic) passes, with all finished epochs saved; UsageError where a checkpoint or
-    ``init_from`` does not fit; UserCodeError where the user's code fails.
+    ``on_epoch`` gets each new row, ``on_finding`` what the monitors see as soon as they see it, ``on_end`` what of it
+    stands at the end, however that came. What was done otherwise than asked is added to ``ctx.notes``. Ends early, with
+    a note, where the loss is not finite for ``STOP_AFTER_NONFINITE`` steps in a row. Raises Inconclusive when
+    ``deadline`` (time.monotonic) passes, or a finding of ``--stop-on`` is made, with the state saved; UsageError where
+    a checkpoint or ``init_from`` does not fit; UserCodeError where the user's code fails.
     """
     ctx.source.require_data("train")
     with preserved():
-        training = _Training(ctx, folder, epochs, deadline)
+        training = _Training(ctx, folder, epochs, deadline, on_finding)
         try:
             training.start(resume, init_from)
             training.run(on_epoch)
         finally:
             training.close()
+            on_end(training.watching.findings())
     return training.history
 
 
 class _Training:
     """The state of one training. ``history``: a row per finished epoch; ``step``: updates so far."""
 
-    def __init__(self, ctx: MeasuringContext, folder: Path, epochs: int | None, deadline: float | None) -> None:
+    def __init__(
+        self, ctx: MeasuringContext, folder: Path, epochs: int | None, deadline: float | None, on_finding: OnFinding
+    ) -> None:
         self.ctx, self.folder, self.deadline = ctx, folder, deadline
         self.options = ctx.source.training
         self.task = ctx.facts.task
@@ -88,11 +97,13 @@ class _Training:
         )
         streams = [self.train_batches] + ([] if self.val_batches is None else [self.val_batches])
         self.saved = Saved(ctx, self.engine, streams)
+        self.watching = Watching(ctx, self.engine, on_finding)
         self.schedule = Schedule(pipeline, self.epochs > pipeline.epochs, self._say)
         self.journal: Journal | None = None
         self._within: Mapping[str, Any] | None = None  # the checkpoint, where it was made within an epoch
 
     def close(self) -> None:
+        self.watching.close()
         self.engine.close()
         if self.journal is not None:
             self.journal.close()
@@ -135,6 +146,7 @@ class _Training:
         self.history = [dict(row) for row in state["history"]]
         self.ctx.rows = list(self.history)
         self._within = state if state.get("batch") else None
+        self.watching.restore(state.get("monitor"), self.history)
         if (seed := state.get("seed")) != self.ctx.seed:
             self._say(f"The checkpoint was made with seed {seed}, the training went on with seed {self.ctx.seed}.")
         if not self.train_batches.has_position:
@@ -151,20 +163,32 @@ class _Training:
     def _save(self, *, best: bool = False, keep: bool = False, **within: Any) -> None:
         self._saved_at, self._saved_step = time.monotonic(), self.step
         state, dropped = self.saved.capture(
-            epoch=len(self.history), step=self.step, history=self.history, **{"batch": 0, **within}
+            epoch=len(self.history),
+            step=self.step,
+            history=self.history,
+            monitor=self.watching.state(),
+            **{"batch": 0, **within},
         )
         if dropped:
             self._say(f"Not in the checkpoints, as it is neither a tensor nor plain data: {', '.join(dropped)}.")
         checkpoints.save(self.folder, state, best=best, keep=keep)
 
+    def _save_within(self, batches: int, meter: Meter, began: float) -> None:
+        spent = time.monotonic() - began
+        self._save(batch=batches, at_start=self._at_start, meter=meter.state(), seconds=spent)
+
+    def _can_save_within(self) -> bool:
+        """Whether the state within an epoch is whole: right after an update only."""
+        return self.train_batches.has_position and self.engine.updated and not self._nonfinite_run
+
     def _save_is_due(self) -> bool:
-        """Whether the state within an epoch should be saved, which is possible right after an update only."""
-        if not self.train_batches.has_position or not self.engine.updated or self._nonfinite_run:
+        if not self._can_save_within():
             return False
         steps = self.options.checkpoint_steps
         if steps is not None and self.step - self._saved_step >= steps:
             return True
-        return self._is_late() or time.monotonic() - self._saved_at > 60 * self.options.checkpoint_minutes
+        since = time.monotonic() - self._saved_at
+        return self._is_late() or bool(self.watching.stop) or since > 60 * self.options.checkpoint_minutes
 
     # -- epochs -------------------------------------------------------------------------------------------------
 
@@ -175,12 +199,14 @@ class _Training:
             row = self._epoch(len(self.history) + 1)
             self.history.append(row)
             self.ctx.rows = list(self.history)
+            self._say(self.watching.epoch(row))
             if not self._nonfinite_run:  # else the last good state is kept
                 is_best = best_epoch(self.history) == row["epoch"]
                 self._save(best=is_best, keep=row["epoch"] % self.options.checkpoint_every == 0)
             if self.journal is not None:
                 self.journal.row(self.history)
             on_epoch(dict(row))
+            self._stop_if_asked(row["epoch"])
             if reason := self._ending(row):
                 self._say(f"The training ended in epoch {row['epoch']} of {self.epochs}: {reason}.")
                 return
@@ -211,6 +237,7 @@ class _Training:
             row |= {f"{split}_{name}": _finite(figures[split].get(name)) for split in ("train", "val")}
         row["seconds"] = before + time.monotonic() - started
         row["samples_per_second"] = meter.samples / max(trained, 1e-9)
+        row |= self.watching.figures()
         if meter.nonfinite:
             row["nonfinite_steps"] = meter.nonfinite
         if seen is not None and seen.nonfinite:
@@ -235,13 +262,17 @@ class _Training:
 
     def _train_pass(self, epoch: int, meter: Meter, start: int, began: float) -> float:
         """Train to the end of an epoch; the learning rate of its last update."""
-        engine, stream = self.engine, self.train_batches
+        engine, stream, watching = self.engine, self.train_batches, self.watching
         every = max(1, stream.most // POINTS_PER_EPOCH)
         lr = largest_lr(self.pipeline.optimizer)
         engine.model.train()
-        for index, raw in enumerate(stream.epoch(start), start):
+        watching.waiting()
+        for index, raw in enumerate(self._saved_on_failure(stream.epoch(start), start, meter, began), start):
             lr = largest_lr(self.pipeline.optimizer)
-            loss = meter.add(engine.step(raw))
+            with watching.step(raw):
+                done = engine.step(raw)
+            loss = meter.add(done)
+            watching.stepped(done, loss, meter, lr)
             self._nonfinite_run = 0 if loss is None or math.isfinite(loss) else self._nonfinite_run + 1
             if engine.updated:
                 self._updated(loss)
@@ -251,12 +282,26 @@ class _Training:
             if self._nonfinite_run >= STOP_AFTER_NONFINITE:
                 break
             if self._save_is_due():
-                spent = time.monotonic() - began
-                self._save(batch=index + 1, at_start=self._at_start, meter=meter.state(), seconds=spent)
+                self._save_within(index + 1, meter, began)
             self._check_deadline(epoch, index + 1)
+            self._stop_if_asked(epoch)
+            watching.waiting()
         if engine.finish_update():
             self._updated(None)
         return lr
+
+    def _saved_on_failure(self, batches: Iterator[Any], start: int, meter: Meter, began: float) -> Iterator[Any]:
+        """``batches``; where reading one fails, the state up to there is saved: a file may be mended."""
+        done = start
+        try:
+            for raw in batches:
+                yield raw
+                done += 1
+        except UserCodeError:
+            if done > start and self._can_save_within():
+                self._save_within(done, meter, began)
+                self._say("The state before the batch that could not be read is saved: --resume goes on with it.")
+            raise
 
     def _updated(self, loss: float | None) -> None:
         self.step += 1
@@ -286,6 +331,15 @@ class _Training:
         raise Inconclusive(
             f"the time budget ended in epoch {epoch} of {self.epochs}, after {batches} {which}batches; {saved}, and "
             f"--resume goes on {where}."
+        )
+
+    def _stop_if_asked(self, epoch: int) -> None:
+        """Raises Inconclusive where a finding was made that was to end the training, and says what that saves."""
+        if not self.watching.stop:
+            return
+        raise Inconclusive(
+            f"--stop-on {self.watching.stop} ended the training in epoch {epoch} of {self.epochs}, after "
+            f"{self.step:,} updates; the last good state is saved."
         )
 
     def _progress(self, what: str, done: int, of: int, loss: float | None) -> None:

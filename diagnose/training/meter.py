@@ -27,7 +27,8 @@ _SHIFTING = ("CausalLM", "LMHead")  # models of transformers that shift the labe
 
 
 class Meter:
-    """Sums over the batches of one pass. ``nonfinite``: batches whose loss was NaN or infinite.
+    """Sums over the batches of one pass. ``nonfinite``: batches whose loss was NaN or infinite. ``last``: how many
+    predictions of the last batch were right, of how many.
 
     A user's metric is a function of one batch; its mean over the batches is weighted by their sizes, so a metric that
     does not average (an F1, say) is approximate.
@@ -42,11 +43,13 @@ class Meter:
         self._own_weighed = 0
         self.samples = 0
         self.nonfinite = 0
+        self.last = (0, 0)
 
     def add(self, done: Forwarded) -> float | None:
         """Takes one batch in; its loss, or None where the pipeline gives none."""
         size = done.batch.size
         self.samples += size
+        self.last = (0, 0)
         loss = as_number(done.loss)
         if loss is not None:
             self._loss += loss * size
@@ -71,6 +74,7 @@ class Meter:
         pair = aligned(done, main, self._task)
         found = correct_and_count(pair[0], pair[1], self._task, self._ignore)
         if found is not None:
+            self.last = found
             self._score += found[0]
             self._judged += found[1]
 
