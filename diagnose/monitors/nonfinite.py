@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 import re
 import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,14 +15,14 @@ from torch.overrides import TorchFunctionMode
 
 from diagnose.batches import map_tensors
 from diagnose.rng import preserved
-from diagnose.user_code import innermost_user_frame, is_user_file, place
+from diagnose.user_code import innermost_user_frame
 from probes.results import Where
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.autograd.graph import Node
 
-RETURNED = re.compile(r"Function '?(\w+?)(?:Backward\d*)?'? returned nan")
-_FRAME = re.compile(r'File "(.+?)", line (\d+)')
+_SUFFIX = re.compile(r"Backward\d*$")
 # Masks are made of infinities on purpose.
 _MAKES_INFINITY = frozenset({"masked_fill", "masked_fill_", "where", "full", "full_like", "triu", "tril", "fill_"})
 _SHOWN_PARAMETERS = 3
@@ -47,7 +45,7 @@ class Origin:
             "parameters": f"The parameters {self.module} were not finite already.",
             "forward": f"{self.operation}{inside} was the first to return it.",
             "loss": f"{self.operation} in the loss was the first to return it.",
-            "backward": f"The backward pass of {self.operation} was the first to return it; the loss is finite.",
+            "backward": f"The backward of {self.operation}{inside} was the first to return it; the loss is finite.",
         }.get(self.phase, "Replaying the batch did not show it again.")
 
 
@@ -62,32 +60,48 @@ def find_origin(model: nn.Module, replay: Callable[[], Tensor], inputs: Any) -> 
     if bad:
         more = f" and {len(bad) - _SHOWN_PARAMETERS} more" if len(bad) > _SHOWN_PARAMETERS else ""
         return Origin("parameters", ", ".join(bad[:_SHOWN_PARAMETERS]) + more)
-    with preserved(), _untouched(model), warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        loss, found = _forward(model, replay)
-        return found if not math.isfinite(loss) else _backward(replay, told)
-
-
-def _forward(model: nn.Module, replay: Callable[[], Tensor]) -> tuple[float, Origin]:
-    with _Running(model) as running:
+    with preserved(), _untouched(model), _Running(model) as running:
         watch = _FirstNonfinite(running)
         with watch:
-            loss = float(replay().detach())
-    return loss, (watch.nan if math.isnan(loss) else watch.infinite) or Origin("unknown")
+            loss = replay()
+        value = float(loss.detach())
+        if math.isfinite(value):
+            return _backward(loss, watch.made)
+        return (watch.nan if math.isnan(value) else watch.infinite) or Origin("unknown")
 
 
-def _backward(replay: Callable[[], Tensor], told: list[warnings.WarningMessage]) -> Origin:
+def _backward(loss: Tensor, made: Mapping[Node, Origin]) -> Origin:
+    """The first node of the graph that turned a finite gradient into one that is not."""
+    found: list[Origin] = []
+
+    def hook(node: Node) -> Callable[..., None]:
+        def look(inward: Any, outward: Any) -> None:
+            if not found and _all_finite(outward) and not _all_finite(inward):
+                operation = _SUFFIX.sub("", node.name()).lower()
+                origin = made.get(node, Origin("backward"))
+                found.append(replace(origin, phase="backward", operation=operation))
+
+        return look
+
+    handles = [node.register_hook(hook(node)) for node in _nodes(loss)]
     try:
-        with torch.autograd.detect_anomaly(check_nan=True):
-            replay().backward()  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
-        match = RETURNED.search(str(error))
-        if match is None:
-            return Origin("unknown")
-        frames = [(name, int(line)) for item in told for name, line in _FRAME.findall(str(item.message))]
-        own = [place(name, line) for name, line in frames if Path(name).exists() and is_user_file(name)]
-        return Origin("backward", "", match.group(1).lower(), tuple(own[-1:]))
-    return Origin("unknown")
+        loss.backward()  # type: ignore[no-untyped-call]
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else Origin("unknown")
+
+
+def _nodes(loss: Tensor) -> list[Node]:
+    seen: dict[Node, None] = {}
+    waiting = [loss.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen or not hasattr(node, "register_hook"):
+            continue
+        seen[node] = None
+        waiting += [following for following, _ in node.next_functions]
+    return list(seen)
 
 
 class _Running:
@@ -120,12 +134,14 @@ class _Running:
 
 
 class _FirstNonfinite(TorchFunctionMode):
-    """The first operation that made a NaN of arguments without one, and the first that made an infinity."""
+    """The first operation that made a NaN of arguments without one, and the first that made an infinity. ``made``: the
+    node of the graph -> the call that made it."""
 
     def __init__(self, running: _Running) -> None:
         super().__init__()
         self.nan: Origin | None = None
         self.infinite: Origin | None = None
+        self.made: dict[Node, Origin] = {}
         self._running, self._inside = running, False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -137,6 +153,8 @@ class _FirstNonfinite(TorchFunctionMode):
         try:
             clean = not _any((args, kwargs), torch.isnan), not _any((args, kwargs), torch.isinf)
             result = func(*args, **kwargs)
+            if isinstance(result, torch.Tensor) and result.grad_fn is not None:
+                self.made[result.grad_fn] = self._origin(name)
             if clean[0] and _any(result, torch.isnan):
                 self.nan = self._origin(name)
             if self.infinite is None and clean[1] and name not in _MAKES_INFINITY and _any(result, torch.isinf):
