@@ -13,7 +13,6 @@ import argparse
 import json
 import logging
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -173,7 +172,9 @@ def main() -> None:
     torch.set_num_threads(1)
     if given.alone:
         ARMS[given.alone](given.model, given.batches)
-        print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+        # ru_maxrss would hold the parent's peak, from before the exec
+        status = Path("/proc/self/status").read_text()
+        print(json.dumps(int(status.partition("VmHWM:")[2].split()[0]) / 1024))
         return
     try:
         import lightning as _  # noqa: F401

@@ -149,6 +149,10 @@ class Runner:
     def _do_pictures(self, step: dict[str, Any]) -> None:
         with _advisory(self.emit, "samples picture"):
             pictures.samples_picture(self.context(step), self.folder)
+        with _advisory(self.emit, "augmentation picture"):
+            if cost := pictures.augmentation_picture(self.context(step), self.folder):
+                self.context(step).notes.append(cost)
+                self._notes()
 
     def _do_train(self, step: dict[str, Any]) -> None:
         ctx = self.context(step)
@@ -210,6 +214,11 @@ class Runner:
     def _do_assertions(self, step: dict[str, Any]) -> None:
         self.emit({"event": "assertions", "lines": assertions(self.context(step))})
 
+    def _notes(self) -> None:
+        """What was done otherwise than asked since the pipeline was loaded; results.json joins it to what it has."""
+        if self._ctx is not None:
+            self.emit({"event": "pipeline", "pipeline": {"warnings": to_json(self._ctx.facts.notes)}})
+
     def _guarded(self, step: Mapping[str, Any], work: Callable[[], Any]) -> None:
         """A long piece of work that is no probe: its end becomes the outcome of the stage."""
         try:
@@ -222,6 +231,8 @@ class Runner:
         except (Inconclusive, Skip) as reason:
             status = Status.INCONCLUSIVE if isinstance(reason, Inconclusive) else Status.SKIPPED
             self.emit({"event": "cut-short", "status": str(status), "reason": str(reason)})
+        finally:
+            self._notes()
 
 
 class _advisory:

@@ -9,8 +9,10 @@ epoch. Not covered: what loader workers that persist over epochs draw at random,
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +65,7 @@ def train(
     a checkpoint or ``init_from`` does not fit; UserCodeError where the user's code fails.
     """
     ctx.source.require_data("train")
-    with preserved():
+    with preserved(), _deterministic(ctx.source.training.deterministic):
         training = _Training(ctx, folder, epochs, deadline, on_finding)
         try:
             training.start(resume, init_from)
@@ -348,6 +350,23 @@ class _Training:
             self._said_at = now
             told = f", loss {loss:.3f}" if loss is not None and math.isfinite(loss) else ""
             self.ctx.progress(what + told, done, of)
+
+
+@contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    """Only algorithms that give the same result each time; torch raises where an operation has none."""
+    if not wanted:
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
 
 
 def _channels_last(ctx: MeasuringContext) -> bool:

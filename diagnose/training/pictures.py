@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from diagnose.batches import understand
+from diagnose.batches import first_tensor, understand
+from diagnose.experiments import data_knobs
+from diagnose.rng import seeded
 from diagnose.training.scores import WRONG_SAMPLES, ClassScores, Wrong
+from diagnose.user_code import user_code
 from reports.figures import PALETTE, STYLE
 from reports.numbers import one_line, percent
 
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 SAMPLES = 16
 COLUMNS = 4
 BINS = 20
+TIMED = 64  # samples by which the cost of augmentation is measured
 NAME = 18  # characters of a class name above a picture
 
 
@@ -44,6 +50,41 @@ def samples_picture(ctx: MeasuringContext, folder: Path) -> Path | None:
     title = f"Training samples as the model gets them ({shape}), each stretched from its minimum to its maximum"
     with _style():
         return _saved(_grid(images, titles, title), folder / "figures" / "samples.png")
+
+
+def augmentation_picture(ctx: MeasuringContext, folder: Path) -> str:
+    """``figures/data_augmentation_demo.png``: raw training samples above the same ones augmented; what it costs, in a
+    sentence. Empty, and no picture, where nothing is augmented or it cannot be switched off from outside."""
+    plain = data_knobs.plain_loader(ctx.pipeline)
+    dataset = getattr(ctx.pipeline.train, "dataset", None)
+    if plain is None or dataset is None:
+        return ""
+    _, switch = plain
+    count = min(COLUMNS, len(dataset))
+    seconds, rows = [], []
+    with seeded(ctx.seed):
+        for off in (True, False, False, False):
+            switch(off)
+            try:
+                started = time.perf_counter()
+                with user_code("reading data"):
+                    read = [dataset[index] for index in range(max(count, min(TIMED, len(dataset))))]
+                seconds.append((time.perf_counter() - started) / max(1, len(read)))
+            finally:
+                switch(False)
+            rows.append([first_tensor(item) for item in read[:count]])
+    images = [image for row in rows for image in row if image is not None and _is_image(image)]
+    if len(images) != len(rows) * count:
+        return ""
+    cost = max(0.0, median(seconds[1:]) - seconds[0])
+    titles = [name for name in ("raw", *["augmented"] * (len(rows) - 1)) for _ in range(count)]
+    with _style():
+        figure = _grid(images, titles, "Training samples, raw and augmented three times", columns=count)
+        _saved(figure, folder / "figures" / "data_augmentation_demo.png")
+    return (
+        f"Augmentation takes {1000 * cost:.2f} ms per sample, on top of {1000 * seconds[0]:.2f} ms for reading it "
+        "(one process)."
+    )
 
 
 def write_evaluation_pictures(scores: ClassScores, folder: Path) -> list[Path]:
@@ -95,12 +136,12 @@ def _confidence(scores: ClassScores) -> Figure:
     return figure
 
 
-def _grid(images: Sequence[Any], titles: Sequence[str], title: str) -> Figure:
-    rows = math.ceil(len(images) / COLUMNS)
+def _grid(images: Sequence[Any], titles: Sequence[str], title: str, columns: int = COLUMNS) -> Figure:
+    rows = math.ceil(len(images) / columns)
     lines = max(title.count("\n") + 1 for title in titles) if titles else 1
-    figure = _figure(2.1 * COLUMNS, (2.15 + 0.16 * lines) * rows + 0.4)
+    figure = _figure(2.1 * columns, (2.15 + 0.16 * lines) * rows + 0.4)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-    for index, axes in enumerate(figure.subplots(rows, COLUMNS, squeeze=False).flat):
+    for index, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axes.axis("off")
         if index < len(images):
             pixels = _pixels(images[index])
