@@ -2,9 +2,9 @@
 
     python benchmarks/training.py [--rounds 7] [--batches 40] [--model cnn|resnet18]
 
-Same model, data, batches, memory format and threads; the arms take turns within each round, in an order that changes, and
-are compared round by round: the median of the ratios with the range that holds the middle of them. The peak of the
-memory is that of a process of its own for each arm. What channels_last adds is told apart.
+Same model, data, batches, memory format and threads. The arms take turns within each round, in an order that changes,
+and are compared round by round: the median of the ratios, and the range that holds the middle half of them. The peak of
+the memory is that of a process of its own for each arm. What channels_last adds is told apart.
 """
 
 from __future__ import annotations

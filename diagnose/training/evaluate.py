@@ -19,6 +19,7 @@ from diagnose.training.meter import Meter, aligned, run_pass
 from diagnose.training.pictures import write_evaluation_pictures
 from diagnose.training.scores import ClassScores, Scores, scores_for
 from diagnose.training.step import Engine
+from diagnose.training.task_pictures import write_task_picture
 from diagnose.training.validation import with_validation
 from diagnose.training.weights import load_exactly
 from probes.api import Inconclusive, Skip
@@ -57,6 +58,8 @@ def evaluate(
         _write_predictions(folder, scores)
     if isinstance(scores, ClassScores):
         write_evaluation_pictures(scores, folder)
+    elif scores is not None:
+        write_task_picture(scores, folder)
     return {key: _plain(value) for key, value in found.items()}
 
 
