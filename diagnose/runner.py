@@ -6,6 +6,7 @@ Every module of ours that a step may need is imported here, before the user's pa
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from diagnose.target import Source, load_source
 from diagnose.training import evaluate as evaluation
 from diagnose.training import loop, pictures
 from diagnose.training.journal import Journal
+from diagnose.training.ranks import RankLost
 from diagnose.user_code import UserCodeError
 from probes import catalogue
 from probes.api import Inconclusive, Skip
@@ -228,6 +230,11 @@ class Runner:
             doc = catalogue.doc(finding.name)
             result = Result(doc.code, doc.name, step["stage"], Status.CRASHED, finding.message, (finding,))
             self.emit({"event": "result", "result": to_json(result)})
+        except RankLost as lost:
+            doc = catalogue.doc("hung" if "timed out" in str(lost).lower() else "worker-crashed")
+            finding = doc.finding("{text}", text=str(lost))
+            result = Result(doc.code, doc.name, step["stage"], Status.CRASHED, finding.message, (finding,))
+            self.emit({"event": "result", "result": to_json(result)})
         except (Inconclusive, Skip) as reason:
             status = Status.INCONCLUSIVE if isinstance(reason, Inconclusive) else Status.SKIPPED
             self.emit({"event": "cut-short", "status": str(status), "reason": str(reason)})
@@ -255,7 +262,8 @@ class _advisory:
 def choose_device(wanted: str) -> str:
     """Raises UsageError for a device that is not there."""
     if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        own = os.environ.get("LOCAL_RANK")  # of torchrun: each process its device
+        return "cpu" if not torch.cuda.is_available() else "cuda" if own is None else f"cuda:{own}"
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise UsageError(
             f"--device {wanted}: torch sees no CUDA device here. Use --device cpu, or install a CUDA build."

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from diagnose.batches import first_tensor
 from diagnose.errors import UsageError
 from diagnose.measure.updates import largest_lr
 from diagnose.rng import preserved, seed_all
@@ -25,6 +26,7 @@ from diagnose.training import checkpoints
 from diagnose.training.batch_stream import EPOCH_BATCHES, PASS_BATCHES, BatchStream
 from diagnose.training.journal import POINTS_PER_EPOCH, Journal
 from diagnose.training.meter import METRICS, Meter, run_pass
+from diagnose.training.ranks import RankLost, Ranks, batch_print, is_lost
 from diagnose.training.schedule import Schedule
 from diagnose.training.state import Saved
 from diagnose.training.step import Engine
@@ -70,9 +72,13 @@ def train(
         try:
             training.start(resume, init_from)
             training.run(on_epoch)
+        except (UserCodeError, RuntimeError) as error:
+            if is_lost(getattr(error, "original", error)):
+                raise RankLost(f"another rank no longer answers, after {training.step:,} updates ({error})") from error
+            raise
         finally:
             training.close()
-            on_end(training.watching.findings())
+            on_end([*training.watching.findings(), *training.diverged])
     return training.history
 
 
@@ -82,13 +88,17 @@ class _Training:
     def __init__(
         self, ctx: MeasuringContext, folder: Path, epochs: int | None, deadline: float | None, on_finding: OnFinding
     ) -> None:
-        self.ctx, self.folder, self.deadline = ctx, folder, deadline
+        self.ranks = Ranks(ctx.device)
+        self.ctx, self.folder, self.deadline = ctx, Path(self.ranks.share(str(folder))), deadline
+        self.diverged: list[Finding] = []
         self.options = ctx.source.training
         self.task = ctx.facts.task
         self.ignore_index = ctx.trainings.ignore_index()
         pipeline = self.pipeline = ctx.source.build(ctx.seed)
         self._say(with_validation(pipeline, ctx.seed))
         self.epochs = epochs or pipeline.epochs
+        pipeline.train = self.ranks.shard(pipeline.train, "training", train=True)
+        pipeline.val = None if pipeline.val is None else self.ranks.shard(pipeline.val, "validation", train=False)
         self.history: list[Row] = []
         self.step = self._nonfinite_run = 0
         self._said_at, self._saved_at, self._saved_step = 0.0, time.monotonic(), 0
@@ -99,6 +109,7 @@ class _Training:
         )
         streams = [self.train_batches] + ([] if self.val_batches is None else [self.val_batches])
         self.saved = Saved(ctx, self.engine, streams)
+        self.engine.caller = self.ranks.wrapped(self.engine.model)
         self.watching = Watching(ctx, self.engine, on_finding)
         self.schedule = Schedule(pipeline, self.epochs > pipeline.epochs, self._say)
         self.journal: Journal | None = None
@@ -109,6 +120,7 @@ class _Training:
         self.engine.close()
         if self.journal is not None:
             self.journal.close()
+        self.ranks.close()
 
     def _say(self, note: str) -> None:
         if note and note not in self.ctx.notes:
@@ -118,9 +130,13 @@ class _Training:
 
     def start(self, resume: bool, init_from: str | None) -> None:
         seed_all(self.ctx.seed)
-        checkpoints.sweep(self.folder)
+        if self.ranks.is_main:
+            checkpoints.sweep(self.folder)
         self._first_state(resume, init_from)
-        self.journal = Journal(self.folder, self.step)
+        if self.ranks.is_main:
+            self.journal = Journal(self.folder, self.step)
+        if self.ranks.several:
+            self._say(f"{self.ranks.world} ranks trained together; each batch of the loader was divided among them.")
 
     def _first_state(self, resume: bool, init_from: str | None) -> None:
         found = checkpoints.newest(self.folder) if resume else None
@@ -143,6 +159,9 @@ class _Training:
                 self._say(note)
 
     def _restore(self, state: Mapping[str, Any]) -> None:
+        own = state.get("ranks") or []
+        if self.ranks.rank < len(own):
+            state = {**state, **own[self.ranks.rank]}
         self.saved.restore(state)
         self.step = int(state["step"])
         self.history = [dict(row) for row in state["history"]]
@@ -171,6 +190,11 @@ class _Training:
             monitor=self.watching.state(),
             **{"batch": 0, **within},
         )
+        if self.ranks.several:
+            own = {key: state[key] for key in ("random", "loaders", "meter", "at_start", "monitor") if key in state}
+            state["ranks"] = self.ranks.gather(own)
+        if not self.ranks.is_main:
+            return
         if dropped:
             self._say(f"Not in the checkpoints, as it is neither a tensor nor plain data: {', '.join(dropped)}.")
         checkpoints.save(self.folder, state, best=best, keep=keep)
@@ -186,6 +210,9 @@ class _Training:
     def _save_is_due(self) -> bool:
         if not self._can_save_within():
             return False
+        return self.ranks.agree(self._wants_to_save(), self.step)
+
+    def _wants_to_save(self) -> bool:
         steps = self.options.checkpoint_steps
         if steps is not None and self.step - self._saved_step >= steps:
             return True
@@ -231,6 +258,8 @@ class _Training:
         if not meter.samples:
             raise Skip("the training loader is empty")
         seen = None if self.val_batches is None else self._val_pass(epoch, self.val_batches)
+        if self.ranks.several:
+            self._join(meter, seen)
         self.schedule.after_epoch(meter.loss if seen is None else seen.loss)
         row: Row = {"epoch": epoch, "step": self.step, "lr": lr}
         ours = ("loss", METRICS[self.task]) if self.task in METRICS else ("loss",)
@@ -262,6 +291,18 @@ class _Training:
         meter.restore(within["meter"])
         return float(within["seconds"]), int(within["batch"])
 
+    def _join(self, meter: Meter, seen: Meter | None) -> None:
+        """The sums of all ranks, and what they have in common or should not have."""
+        for one in (meter, seen):
+            if one is not None:
+                one.join(self.ranks.gather(one.state()))
+        waited = float(self.watching.figures().get("data_wait", 0.0))
+        found, remarks = self.ranks.checked(self.engine.model, waited, self._first_batch)
+        for remark in remarks:
+            self._say(remark)
+        if found is not None and not self.diverged:
+            self.diverged.append(found)
+
     def _train_pass(self, epoch: int, meter: Meter, start: int, began: float) -> float:
         """Train to the end of an epoch; the learning rate of its last update."""
         engine, stream, watching = self.engine, self.train_batches, self.watching
@@ -271,6 +312,8 @@ class _Training:
         watching.waiting()
         for index, raw in enumerate(self._saved_on_failure(stream.epoch(start), start, meter, began), start):
             lr = largest_lr(self.pipeline.optimizer)
+            if index == start and self.ranks.several:
+                self._first_batch = batch_print([x for x in [first_tensor(raw)] if x is not None])
             with watching.step(raw):
                 done = engine.step(raw)
             loss = meter.add(done)
@@ -313,11 +356,14 @@ class _Training:
         model = self.engine.model
         meter = Meter(self.pipeline, self.task, self.ignore_index)
         model.eval()
+        self.ranks.same_buffers(model)
+        wrapped, self.engine.caller = self.engine.caller, model  # ranks may have validation batches more or less
         with torch.no_grad():
             for index, raw in enumerate(stream.epoch()):
                 self._check_deadline(epoch, index, "validation ")
                 loss = meter.add(run_pass(self.engine, raw))
                 self._progress(f"validation after epoch {epoch}", index + 1, stream.most, loss)
+        self.engine.caller = wrapped
         model.train()
         return meter
 
@@ -325,7 +371,7 @@ class _Training:
         return self.deadline is not None and time.monotonic() > self.deadline
 
     def _check_deadline(self, epoch: int, batches: int, which: str = "") -> None:
-        if not self._is_late():
+        if not self.ranks.agree(self._is_late(), self.step):
             return
         saved = f"{len(self.history)} finished epochs are saved" if self.history else "no epoch was finished"
         within = self._saved_step == self.step and self.train_batches.has_position and not which
@@ -337,7 +383,7 @@ class _Training:
 
     def _stop_if_asked(self, epoch: int) -> None:
         """Raises Inconclusive where a finding was made that was to end the training, and says what that saves."""
-        if not self.watching.stop:
+        if not self.ranks.agree(bool(self.watching.stop), self.step):
             return
         raise Inconclusive(
             f"--stop-on {self.watching.stop} ended the training in epoch {epoch} of {self.epochs}, after "

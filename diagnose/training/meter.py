@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from diagnose.training.metrics import IGNORE_INDEX, correct_and_count
@@ -89,6 +89,12 @@ class Meter:
     def state(self) -> dict[str, Any]:
         """The sums so far, as plain data."""
         return {name: getattr(self, name) for name in _SUMS} | {"_own": dict(self._own)}
+
+    def join(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Take the sums of several ranks together, this one's among them."""
+        for name in _SUMS:
+            setattr(self, name, sum(state[name] for state in states))
+        self._own = {name: sum(state["_own"][name] for state in states) for name in self._own}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """The inverse of ``state``."""

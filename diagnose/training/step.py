@@ -50,6 +50,7 @@ class Engine:
         self.pipeline = pipeline
         self.device = device
         self.model = pipeline.model
+        self.caller: Any = pipeline.model  # or what wraps it, where several ranks train it
         self._signature = inspect.signature(self.model.forward)
         self._last_output: Any = None
         self._micro = 0
@@ -111,7 +112,7 @@ class Engine:
         """Model only. Raises UserCodeError("forward")."""
         batch = self.prepare(raw)
         with user_code("forward"), self.autocast():
-            output = self.model(*batch.inputs, **batch.kwargs)
+            output = self.caller(*batch.inputs, **batch.kwargs)
         return Forwarded(None, output, batch)
 
     def loss(self, raw: Any) -> Forwarded:
@@ -120,7 +121,7 @@ class Engine:
             batch = self.prepare(raw)
             self._last_output = None
             with user_code("loss"), self.autocast():
-                value = self.pipeline.compute_loss(self.model, batch.raw)
+                value = self.pipeline.compute_loss(self.caller, batch.raw)
             if isinstance(value, tuple) and len(value) == 2:
                 return Forwarded(value[0], value[1], batch)
             return Forwarded(value, self._last_output, batch)
@@ -151,7 +152,7 @@ class Engine:
             batch = self.prepare(raw)
             self._last_output = None
             with user_code("train_step"):
-                value = pipeline.train_step(self.model, batch.raw, pipeline.optimizer)
+                value = pipeline.train_step(self.caller, batch.raw, pipeline.optimizer)
             return Forwarded(value, self._last_output, batch)
         assert pipeline.optimizer is not None, "a source always fills in an optimizer"
         if self._micro == 0:
