@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from diagnose.plan import OUT_OF_TIME
 from probes.results import Result, StageResult, Status
+from reports.numbers import duration, figure
 from reports.terminal import probe_line
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status as Spinner
+
+
+KEY_EPOCHS = (1, 5, 10, 20, 30, 50, 100)  # told as lines of their own
 
 
 class Quiet:
@@ -32,6 +38,8 @@ class Quiet:
 
     def alert(self, name: str, since: str, text: str, fix: str) -> None: ...
 
+    def epoch(self, row: Mapping[str, Any]) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -46,6 +54,7 @@ class Progress(Quiet):
         self._live = self._console.is_terminal and "NO_COLOR" not in os.environ
         self._spinner: Spinner | None = None
         self._passed = 0
+        self._pass = ("", 0, 0.0)
 
     def stage(self, stage: str, question: str) -> None:
         self._passed = 0
@@ -60,7 +69,22 @@ class Progress(Quiet):
 
     def progress(self, what: str, done: int, of: int) -> None:
         if self._spinner is not None:
-            self._spinner.update(f"  {what} [{done}/{of}]")
+            self._spinner.update(f"  {what} [{done}/{of}]{self._left(what.partition(',')[0], done, of)}")
+
+    def _left(self, what: str, done: int, of: int) -> str:
+        """The time that the rest of this pass will take, by what it took so far."""
+        now = time.monotonic()
+        if self._pass[0] != what or done < self._pass[1]:
+            self._pass = (what, done, now)
+        _, first, since = self._pass
+        return f", {duration((now - since) / (done - first) * (of - done))} left" if first < done < of else ""
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        if row.get("epoch") in KEY_EPOCHS and "seconds" in row:
+            told = [
+                f"{key.replace('_', ' ')} {figure(key, row[key])}" for key in row if key.startswith(("train_", "val_"))
+            ]
+            self._print(f"  epoch {row['epoch']}: {', '.join(told)} ({duration(row['seconds'])})")
 
     def result(self, result: Result) -> None:
         if result.status is Status.PASS and not self._verbose:

@@ -231,7 +231,7 @@ class Runner:
             result = Result(doc.code, doc.name, step["stage"], Status.CRASHED, finding.message, (finding,))
             self.emit({"event": "result", "result": to_json(result)})
         except RankLost as lost:
-            doc = catalogue.doc("hung" if "timed out" in str(lost).lower() else "worker-crashed")
+            doc = catalogue.doc("hung" if "timed out" in str(lost.__cause__).lower() else "worker-crashed")
             finding = doc.finding("{text}", text=str(lost))
             result = Result(doc.code, doc.name, step["stage"], Status.CRASHED, finding.message, (finding,))
             self.emit({"event": "result", "result": to_json(result)})

@@ -7,7 +7,7 @@ probe that was running; the next step gets a fresh worker, which is told what no
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -61,6 +61,8 @@ class Display(Protocol):
     def output(self, line: str) -> None: ...
 
     def alert(self, name: str, since: str, text: str, fix: str) -> None: ...
+
+    def epoch(self, row: Mapping[str, Any]) -> None: ...
 
 
 class Session:
@@ -324,6 +326,7 @@ class Session:
             self.extra[kind] = event
         elif kind == "epoch":
             self.extra.setdefault("epochs", []).append(event["row"])
+            self.display.epoch(event["row"])
         elif kind == "step-failed":
             self.extra["internal"] = f"{event.get('type')}: {event.get('message')}\n{event.get('traceback', '')}"
 

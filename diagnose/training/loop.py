@@ -74,7 +74,10 @@ def train(
             training.run(on_epoch)
         except (UserCodeError, RuntimeError) as error:
             if is_lost(getattr(error, "original", error)):
-                raise RankLost(f"another rank no longer answers, after {training.step:,} updates ({error})") from error
+                raise RankLost(
+                    f"Another rank no longer answers after {training.step:,} updates: it died, or was killed. --resume "
+                    "goes on from the last checkpoint."
+                ) from error
             raise
         finally:
             training.close()
@@ -135,6 +138,8 @@ class _Training:
         self._first_state(resume, init_from)
         if self.ranks.is_main:
             self.journal = Journal(self.folder, self.step)
+            for name in ("samples", "data_augmentation_demo"):
+                self.journal.picture(name, self.folder / "figures" / f"{name}.png", self.step)
         if self.ranks.several:
             self._say(f"{self.ranks.world} ranks trained together; each batch of the loader was divided among them.")
 

@@ -30,7 +30,7 @@ STARVED = 3.0  # times the median share of time that the ranks wait for data
 
 
 class RankLost(Exception):
-    """Another rank died, or did not answer."""
+    """Another rank died, or did not answer; ``__cause__`` is what torch said."""
 
 
 class Ranks:
