@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from diagnose.pipeline import Pipeline
 
 
+CHECKPOINT_EVERY = 5  # epochs
+CHECKPOINT_MINUTES = 10.0
+
+
 @dataclass(frozen=True)
 class TrainingOptions:
     """None: as the pipeline says.
@@ -23,8 +27,8 @@ class TrainingOptions:
     each time. ``channels_last``: memory format of image models.
     """
 
-    checkpoint_every: int = 5
-    checkpoint_minutes: float = 10.0
+    checkpoint_every: int = CHECKPOINT_EVERY
+    checkpoint_minutes: float = CHECKPOINT_MINUTES
     checkpoint_steps: int | None = None
     patience: int | None = None
     monitors: bool = True
