@@ -8,7 +8,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from statistics import fmean
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 JUDGE_EVERY = 50  # steps
 LOOK_EVERY = 100  # steps between two looks at activations, predictions and the size of the update
-GROWING_EPOCHS = 3  # in a row, in which the memory of the process grew by GROWTH
-GROWTH = 0.05  # of the memory at the end of the first epoch, in each of them
 
 
 @dataclass(frozen=True)
@@ -255,17 +252,7 @@ class Monitor:
 
     def memory_growth(self) -> str:
         """A sentence where the process has grown in each of the last epochs; "" otherwise."""
-        sizes = [row["memory_mb"] for row in self._rows if row.get("memory_mb")]
-        if len(sizes) < GROWING_EPOCHS + 2:  # caches fill in the first epochs
-            return ""
-        last = sizes[-GROWING_EPOCHS - 1 :]
-        if any(b - a < GROWTH * sizes[0] for a, b in pairwise(last)):
-            return ""
-        return (
-            f"The memory of the process grew in each of the last {GROWING_EPOCHS} epochs, from {last[0]:,.0f} to "
-            f"{last[-1]:,.0f} MB: something is kept from step to step, such as losses with their graphs "
-            "(keep loss.item() instead)."
-        )
+        return windows.memory_growth([row["memory_mb"] for row in self._rows if row.get("memory_mb")])
 
     # -- state --------------------------------------------------------------------------------------------------
 

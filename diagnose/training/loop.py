@@ -9,38 +9,34 @@ epoch. Not covered: what loader workers that persist over epochs draw at random,
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from diagnose.batches import first_tensor
-from diagnose.errors import UsageError
 from diagnose.measure.updates import largest_lr
-from diagnose.rng import preserved, seed_all
+from diagnose.rng import deterministic, preserved, seed_all
 from diagnose.training import checkpoints
 from diagnose.training.batch_stream import EPOCH_BATCHES, PASS_BATCHES, BatchStream
 from diagnose.training.journal import POINTS_PER_EPOCH, Journal
-from diagnose.training.meter import METRICS, Meter, run_pass
+from diagnose.training.keeping import Keeper
+from diagnose.training.meter import Meter, run_pass
 from diagnose.training.ranks import RankLost, Ranks, batch_print, is_lost
+from diagnose.training.rows import Row, best_epoch, finite, losses_and_metrics, nonfinite_counts
 from diagnose.training.schedule import Schedule
 from diagnose.training.state import Saved
 from diagnose.training.step import Engine
 from diagnose.training.validation import with_validation
 from diagnose.training.watching import OnFinding, Watching
-from diagnose.training.weights import initialise
 from diagnose.user_code import UserCodeError
 from probes.api import Inconclusive, Skip
 from probes.results import Finding
 
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
-
-Row = dict[str, Any]
 
 STOP_AFTER_NONFINITE = 20  # steps in a row whose loss is NaN or infinite: the parameters do not come back
 PROGRESS_SECONDS = 0.3
@@ -67,7 +63,7 @@ def train(
     a checkpoint or ``init_from`` does not fit; UserCodeError where the user's code fails.
     """
     ctx.source.require_data("train")
-    with preserved(), _deterministic(ctx.source.training.deterministic):
+    with preserved(), deterministic(ctx.source.training.deterministic):
         training = _Training(ctx, folder, epochs, deadline, on_finding)
         try:
             training.start(resume, init_from)
@@ -104,7 +100,7 @@ class _Training:
         pipeline.val = None if pipeline.val is None else self.ranks.shard(pipeline.val, "validation", train=False)
         self.history: list[Row] = []
         self.step = self._nonfinite_run = 0
-        self._said_at, self._saved_at, self._saved_step = 0.0, time.monotonic(), 0
+        self._said_at = 0.0
         self.engine = Engine(pipeline, ctx.device, channels_last=_channels_last(ctx), reuse=False)
         self.train_batches = BatchStream(pipeline.train, "training", EPOCH_BATCHES, self._say)
         self.val_batches = (
@@ -114,6 +110,7 @@ class _Training:
         self.saved = Saved(ctx, self.engine, streams)
         self.engine.caller = self.ranks.wrapped(self.engine.model)
         self.watching = Watching(ctx, self.engine, on_finding)
+        self.keeper = Keeper(ctx, self.folder, self.ranks, self.saved, self.train_batches, self.watching, self._say)
         self.schedule = Schedule(pipeline, self.epochs > pipeline.epochs, self._say)
         self.journal: Journal | None = None
         self._within: Mapping[str, Any] | None = None  # the checkpoint, where it was made within an epoch
@@ -129,13 +126,14 @@ class _Training:
         if note and note not in self.ctx.notes:
             self.ctx.notes.append(note)
 
-    # -- start, resume, save ------------------------------------------------------------------------------------
-
     def start(self, resume: bool, init_from: str | None) -> None:
         seed_all(self.ctx.seed)
-        if self.ranks.is_main:
-            checkpoints.sweep(self.folder)
-        self._first_state(resume, init_from)
+        state = self.keeper.first_state(resume, init_from, self.engine.model)
+        if state is not None:
+            self.step = int(state["step"])
+            self.history = [dict(row) for row in state["history"]]
+            self.ctx.rows = list(self.history)
+            self._within = state if state.get("batch") else None
         if self.ranks.is_main:
             self.journal = Journal(self.folder, self.step)
             for name in ("samples", "data_augmentation_demo"):
@@ -143,86 +141,15 @@ class _Training:
         if self.ranks.several:
             self._say(f"{self.ranks.world} ranks trained together; each batch of the loader was divided among them.")
 
-    def _first_state(self, resume: bool, init_from: str | None) -> None:
-        found = checkpoints.newest(self.folder) if resume else None
-        if found is not None:
-            path, state, note = found
-            self._say(note)
-            try:
-                self._restore(state)
-            except Exception as error:  # the state of another model, optimizer or scheduler fails in any way
-                raise UsageError(
-                    f"--resume: {path.name} does not fit this pipeline ({error}). Resume with the configuration it was "
-                    "made with, or start from its weights with --init-from."
-                ) from error
-            self._say(f"Resumed from {path.name}, {checkpoints.position(state)}.")
-            return
-        if resume:
-            self._say("There was no checkpoint to resume from: the training started at epoch 1.")
-        if init_from is not None:
-            for note in initialise(self.engine.model, Path(init_from).expanduser()):
-                self._say(note)
-
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        own = state.get("ranks") or []
-        if self.ranks.rank < len(own):
-            state = {**state, **own[self.ranks.rank]}
-        self.saved.restore(state)
-        self.step = int(state["step"])
-        self.history = [dict(row) for row in state["history"]]
-        self.ctx.rows = list(self.history)
-        self._within = state if state.get("batch") else None
-        self.watching.restore(state.get("monitor"), self.history)
-        if (seed := state.get("seed")) != self.ctx.seed:
-            self._say(f"The checkpoint was made with seed {seed}, the training went on with seed {self.ctx.seed}.")
-        if not self.train_batches.has_position:
-            self._say(
-                "The training loader is no DataLoader over items, so its position within an epoch is not known: "
-                "the training went on at the start of an epoch."
-            )
-        if self.train_batches.keeps_workers:
-            self._say(
-                "The training loader keeps its workers over epochs (persistent_workers): what they draw at random "
-                "differs from an uninterrupted training."
-            )
-
-    def _save(self, *, best: bool = False, keep: bool = False, **within: Any) -> None:
-        self._saved_at, self._saved_step = time.monotonic(), self.step
-        state, dropped = self.saved.capture(
-            epoch=len(self.history),
-            step=self.step,
-            history=self.history,
-            monitor=self.watching.state(),
-            **{"batch": 0, **within},
-        )
-        if self.ranks.several:
-            own = {key: state[key] for key in ("random", "loaders", "meter", "at_start", "monitor") if key in state}
-            state["ranks"] = self.ranks.gather(own)
-        if not self.ranks.is_main:
-            return
-        if dropped:
-            self._say(f"Not in the checkpoints, as it is neither a tensor nor plain data: {', '.join(dropped)}.")
-        checkpoints.save(self.folder, state, best=best, keep=keep)
-
     def _save_within(self, batches: int, meter: Meter, began: float) -> None:
         spent = time.monotonic() - began
-        self._save(batch=batches, at_start=self._at_start, meter=meter.state(), seconds=spent)
+        self.keeper.save(
+            self.step, self.history, batch=batches, at_start=self._at_start, meter=meter.state(), seconds=spent
+        )
 
     def _can_save_within(self) -> bool:
         """Whether the state within an epoch is whole: right after an update only."""
         return self.train_batches.has_position and self.engine.updated and not self._nonfinite_run
-
-    def _save_is_due(self) -> bool:
-        if not self._can_save_within():
-            return False
-        return self.ranks.agree(self._wants_to_save(), self.step)
-
-    def _wants_to_save(self) -> bool:
-        steps = self.options.checkpoint_steps
-        if steps is not None and self.step - self._saved_step >= steps:
-            return True
-        since = time.monotonic() - self._saved_at
-        return self._is_late() or bool(self.watching.stop) or since > 60 * self.options.checkpoint_minutes
 
     # -- epochs -------------------------------------------------------------------------------------------------
 
@@ -236,7 +163,7 @@ class _Training:
             self._say(self.watching.epoch(row))
             if not self._nonfinite_run:  # else the last good state is kept
                 is_best = best_epoch(self.history) == row["epoch"]
-                self._save(best=is_best, keep=row["epoch"] % self.options.checkpoint_every == 0)
+                self.keeper.save(self.step, self.history, best=is_best, keep=self.keeper.keeps(row["epoch"]))
             if self.journal is not None:
                 self.journal.row(self.history)
             on_epoch(dict(row))
@@ -266,18 +193,10 @@ class _Training:
         if self.ranks.several:
             self._join(meter, seen)
         self.schedule.after_epoch(meter.loss if seen is None else seen.loss)
-        row: Row = {"epoch": epoch, "step": self.step, "lr": lr}
-        ours = ("loss", METRICS[self.task]) if self.task in METRICS else ("loss",)
-        figures = {"train": meter.figures(), "val": {} if seen is None else seen.figures()}
-        for name in dict.fromkeys((*ours, *figures["train"])):
-            row |= {f"{split}_{name}": _finite(figures[split].get(name)) for split in ("train", "val")}
+        row: Row = {"epoch": epoch, "step": self.step, "lr": lr, **losses_and_metrics(self.task, meter, seen)}
         row["seconds"] = before + time.monotonic() - started
         row["samples_per_second"] = meter.samples / max(trained, 1e-9)
-        row |= self.watching.figures()
-        if meter.nonfinite:
-            row["nonfinite_steps"] = meter.nonfinite
-        if seen is not None and seen.nonfinite:
-            row["nonfinite_validation_batches"] = seen.nonfinite
+        row |= {**self.watching.figures(), **nonfinite_counts(meter, seen)}
         return row
 
     def _begin(self, epoch: int, meter: Meter) -> tuple[float, int]:
@@ -323,15 +242,16 @@ class _Training:
                 done = engine.step(raw)
             loss = meter.add(done)
             watching.stepped(done, loss, meter, lr)
-            self._nonfinite_run = 0 if loss is None or math.isfinite(loss) else self._nonfinite_run + 1
+            is_finite = self.ranks.all(loss is None or math.isfinite(loss))
+            self._nonfinite_run = 0 if is_finite else self._nonfinite_run + 1
             if engine.updated:
                 self._updated(loss)
             if index % every == 0 and self.journal is not None:
-                self.journal.point(self.step, _finite(loss))
+                self.journal.point(self.step, finite(loss))
             self._progress(f"epoch {epoch} of {self.epochs}", index + 1, stream.most, loss)
             if self._nonfinite_run >= STOP_AFTER_NONFINITE:
                 break
-            if self._save_is_due():
+            if self._can_save_within() and self.keeper.is_due(self.step, at_once=self._must_end()):
                 self._save_within(index + 1, meter, began)
             self._check_deadline(epoch, index + 1)
             self._stop_if_asked(epoch)
@@ -362,15 +282,19 @@ class _Training:
         meter = Meter(self.pipeline, self.task, self.ignore_index)
         model.eval()
         self.ranks.same_buffers(model)
-        wrapped, self.engine.caller = self.engine.caller, model  # ranks may have validation batches more or less
+        wrapped, self.engine.caller = self.engine.caller, model
         with torch.no_grad():
             for index, raw in enumerate(stream.epoch()):
-                self._check_deadline(epoch, index, "validation ")
+                if not self.ranks.several:  # they may have batches more or less
+                    self._check_deadline(epoch, index, "validation ")
                 loss = meter.add(run_pass(self.engine, raw))
                 self._progress(f"validation after epoch {epoch}", index + 1, stream.most, loss)
         self.engine.caller = wrapped
         model.train()
         return meter
+
+    def _must_end(self) -> bool:
+        return self._is_late() or bool(self.watching.stop)
 
     def _is_late(self) -> bool:
         return self.deadline is not None and time.monotonic() > self.deadline
@@ -379,7 +303,7 @@ class _Training:
         if not self.ranks.agree(self._is_late(), self.step):
             return
         saved = f"{len(self.history)} finished epochs are saved" if self.history else "no epoch was finished"
-        within = self._saved_step == self.step and self.train_batches.has_position and not which
+        within = self.keeper.step == self.step and self.train_batches.has_position and not which
         where = "from there" if within else "after what is saved"
         raise Inconclusive(
             f"the time budget ended in epoch {epoch} of {self.epochs}, after {batches} {which}batches; {saved}, and "
@@ -403,23 +327,6 @@ class _Training:
             self.ctx.progress(what + told, done, of)
 
 
-@contextmanager
-def _deterministic(wanted: bool) -> Iterator[None]:
-    """Only algorithms that give the same result each time; torch raises where an operation has none."""
-    if not wanted:
-        yield
-        return
-    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0])
-        torch.backends.cudnn.benchmark = before[1]
-
-
 def _channels_last(ctx: MeasuringContext) -> bool:
     wanted = ctx.source.training.channels_last
     return ctx.trainings.channels_last() if wanted == "auto" else wanted == "yes"
@@ -427,17 +334,3 @@ def _channels_last(ctx: MeasuringContext) -> bool:
 
 def epoch_seed(seed: int, epoch: int) -> int:
     return seed * 100_003 + epoch
-
-
-def best_epoch(history: list[Row]) -> int | None:
-    """The epoch with the best validation accuracy, else with the lowest validation, else training loss."""
-    for key, sign in (("val_accuracy", -1), ("val_loss", 1), ("train_loss", 1)):
-        rows = [row for row in history if row.get(key) is not None]
-        if rows:
-            best: int = min(rows, key=lambda row: (sign * row[key], row.get("val_loss") or 0.0))["epoch"]
-            return best
-    return None
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

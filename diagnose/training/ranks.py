@@ -103,6 +103,14 @@ class Ranks:
             return yes
         return any(self.gather(yes)) if step % AGREE_EVERY == 0 else False
 
+    def all(self, yes: bool) -> bool:
+        """Whether every rank says yes, now."""
+        if not self.several:
+            return yes
+        noes = torch.tensor([0.0 if yes else 1.0], device=self._accelerator.device)
+        torch.distributed.all_reduce(noes)
+        return not float(noes)
+
     def same_buffers(self, model: nn.Module) -> None:
         """Running statistics of rank 0 for all, before they are used."""
         if self.several:
