@@ -47,7 +47,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "init_from": (Text, typer.Option("--init-from", help="Start from the weights of this checkpoint.", rich_help_panel=RUN)),
     "stop_on": (Texts, typer.Option("--stop-on", help="End the training when this is found: stuck-at-chance,diverging,...", rich_help_panel=RUN)),
     "checkpoint": (Text, typer.Option(help="Checkpoint to evaluate.", rich_help_panel=RUN)),
-    "split": (Text, typer.Option(help="val or test.", rich_help_panel=RUN)),
+    "split": (Text, typer.Option(help="train, val or test.", rich_help_panel=RUN)),
     "from_stage": (Text, typer.Option("--from", help="First stage.", rich_help_panel=RUN)),
     "until_stage": (Text, typer.Option("--until", help="Last stage.", rich_help_panel=RUN)),
     "keep_going": (bool, typer.Option("--keep-going", help="Go on after a stage that failed.", rich_help_panel=RUN)),
