@@ -120,10 +120,16 @@ def test_with_workers(tmp_path: Path) -> None:
     assert same_weights(tmp_path / "whole", tmp_path / "parts")
 
 
+def alone(folder: Path) -> None:
+    torch.set_num_threads(1)  # a pool of threads does not survive the fork
+    run(build, folder)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("moment", [0.0, 0.02, 0.3])
 def test_killed(moment: float, whole: Any, tmp_path: Path) -> None:
     """By SIGKILL, some time after the first checkpoint began to be written; in another process, forked from this."""
-    process = multiprocessing.get_context("fork").Process(target=run, args=(build, tmp_path))
+    process = multiprocessing.get_context("fork").Process(target=alone, args=(tmp_path,))
     process.start()
     while process.is_alive() and not list((tmp_path / "checkpoints").glob("*latest*")):
         time.sleep(0.001)
