@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,10 +36,12 @@ class Journal:
 
     def row(self, history: Sequence[Mapping[str, Any]]) -> None:
         """The last row of ``history`` is new."""
-        import pandas as pd
-
-        text: str = pd.DataFrame(list(history)).to_csv(index=False, lineterminator="\n")
-        write_atomically(self._folder / "history.csv", text.encode())
+        text = io.StringIO()
+        columns = dict.fromkeys(key for row in history for key in row)
+        table = csv.DictWriter(text, list(columns), lineterminator="\n")
+        table.writeheader()
+        table.writerows(history)
+        write_atomically(self._folder / "history.csv", text.getvalue().encode())
         write_atomically(self._folder / "history.json", json.dumps(list(history), indent=1).encode())
         row = dict(history[-1])
         train, val = row.get("train_accuracy"), row.get("val_accuracy")
