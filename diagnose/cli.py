@@ -26,10 +26,10 @@ STAGES = {
     "mnist": ("Can the model, loss and optimizer learn handwritten digits?", ("only", "reference")),
     "overfit": ("Can the pipeline memorise a batch or two?", ("only",)),
     "subset": ("Does it learn on a tenth of the data?", ("only", "fraction")),
-    "train": ("The full training: watched, logged, resumable.", ("only", "epochs", "resume", "init_from")),
+    "train": ("The full training: watched, logged, resumable.", ("only", "epochs", "resume", "init_from", "stop_on")),
     "evaluate": ("What does the trained model get wrong?", ("checkpoint", "split")),
 }
-_RUN = ("from_stage", "until_stage", "keep_going", "plan", "fraction", "reference", "epochs", "resume")
+_RUN = ("from_stage", "until_stage", "keep_going", "plan", "fraction", "reference", "epochs", "resume", "stop_on")
 
 
 def _runs(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence, Sized
 from typing import Any
 
@@ -83,5 +84,5 @@ def _lengths(pipeline: Pipeline) -> dict[str, int]:
     lengths = {"epochs": pipeline.epochs}
     if isinstance(pipeline.train, Sized):
         with user_code("the length of the training data"):
-            lengths["steps_per_epoch"] = len(pipeline.train)
+            lengths["steps_per_epoch"] = math.ceil(len(pipeline.train) / pipeline.accumulate)
     return lengths

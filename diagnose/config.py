@@ -63,6 +63,7 @@ class Config:
     reference: str | None = None
     resume: bool = False
     init_from: str | None = None
+    stop_on: tuple[str, ...] = ()
     checkpoint: str | None = None
     split: str | None = None
     knob: str | None = None

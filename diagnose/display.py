@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from diagnose.plan import OUT_OF_TIME
 from probes.results import Result, StageResult, Status
+from reports.numbers import duration, figure
 from reports.terminal import probe_line
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status as Spinner
+
+
+KEY_EPOCHS = (1, 5, 10, 20, 30, 50, 100)  # told as lines of their own
 
 
 class Quiet:
@@ -32,6 +37,9 @@ class Quiet:
     def output(self, line: str) -> None: ...
 
     def trial(self, trace: dict[str, Any]) -> None: ...
+    def alert(self, name: str, since: str, text: str, fix: str) -> None: ...
+
+    def epoch(self, row: Mapping[str, Any]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -47,6 +55,7 @@ class Progress(Quiet):
         self._live = self._console.is_terminal and "NO_COLOR" not in os.environ
         self._spinner: Spinner | None = None
         self._passed = 0
+        self._pass = ("", 0, 0.0)
 
     def stage(self, stage: str, question: str) -> None:
         self._passed = 0
@@ -61,7 +70,22 @@ class Progress(Quiet):
 
     def progress(self, what: str, done: int, of: int) -> None:
         if self._spinner is not None:
-            self._spinner.update(f"  {what} [{done}/{of}]")
+            self._spinner.update(f"  {what} [{done}/{of}]{self._left(what.partition(',')[0], done, of)}")
+
+    def _left(self, what: str, done: int, of: int) -> str:
+        """The time that the rest of this pass will take, by what it took so far."""
+        now = time.monotonic()
+        if self._pass[0] != what or done < self._pass[1]:
+            self._pass = (what, done, now)
+        _, first, since = self._pass
+        return f", {duration((now - since) / (done - first) * (of - done))} left" if first < done < of else ""
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        if row.get("epoch") in KEY_EPOCHS and "seconds" in row:
+            told = [
+                f"{key.replace('_', ' ')} {figure(key, row[key])}" for key in row if key.startswith(("train_", "val_"))
+            ]
+            self._print(f"  epoch {row['epoch']}: {', '.join(told)} ({duration(row['seconds'])})")
 
     def result(self, result: Result) -> None:
         if result.status is Status.PASS and not self._verbose:
@@ -94,6 +118,9 @@ class Progress(Quiet):
 
     def output(self, line: str) -> None:
         self._print(f"  | {line.rstrip()}")
+
+    def alert(self, name: str, since: str, text: str, fix: str) -> None:
+        self._print(f"  {name}, {since}: {text}\n    What to do: {fix}")
 
     def close(self) -> None:
         if self._spinner is not None:

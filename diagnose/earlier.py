@@ -16,8 +16,11 @@ from reports.load import UnreadableRun, load_results
 BEST = Path("checkpoints") / "best_model.pth"
 # What may differ between a run and its continuation: how it is watched and how long it goes on, not what is trained.
 _FREE = frozenset(
-    {"resume", "out", "budget", "epochs", "json", "quiet", "verbose", "in_process", "download", "plan", "fail_on"}
-)
+    {
+        "resume", "out", "budget", "epochs", "json", "quiet", "verbose", "in_process", "download", "plan", "fail_on",
+        "stop_on",
+    }
+)  # fmt: skip
 
 
 def open_folder(header: Mapping[str, Any], config: Config, project: Path | None = None) -> RunFolder:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import diagnose
+from diagnose import torchrun
 from diagnose.baseline import new_findings, read_baseline, write_baseline
 from diagnose.config import Config, load_config
 from diagnose.display import make_display
@@ -31,6 +32,8 @@ ADVISORY = (Stage.MNIST,)  # by itself it decides nothing, unless it is what was
 def run_command(command: str, flags: Mapping[str, Any], *, argv: Sequence[str]) -> int:
     """Runs the stages of ``command``; prints the result; returns the exit code."""
     config = load_config(flags, Path.cwd())
+    if torchrun.WORLD > 1:
+        config = torchrun.adapted(command, config)
     plan = make_plan(command, config)
     if config.plan:
         return _print_plan(config, plan)
@@ -45,6 +48,8 @@ def run_command(command: str, flags: Mapping[str, Any], *, argv: Sequence[str]) 
 
         return in_session(command, config, argv, work, plan=plan)
 
+    if torchrun.RANK > 0:
+        return torchrun.beside(lambda: one(config)[0])
     found = variants(config)
     if len(found) > 1:
         return run_all(command, found, one)
@@ -94,7 +99,8 @@ def in_session(
     interrupt_on_termination()
     if config.baseline:
         read_baseline(Path(config.baseline))  # before anything runs: a usage error should cost nothing
-    folder = open_folder(_header(command, config, argv), config)
+    header = _header(command, config, argv)
+    folder = torchrun.own_folder(header) if torchrun.RANK > 0 else open_folder(header, config)
     display = make_display(quiet=config.quiet, verbose=config.verbose)
     requested = [str(stage) for stage in plan.requested] if plan else []
     advisory = [str(stage) for stage in ADVISORY] if len(requested) > 1 else []

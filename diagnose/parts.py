@@ -15,9 +15,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from diagnose.arguments import Call
 from diagnose.config import Config
 from diagnose.datasets import builtin_loaders, is_builtin
+from diagnose.datasets.augmented import Strengths
 from diagnose.errors import UsageError
 from diagnose.locate import Located, locate
 from diagnose.settings import SCOPES, parse_setting
+from diagnose.training import schedulers
 
 Settings = Mapping[str, Mapping[str, str]]
 
@@ -90,6 +92,11 @@ def flagged_parts(config: Config, settings: Settings, cwd: Path) -> Parts:
         origin = config.origins.get(scope, "flag")
         if scope == "data" and is_builtin(reference):
             parts.by_scope[scope] = _builtin(reference, config, settings, origin)
+        elif scope == "scheduler" and reference in schedulers.BY_NAME:
+            label = f"the scheduler {reference}"
+            call = Call(schedulers.BY_NAME[reference], scope, label, settings[scope], _LEADING[scope])
+            parts.by_scope[scope] = Part(origin, label, call)
+            parts.interval = settings[scope].get("interval", schedulers.INTERVALS[reference])
         else:
             located = locate(reference, f"--{scope}", cwd)
             parts.by_scope[scope] = _part(scope, located, settings, origin)
@@ -111,19 +118,31 @@ def add_companions(parts: Parts, module: ModuleType, settings: Settings) -> None
     interval = getattr(module, "scheduler_interval", None)
     if interval is not None and interval not in ("epoch", "step"):
         raise UsageError(f"scheduler_interval of {file}: got {interval!r}, expected 'epoch' or 'step'.")
-    parts.interval = interval
+    parts.interval = interval if interval is not None else parts.interval
 
 
 def _builtin(name: str, config: Config, settings: Settings, origin: str) -> Part:
     import torch
 
-    def load(batch_size: int = 64, num_workers: int = 0) -> dict[str, Any]:
+    def load(
+        batch_size: int = 64,
+        num_workers: int = 0,
+        augment: tuple[str, ...] = (),
+        flip: float = 0.5,
+        padding: int = 4,
+        degrees: float = 15.0,
+        jitter: float = 0.2,
+        grey: float = 0.1,
+        erase: float = 0.3,
+    ) -> dict[str, Any]:
         return builtin_loaders(
             name,
             batch_size=batch_size,
             num_workers=num_workers,
             seed=torch.initial_seed(),
             download=config.download,
+            augment=augment,
+            strengths=Strengths(flip, padding, degrees, jitter, grey, erase),
         )
 
     label = f"the built-in data {name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from collections.abc import Iterator
@@ -64,3 +65,20 @@ def loader_untouched(loader: Any) -> Iterator[None]:
     finally:
         for key, generator in generators.items():
             generator.set_state(states[key])
+
+
+@contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Only algorithms that give the same result each time; torch raises where an operation has none."""
+    if not wanted:
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]

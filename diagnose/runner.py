@@ -6,8 +6,9 @@ Every module of ours that a step may need is imported here, before the user's pa
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ from diagnose.target import Source, load_source
 from diagnose.training import evaluate as evaluation
 from diagnose.training import loop, pictures
 from diagnose.training.journal import Journal, arms_on_board
+from diagnose.training.ranks import RankLost
 from diagnose.user_code import UserCodeError
 from probes import catalogue
 from probes.api import Inconclusive, Skip
-from probes.results import Result, Status, to_json
+from probes.results import Finding, Result, Severity, Status, to_json
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -163,6 +165,10 @@ class Runner:
     def _do_pictures(self, step: dict[str, Any]) -> None:
         with _advisory(self.emit, "samples picture"):
             pictures.samples_picture(self.context(step), self.folder)
+        with _advisory(self.emit, "augmentation picture"):
+            if cost := pictures.augmentation_picture(self.context(step), self.folder):
+                self.context(step).notes.append(cost)
+                self._notes()
 
     def _do_train(self, step: dict[str, Any]) -> None:
         ctx = self.context(step)
@@ -174,9 +180,26 @@ class Runner:
             step,
             lambda: loop.train(
                 ctx, self.folder, epochs=self.config.epochs, resume=bool(step.get("resume")),
-                init_from=self.config.init_from, on_epoch=from_event, deadline=ctx.deadline,
+                init_from=self.config.init_from, on_epoch=from_event, on_finding=self._alert,
+                on_end=lambda found: self._monitored(found, step["stage"]), deadline=ctx.deadline,
             ),
         )  # fmt: skip
+
+    def _alert(self, finding: Finding) -> None:
+        doc = catalogue.doc(finding.name)
+        since = finding.values.get("since_epoch")
+        self.emit({
+            "event": "alert", "name": finding.name, "text": finding.message, "fix": doc.fix,
+            "since": f"since epoch {since}" if since else f"since step {finding.values.get('since_step')}",
+        })  # fmt: skip
+
+    def _monitored(self, findings: Sequence[Finding], stage: str) -> None:
+        """What the monitors still hold at the end of the training, as results of this stage."""
+        for finding in findings:
+            doc = catalogue.doc(finding.name)
+            status = Status.PASS if finding.severity is Severity.NOTE else Status.FAIL
+            result = Result(doc.code, doc.name, stage, status, finding.message, (finding,))
+            self.emit({"event": "result", "result": to_json(result)})
 
     def _do_subset(self, step: dict[str, Any]) -> None:
         """The short training, with its history; the probes of the stage judge it afterwards."""
@@ -207,6 +230,11 @@ class Runner:
     def _do_assertions(self, step: dict[str, Any]) -> None:
         self.emit({"event": "assertions", "lines": assertions(self.context(step))})
 
+    def _notes(self) -> None:
+        """What was done otherwise than asked since the pipeline was loaded; results.json joins it to what it has."""
+        if self._ctx is not None:
+            self.emit({"event": "pipeline", "pipeline": {"warnings": to_json(self._ctx.facts.notes)}})
+
     def _guarded(self, step: Mapping[str, Any], work: Callable[[], Any]) -> None:
         """A long piece of work that is no probe: its end becomes the outcome of the stage."""
         try:
@@ -216,9 +244,16 @@ class Runner:
             doc = catalogue.doc(finding.name)
             result = Result(doc.code, doc.name, step["stage"], Status.CRASHED, finding.message, (finding,))
             self.emit({"event": "result", "result": to_json(result)})
+        except RankLost as lost:
+            doc = catalogue.doc("hung" if "timed out" in str(lost.__cause__).lower() else "worker-crashed")
+            finding = doc.finding("{text}", text=str(lost))
+            result = Result(doc.code, doc.name, step["stage"], Status.CRASHED, finding.message, (finding,))
+            self.emit({"event": "result", "result": to_json(result)})
         except (Inconclusive, Skip) as reason:
             status = Status.INCONCLUSIVE if isinstance(reason, Inconclusive) else Status.SKIPPED
             self.emit({"event": "cut-short", "status": str(status), "reason": str(reason)})
+        finally:
+            self._notes()
 
 
 class _advisory:
@@ -241,7 +276,8 @@ class _advisory:
 def choose_device(wanted: str) -> str:
     """Raises UsageError for a device that is not there."""
     if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        own = os.environ.get("LOCAL_RANK")  # of torchrun: each process its device
+        return "cpu" if not torch.cuda.is_available() else "cuda" if own is None else f"cuda:{own}"
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise UsageError(
             f"--device {wanted}: torch sees no CUDA device here. Use --device cpu, or install a CUDA build."

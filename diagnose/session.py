@@ -7,7 +7,7 @@ probe that was running; the next step gets a fresh worker, which is told what no
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -61,6 +61,9 @@ class Display(Protocol):
     def output(self, line: str) -> None: ...
 
     def trial(self, trace: dict[str, Any]) -> None: ...
+    def alert(self, name: str, since: str, text: str, fix: str) -> None: ...
+
+    def epoch(self, row: Mapping[str, Any]) -> None: ...
 
 
 class Session:
@@ -319,13 +322,10 @@ class Session:
         kind = event["event"]
         if kind in KEPT:
             self.folder.append(event)
-        if kind == "measuring":
+        if kind in {"progress", "alert", "trial"}:
+            self._show(event)
+        elif kind == "measuring":
             self._heard_of_measurement(event["key"], begins=event["begins"])
-        elif kind == "progress":
-            self.display.progress(event["what"], event["done"], event["of"])
-        elif kind == "trial":
-            self._job["trials"][event["of"]] = event["trace"]
-            self.display.trial(event["trace"])
         elif kind == "finding":
             self._findings.append(validate(Finding, event["finding"]))
         elif kind == "result":
@@ -338,6 +338,7 @@ class Session:
             self.extra[kind] = event
         elif kind == "epoch":
             self.extra.setdefault("epochs", []).append(event["row"])
+            self.display.epoch(event["row"])
         elif kind == "step-failed":
             self.extra["internal"] = f"{event.get('type')}: {event.get('message')}\n{event.get('traceback', '')}"
 
@@ -347,6 +348,15 @@ class Session:
         elif key in self._measuring:
             self._measuring.remove(key)
             self._measured.append(key)
+
+    def _show(self, event: dict[str, Any]) -> None:
+        if event["event"] == "progress":
+            self.display.progress(event["what"], event["done"], event["of"])
+        elif event["event"] == "trial":
+            self._job["trials"][event["of"]] = event["trace"]
+            self.display.trial(event["trace"])
+        else:
+            self.display.alert(event["name"], event["since"], event["text"], event["fix"])
 
     def _keep(self, result: Result) -> None:
         self.folder.append({"event": "result", "result": to_json(result)})

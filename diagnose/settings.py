@@ -11,7 +11,8 @@ from typing import Any
 from diagnose.near_miss import did_you_mean
 from diagnose.pipeline import INTENTS, TASKS
 
-SCOPES = ("model", "data", "loss", "optimizer", "scheduler")
+SCOPES = ("model", "data", "loss", "optimizer", "scheduler", "train")
+SCHEDULERS = ("step", "exponential", "cosine", "plateau", "one-cycle")
 STAGES = ("data", "smoke", "mnist", "overfit", "subset", "train", "evaluate")
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -157,6 +158,19 @@ def _intents(value: Any) -> tuple[str, ...]:
     return tuple(_choice(INTENTS)(name) for name in _names(value))
 
 
+def _scheduler(value: Any) -> str:
+    if value in SCHEDULERS:
+        return str(value)
+    near = did_you_mean(str(value), SCHEDULERS)
+    return _reference(f"{', '.join(SCHEDULERS)}, or module:attribute{near and f' ({near.strip()})'}")(value)
+
+
+def _stop_on(value: Any) -> tuple[str, ...]:
+    from diagnose.monitors.names import STOPPABLE
+
+    return tuple(_choice(STOPPABLE)(name) for name in _names(value))
+
+
 def _reference(what: str) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         module, _, attribute = _text(value).rpartition(":")
@@ -183,7 +197,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "input": _pattern(r"[1-9]\d*(x[1-9]\d*)*", "the shape of one sample, for example 3x32x32"),
     "loss": _reference("module:attribute"),
     "optimizer": _reference("module:attribute"),
-    "scheduler": _reference("module:attribute"),
+    "scheduler": _scheduler,
     "task": _choice(TASKS),
     "device": _pattern(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda or cuda:N"),
     "seed": _whole(0),
@@ -200,6 +214,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "fraction": _fraction,
     "reference": _choice(("mnist", "cifar10", "digits")),
     "init_from": _text,
+    "stop_on": _stop_on,
     "checkpoint": _text,
     "split": _choice(("train", "val", "test")),
     "knob": _text,

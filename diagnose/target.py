@@ -26,6 +26,7 @@ from diagnose.pipeline import Pipeline, check_fields
 from diagnose.rng import seeded
 from diagnose.settings import parse_setting
 from diagnose.synthetic import input_shape, synthetic_batches
+from diagnose.training.options import laid_over, training_options
 from diagnose.user_code import user_code
 from probes.records.forward import WeightLoad
 from probes.results import Where
@@ -55,6 +56,7 @@ class Source:
     ``kind``: "model factory", "pipeline factory" or "module instance". ``notes``: the defaults that were chosen, as
     sentences. ``provenance``: part -> "flag", "configuration", "function get_loss" or "default". ``has_data``: False
     where the batches are made up. ``takes_num_classes``: whether ``build_model`` can be given a class count.
+    ``training``: how the full training runs.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Source:
         else:
             self.kind = "model factory"
             self._call = _callable(located, settings["model"])
+        self.training = training_options(settings["train"])
         self._first: tuple[int, Pipeline] | None = (config.seed, self._first_pipeline(config.seed))
         taken = self._call is not None and self._call.takes("num_classes")
         self.takes_num_classes = self.kind == "model factory" and taken
@@ -294,6 +297,7 @@ class Source:
         return made
 
     def _completed(self, pipeline: Pipeline, seed: int) -> Pipeline:
+        laid_over(pipeline, self.training)
         return complete(
             pipeline,
             seed,

@@ -14,6 +14,22 @@ FULL_MATRIX = 12
 WORST = 10
 
 
+HELP_OVERALL = {
+    "top_k": "The prediction is the class with the highest output (argmax); top-k counts a sample as right when its "
+    "class is among the k highest.",
+    "expected_calibration_error": "The confidence is the probability that the model gives to its prediction; the "
+    "expected calibration error is how far it lies from the share that is right, on average.",
+    "r2": "r2 is the share of the variance that is explained: 1 is perfect, 0 is as good as always telling the mean.",
+    "mean_iou": "IoU is the overlap of the true and the predicted area of a class, divided by their union.",
+    "perplexity": "Perplexity is exp of the mean loss per token: the number of tokens the model hesitates between.",
+}
+HELP_CLASSES = {
+    "precision": "Precision: of what was predicted as the class, the share that is of it.",
+    "recall": "Recall: of the samples of the class, the share that was found.",
+    "f1": "F1: their harmonic mean, high only where both are.",
+}
+
+
 def matrix_of(results: RunResults) -> list[list[float]] | None:
     """The confusion matrix (rows: true class), if there is a square one of finite numbers."""
     raw = results.evaluation.get("confusion_matrix")
@@ -44,7 +60,9 @@ def _overall(evaluation: Mapping[str, Any]) -> TableView | None:
             rows += [(f"top-{one_line(k)} accuracy", percent(v)) for k, v in value.items()]
         elif finite(value) is not None or (isinstance(value, str) and value):
             rows.append((key.replace("_", " "), figure(key, value)))
-    return TableView(("figure", "value"), tuple(rows)) if rows else None
+    keys = " ".join(evaluation)
+    help_ = " ".join(text for word, text in HELP_OVERALL.items() if word in keys)
+    return TableView(("figure", "value"), tuple(rows), note=help_) if rows else None
 
 
 def _classes(results: RunResults) -> TableView | None:
@@ -66,7 +84,9 @@ def _classes(results: RunResults) -> TableView | None:
     keys = list(dict.fromkeys(key for entry in worst for key in entry))
     rows = tuple(tuple(figure(key, entry.get(key)) for key in keys) for entry in worst)
     title = "All classes" if len(entries) <= WORST else f"The {WORST} worst of {len(entries)} classes"
-    return TableView(tuple(key.replace("_", " ") for key in keys), rows, f"{title}, lowest F1 first")
+    order = ", lowest F1 first" if "f1" in keys else ""
+    help_ = " ".join(text for word, text in HELP_CLASSES.items() if word in keys)
+    return TableView(tuple(key.replace("_", " ") for key in keys), rows, f"{title}{order}", help_)
 
 
 def _confusions(results: RunResults) -> Sequence[TableView]:
@@ -74,9 +94,10 @@ def _confusions(results: RunResults) -> Sequence[TableView]:
     if matrix is None:
         return []
     names = names_of(results, len(matrix))
+    tables = []
     if len(matrix) <= FULL_MATRIX:
         rows = tuple((name, *(f"{item:g}" for item in row)) for name, row in zip(names, matrix, strict=True))
-        return [TableView(("true \\ predicted", *names), rows, "Confusion matrix")]
+        tables.append(TableView(("true \\ predicted", *names), rows, "Confusion matrix"))
     pairs = [
         (row[j], names[i], names[j], sum(row))
         for i, row in enumerate(matrix)
@@ -84,8 +105,9 @@ def _confusions(results: RunResults) -> Sequence[TableView]:
         if i != j and row[j] > 0
     ]
     worst = sorted(pairs, key=lambda pair: -pair[0])[:WORST]
-    if not worst:
-        return []
-    rows = tuple((true, seen, f"{count:g}", percent(count / total)) for count, true, seen, total in worst)
-    columns = ("true class", "predicted as", "how often", "share of the class")
-    return [TableView(columns, rows, "Most frequent confusions", "The whole confusion matrix is in results.json.")]
+    if worst:
+        rows = tuple((true, seen, f"{count:g}", percent(count / total)) for count, true, seen, total in worst)
+        columns = ("true class", "predicted as", "how often", "share of the class")
+        note = "" if len(matrix) <= FULL_MATRIX else "The whole confusion matrix is in results.json."
+        tables.append(TableView(columns, rows, "Most frequent confusions", note))
+    return tables

@@ -53,7 +53,7 @@ def digits(tmp_path: Path) -> Path:
         (["run", TARGET, "--from", "sbuset"], "Did you mean subset?"),
         (["run", TARGET, "--from", "subset", "--until", "data"], "lies behind"),
         (["train", TARGET, "--resume"], "no unfinished run"),
-        (["train", TARGET, "--stop-on", "plateau"], "No such option: --stop-on"),
+        (["train", TARGET, "--stop-on", "plataeu"], "Did you mean plateau?"),
         (["ablate", TARGET], "--knob: none was given"),
         (["ablate", TARGET, "--knob", "dropot"], "Did you mean dropout?"),
         (["report"], "there is no run"),

@@ -268,3 +268,37 @@ def test_nothing_is_executed_from_a_checkpoint(tmp_path: Path) -> None:
         checkpoints.read(path)
     with pytest.raises(UsageError, match="cannot be read safely"):
         evaluate(context(echo), tmp_path, checkpoint=str(path))
+
+
+def test_calibration_by_hand(tmp_path: Path) -> None:
+    """Two bins: sure at 0.8 and right in half, sure at 0.6 and always right."""
+    from diagnose.training.calibration import confidence_figures, confused_pairs
+
+    found = confidence_figures([0.8, 0.8, 0.6, 0.6, math.nan], [True, False, True, True, False])
+    assert found["expected_calibration_error"] == pytest.approx(0.5 * 0.3 + 0.5 * 0.4)
+    assert found["mean_confidence_right"] == pytest.approx((0.8 + 0.6 + 0.6) / 3)
+    assert found["mean_confidence_wrong"] == pytest.approx(0.8)
+    assert confidence_figures([], [])["expected_calibration_error"] is None
+    assert confused_pairs([[5, 2], [0, 3]], ["a", "b"]) == [{"true": "a", "predicted": "b", "count": 2, "share": 2 / 7}]
+    told = evaluate(context(echo), tmp_path)
+    assert 0 < told["expected_calibration_error"] < 1
+    assert sum(row["samples"] for row in told["reliability"]) == told["samples"]
+
+
+@pytest.mark.parametrize("task", ["regression", "multilabel", "segmentation"])
+def test_each_task_has_its_picture(task: str, tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(12, 3, 8, 8, generator=generator)
+    made = {
+        "regression": (x[:, 0, 0, :1], x[:, 0, 0, :1] * 0.5, nn.MSELoss(), "regression"),
+        "multilabel": (x[:, :, 0, 0], (x[:, :, 0, 0] > 0.3).float(), nn.BCEWithLogitsLoss(), "labels"),
+        "segmentation": (x, x.argmax(1), nn.CrossEntropyLoss(), "segmentation"),
+    }[task]
+    inputs, targets, loss, name = made
+
+    def build() -> Pipeline:
+        data = loader(inputs, targets)
+        return Pipeline(Echo(), data, data, loss, task=task, num_classes=3)  # type: ignore[arg-type]
+
+    evaluate(context(build), tmp_path)
+    assert (tmp_path / f"figures/{name}.png").stat().st_size > 1000

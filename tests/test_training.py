@@ -25,7 +25,8 @@ from diagnose.user_code import UserCodeError
 from probes.api import Inconclusive, Skip
 
 COLUMNS = ["epoch", "step", "lr", "train_loss", "val_loss", "train_accuracy", "val_accuracy", "seconds"]
-TIMES = ("seconds", "samples_per_second")
+TIMES = ("seconds", "samples_per_second", "data_wait", "memory_mb")
+FIGURES = ["gradient_norm", "gradient_norm_max", "data_wait", "memory_mb"]
 
 
 def blobs(samples: int = 96, classes: int = 3) -> TensorDataset:
@@ -82,14 +83,14 @@ def test_history_and_files(tmp_path: Path) -> None:
     assert [row["step"] for row in history] == [6, 12, 18, 24, 30, 36]
     first, last = history[0], history[-1]
     assert list(first)[: len(COLUMNS) - 1] == COLUMNS[:-1]
-    assert list(first)[-4:] == ["train_confidence", "val_confidence", *TIMES]
+    assert list(first)[7:] == ["train_confidence", "val_confidence", "seconds", "samples_per_second", *FIGURES]
     assert first["lr"] == pytest.approx(0.01)
     assert last["lr"] < 0.002
     assert last["val_loss"] < first["val_loss"]
     assert last["val_accuracy"] > 0.8
     assert pd.read_csv(tmp_path / "history.csv")["val_loss"].iloc[-1] == pytest.approx(last["val_loss"])
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
-    assert names == {"latest_checkpoint.pth", "best_model.pth", "checkpoint_epoch_5.pth"}
+    assert names == {"latest_checkpoint.pth", "previous_checkpoint.pth", "best_model.pth", "checkpoint_epoch_5.pth"}
     assert checkpoints.read(tmp_path / "checkpoints/best_model.pth")["epoch"] == best_epoch(history)
 
 

@@ -7,8 +7,10 @@ scikit-learn are imported only where they are needed.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
+from diagnose.datasets.augmented import Strengths, augmented
 from diagnose.datasets.bundled import REFERENCES, ReferenceData, reference_data
 from diagnose.datasets.source import Splits, cifar10, digits, fake, glyphs, image_folder, mnist, tiny_imagenet
 from diagnose.errors import UsageError
@@ -32,21 +34,34 @@ def is_builtin(name: str) -> bool:
 
 
 def builtin_loaders(
-    name: str, *, batch_size: int = 64, num_workers: int = 0, seed: int = 0, download: bool = False
+    name: str,
+    *,
+    batch_size: int = 64,
+    num_workers: int = 0,
+    seed: int = 0,
+    download: bool = False,
+    augment: Sequence[str] = (),
+    strengths: Strengths | None = None,
 ) -> dict[str, Any]:
     """Loaders ``train`` (shuffled under ``seed``) and ``val``, with ``num_classes`` and ``class_names``.
 
     Batches are ``(images, labels)``: float32 (N, C, H, W) in [0, 1] and int64 (N,). Raises UsageError for a name that
-    is not known, arguments that do not fit, or data that are not on disk.
+    is not known, arguments that do not fit, or data that are not on disk. ``augment``: of the training images, see
+    ``augmented.NAMES``.
     """
     import torch
     from torch.utils.data import DataLoader
 
     splits = _splits(name, download)
+    train = augmented(splits.train, augment, strengths or Strengths())
     generator = torch.Generator().manual_seed(seed % 2**63)
     return {
         "train": DataLoader(
-            splits.train, batch_size=batch_size, shuffle=True, num_workers=num_workers, generator=generator
+            train,
+            batch_size=batch_size,
+            shuffle=True,
+            num_workers=num_workers,
+            generator=generator,
         ),
         "val": DataLoader(splits.val, batch_size=batch_size, num_workers=num_workers),
         "num_classes": len(splits.class_names),

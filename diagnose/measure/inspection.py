@@ -89,7 +89,7 @@ def _either(old: Tensor | None, new: Tensor) -> Tensor:
     return new if old is None or old.shape != new.shape else old | new
 
 
-class _Watch(TorchFunctionMode):
+class ActivationWatch(TorchFunctionMode):
     """Activations, or (``draws``) calls that draw random numbers."""
 
     def __init__(self, watch: ModuleWatch, *, draws: bool) -> None:
@@ -118,6 +118,10 @@ class _Watch(TorchFunctionMode):
         finally:
             self._inside -= 1
         return result
+
+    def of(self, watch: ModuleWatch) -> None:
+        """From now on ``watch`` tells which module is running."""
+        self._watch = watch
 
     def begin(self) -> None:
         """A new forward: the n-th call at a place is the same site in every batch."""
@@ -228,7 +232,7 @@ def inspection(model: nn.Module, forward: Callable[[Any], Tensor | None], raws: 
     first: _Made = []
     try:
         model.train()
-        seen = _Watch(watch, draws=False)
+        seen = ActivationWatch(watch, draws=False)
         for index, raw in enumerate(raws):
             seen.begin()
             with _new_modules() as new, seen:
@@ -239,7 +243,7 @@ def inspection(model: nn.Module, forward: Callable[[Any], Tensor | None], raws: 
             samples += len(output) if output is not None and output.ndim else 0
         signal.close()
         model.eval()
-        drawing = _Watch(watch, draws=True)
+        drawing = ActivationWatch(watch, draws=True)
         with _new_modules() as later, drawing:
             forward(raws[0])
         over_batch = layers_over_batch(model, forward, raws[0])

@@ -1,12 +1,13 @@
-"""The batches of a loader by epoch, whether or not it knows its length."""
+"""The batches of a loader by epoch, whether or not it knows its length, and from the middle of an epoch on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
+from torch.utils.data import DataLoader, IterableDataset
 
+from diagnose.training.generators import Generator, generators_of
 from diagnose.user_code import user_code
 
 EPOCH_BATCHES = 2_000  # of a training loader that has no length
@@ -34,17 +35,25 @@ class BatchStream:
         return self._limit if self.length is None else self.length
 
     @property
-    def generators(self) -> list[torch.Generator]:
-        """The random generators of the loader's own, which a checkpoint keeps."""
-        batch_sampler = getattr(self.loader, "batch_sampler", None)
-        holders = (
-            self.loader,
-            getattr(self.loader, "sampler", None),
-            batch_sampler,
-            getattr(batch_sampler, "sampler", None),
+    def generators(self) -> list[Generator]:
+        """The random generators of the loader and its data set, which a checkpoint keeps."""
+        return generators_of(self.loader)
+
+    @property
+    def has_position(self) -> bool:
+        """Whether an epoch can be taken up again in its middle: a DataLoader over items, or a list of batches."""
+        if isinstance(self.loader, (list, tuple)):
+            return True
+        return (
+            isinstance(self.loader, DataLoader)
+            and not isinstance(self.loader.dataset, IterableDataset)
+            and self.length is not None
         )
-        found = [getattr(holder, "generator", None) for holder in holders]
-        return list({id(item): item for item in found if isinstance(item, torch.Generator)}.values())
+
+    @property
+    def keeps_workers(self) -> bool:
+        """Whether worker processes live over epochs, with random states that no checkpoint can reach."""
+        return isinstance(self.loader, DataLoader) and self.loader.num_workers > 0 and self.loader.persistent_workers
 
     def set_epoch(self, epoch: int) -> None:
         """Tell samplers that shuffle by epoch (DistributedSampler and its like)."""
@@ -53,13 +62,27 @@ class BatchStream:
                 with user_code("reading data"):
                     holder.set_epoch(epoch)  # type: ignore[union-attr]
 
-    def epoch(self) -> Iterator[Any]:
-        """Raises UserCodeError("reading data")."""
+    def skip(self, batches: int) -> None:
+        """Begin the next epoch behind its first ``batches``; ``has_position`` must hold.
+
+        Without workers the samples of these batches are not read: the caller puts back the random states that reading
+        them led to. Workers read them again, since their states are their own.
+        """
+        with user_code("reading data"):
+            self._iterator = iterator = iter(self.loader)
+            forward = iterator
+            if isinstance(self.loader, DataLoader) and not self.loader.num_workers:
+                forward = getattr(iterator, "_sampler_iter", iterator)
+            for _ in range(batches):
+                next(forward, None)
+
+    def epoch(self, start: int = 0) -> Iterator[Any]:
+        """The batches from number ``start`` on, after ``skip(start)``. Raises UserCodeError("reading data")."""
         if self._iterator is None:
             with user_code("reading data"):
                 self._iterator = iter(self.loader)
         iterator = self._iterator
-        for _ in range(self.most):
+        for _ in range(start, self.most):
             with user_code("reading data"):
                 try:
                     raw = next(iterator)

@@ -20,9 +20,8 @@ import torch
 from diagnose.errors import UsageError
 
 FOLDER = "checkpoints"
-LATEST, BEST = "latest_checkpoint.pth", "best_model.pth"
-EVERY = 5  # epochs between checkpoints that are kept
-FORMAT = 1
+LATEST, PREVIOUS, BEST = "latest_checkpoint.pth", "previous_checkpoint.pth", "best_model.pth"
+FORMAT = 2  # 1: no position within an epoch
 _NUMBERED = re.compile(r"checkpoint_epoch_(\d+)\.pth")
 
 
@@ -30,25 +29,26 @@ class Unreadable(Exception):
     """The file is no checkpoint of ours, or a damaged one."""
 
 
-def save(folder: Path, state: Mapping[str, Any], *, best: bool) -> None:
-    """Write ``state`` as the latest checkpoint of ``folder``, and under its other names.
+def save(folder: Path, state: Mapping[str, Any], *, best: bool = False, keep: bool = False) -> None:
+    """Write ``state`` as the latest checkpoint of ``folder``; the one before stays as the previous one.
 
-    Raises UsageError where the disk is full or cannot be written; the earlier checkpoints are whole then.
+    ``best``, ``keep``: also as the best model, and under the number of its epoch. Raises UsageError where the disk is
+    full or cannot be written; the earlier checkpoints are whole then.
     """
     path = folder / FOLDER / LATEST
     names = [BEST] if best else []
-    if state["epoch"] % EVERY == 0:
+    if keep:
         names.append(f"checkpoint_epoch_{state['epoch']}.pth")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, lambda temporary: _write(state, temporary))
+        _replace(path, lambda temporary: _write(state, temporary), before=PREVIOUS)
         for name in names:
             _replace(path.with_name(name), lambda temporary: _copy(path, temporary))
     except (OSError, RuntimeError) as error:  # torch tells a full disk as a RuntimeError
         why = str(error).splitlines()[0]
         raise UsageError(
-            f"the checkpoint of epoch {state['epoch']} cannot be written ({why}). Earlier checkpoints are whole: make "
-            "room, then go on with --resume."
+            f"the checkpoint after {state['epoch']} epochs cannot be written ({why}). Earlier checkpoints are whole: "
+            "make room, then go on with --resume."
         ) from error
 
 
@@ -69,13 +69,16 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
+def _replace(path: Path, write: Callable[[Path], None], before: str = "") -> None:
+    """``before``: the name that the file of this name gets, if there is one."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     os.close(descriptor)
     temporary = Path(name)
     try:
         write(temporary)
         temporary.chmod(0o644)
+        if before and path.is_file():
+            path.replace(path.with_name(before))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -109,14 +112,14 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any], str] | None:
 
     Raises UsageError where there are checkpoints but none of them can be read.
     """
-    files = [path for name in (LATEST, BEST) if (path := folder / FOLDER / name).is_file()]
+    files = [path for name in (LATEST, PREVIOUS, BEST) if (path := folder / FOLDER / name).is_file()]
     files += sorted((folder / FOLDER).glob("checkpoint_epoch_*.pth"), key=_number, reverse=True)
     if not files:
         return None
     problems: list[str] = []
     found: tuple[Path, dict[str, Any]] | None = None
     for path in files:
-        if found is not None and (path.name == BEST or _number(path) <= found[1]["epoch"]):
+        if found is not None and path.name != BEST and _number(path) <= found[1]["epoch"]:
             continue
         try:
             state = read(path)
@@ -125,12 +128,19 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any], str] | None:
             continue
         if path.name == LATEST:
             return path, state, ""
-        if found is None or state["epoch"] > found[1]["epoch"]:
+        if found is None or state["step"] > found[1]["step"]:
             found = path, state
     if found is None:
         raise UsageError(f"--resume: {'; '.join(problems)}. Train anew without --resume, in another folder.")
     what = "; ".join(problems) if problems else f"{LATEST} is missing"
-    return *found, f"{what}: the training went on from {found[0].name}, after epoch {found[1]['epoch']}."
+    return *found, f"{what}: the training went on from {found[0].name}, {position(found[1])}."
+
+
+def position(state: Mapping[str, Any]) -> str:
+    """Where a checkpoint stands, in words."""
+    if state.get("batch"):
+        return f"in epoch {state['epoch'] + 1} after {state['batch']:,} batches"
+    return f"after epoch {state['epoch']}"
 
 
 def _number(path: Path) -> int:

@@ -14,17 +14,28 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+SAMPLES = 4  # kept for a picture
+
+
 class SegmentationScores:
-    """Pixels, over (N, C, H, W) logits and (N, H, W) classes; one output channel is one yes or no per pixel."""
+    """Pixels, over (N, C, H, W) logits and (N, H, W) classes; one output channel is one yes or no per pixel.
+
+    ``samples``: (image (C, H, W), true and predicted classes (H, W)) of the first ones."""
 
     def __init__(self, classes: int | None, names: Sequence[str], ignore_index: int) -> None:
         self._classes, self._names, self._ignore = classes or 0, names, ignore_index
         self._matrix = torch.zeros(0, 0, dtype=torch.long)
         self._by_sample: list[float | None] = []
+        self.samples: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    @property
+    def classes(self) -> int:
+        return len(self._matrix)
 
     def add(self, output: Tensor, target: Any, inputs: Sequence[Any]) -> None:
         if not isinstance(target, torch.Tensor):
             return
+        self._keep(output, target, inputs)
         for one, its in zip(output, target, strict=False):
             pair = self._pair(one[None], its[None])
             if pair is None:
@@ -33,6 +44,19 @@ class SegmentationScores:
             self._by_sample.append(float((predicted == true).float().mean()) if len(true) else None)
             if len(true):
                 self._count(predicted.cpu(), true.cpu())
+
+    def _keep(self, output: Tensor, target: Tensor, inputs: Sequence[Any]) -> None:
+        """The first samples, for a picture, where inputs are images of the size of the targets."""
+        images = inputs[0] if inputs else None
+        shape = target.shape[-2:]
+        if not isinstance(images, torch.Tensor) or images.ndim != 4 or images.shape[-2:] != shape or target.ndim < 3:
+            return
+        for row in range(min(len(images), SAMPLES - len(self.samples))):
+            pair = self._pair(output[row : row + 1], target[row : row + 1])
+            if pair is None or len(pair[0]) != shape.numel():  # some pixels are ignored
+                return
+            classes = [item.detach().cpu().reshape(shape) for item in reversed(pair)]
+            self.samples.append((images[row].detach().float().cpu().clone(), classes[0], classes[1]))
 
     def _pair(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
         if output.numel() == target.numel():

@@ -15,10 +15,12 @@ from diagnose.rng import loader_untouched, preserved, seed_all
 from diagnose.store import write_atomically
 from diagnose.training import checkpoints
 from diagnose.training.batch_stream import PASS_BATCHES, BatchStream
+from diagnose.training.journal import Journal
 from diagnose.training.meter import Meter, aligned, run_pass
 from diagnose.training.pictures import write_evaluation_pictures
 from diagnose.training.scores import ClassScores, Scores, scores_for
 from diagnose.training.step import Engine
+from diagnose.training.task_pictures import write_task_picture
 from diagnose.training.validation import with_validation
 from diagnose.training.weights import load_exactly
 from probes.api import Inconclusive, Skip
@@ -55,8 +57,14 @@ def evaluate(
     found |= {"split": split, "samples": meter.samples, "checkpoint": name}
     if scores is not None:
         _write_predictions(folder, scores)
+    if "confusion_matrix" in found:
+        journal = Journal(folder, 0, run="evaluation")
+        journal.matrix("confusion_matrix", found["confusion_matrix"], 0)
+        journal.close()
     if isinstance(scores, ClassScores):
         write_evaluation_pictures(scores, folder)
+    elif scores is not None:
+        write_task_picture(scores, folder)
     return {key: _plain(value) for key, value in found.items()}
 
 

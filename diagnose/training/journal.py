@@ -1,7 +1,10 @@
-"""What a training writes beside its checkpoints: history.csv and TensorBoard event files."""
+"""What a training writes beside its checkpoints: history.csv, history.json and TensorBoard event files."""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,15 +39,38 @@ class Journal:
 
     def row(self, history: Sequence[Mapping[str, Any]]) -> None:
         """The last row of ``history`` is new."""
-        import pandas as pd
-
-        text: str = pd.DataFrame(list(history)).to_csv(index=False, lineterminator="\n")
-        write_atomically(self._folder / "history.csv", text.encode())
-        row = history[-1]
+        text = io.StringIO()
+        columns = dict.fromkeys(key for row in history for key in row)
+        table = csv.DictWriter(text, list(columns), lineterminator="\n")
+        table.writeheader()
+        table.writerows(history)
+        write_atomically(self._folder / "history.csv", text.getvalue().encode())
+        write_atomically(self._folder / "history.json", json.dumps(list(history), indent=1).encode())
+        row = dict(history[-1])
+        train, val = row.get("train_accuracy"), row.get("val_accuracy")
+        row["gap"] = None if train is None or val is None else train - val
         for key, value in row.items():
             if value is not None and key != "step":
                 self._writer.add_scalar(f"epoch/{key}", value, row["step"])
         self._writer.flush()
+
+    def picture(self, name: str, path: Path, step: int) -> None:
+        """A picture that was drawn before; nothing where there is none."""
+        if path.is_file():
+            import numpy as np
+            from PIL import Image
+
+            with Image.open(path) as opened:
+                self._writer.add_image(name, np.asarray(opened.convert("RGB")), step, dataformats="HWC")
+
+    def matrix(self, name: str, matrix: Sequence[Sequence[int]], step: int) -> None:
+        """A confusion matrix as an image: light where many samples of a class (row) are."""
+        import numpy as np
+
+        counts = np.asarray(matrix, dtype=float)
+        shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+        size = max(1, 256 // len(shares))
+        self._writer.add_image(name, shares.repeat(size, 0).repeat(size, 1), step, dataformats="HW")
 
     def close(self) -> None:
         self._writer.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from diagnose.training.metrics import IGNORE_INDEX, correct_and_count
@@ -21,11 +22,13 @@ METRICS = {
     "language-model": "accuracy",
     "regression": "mae",
 }
+_SUMS = ("_loss", "_weighed", "_score", "_judged", "_own_weighed", "samples", "nonfinite")
 _SHIFTING = ("CausalLM", "LMHead")  # models of transformers that shift the labels themselves
 
 
 class Meter:
-    """Sums over the batches of one pass. ``nonfinite``: batches whose loss was NaN or infinite.
+    """Sums over the batches of one pass. ``nonfinite``: batches whose loss was NaN or infinite. ``last``: how many
+    predictions of the last batch were right, of how many.
 
     A user's metric is a function of one batch; its mean over the batches is weighted by their sizes, so a metric that
     does not average (an F1, say) is approximate.
@@ -40,11 +43,13 @@ class Meter:
         self._own_weighed = 0
         self.samples = 0
         self.nonfinite = 0
+        self.last = (0, 0)
 
     def add(self, done: Forwarded) -> float | None:
         """Takes one batch in; its loss, or None where the pipeline gives none."""
         size = done.batch.size
         self.samples += size
+        self.last = (0, 0)
         loss = as_number(done.loss)
         if loss is not None:
             self._loss += loss * size
@@ -69,6 +74,7 @@ class Meter:
         pair = aligned(done, main, self._task)
         found = correct_and_count(pair[0], pair[1], self._task, self._ignore)
         if found is not None:
+            self.last = found
             self._score += found[0]
             self._judged += found[1]
 
@@ -79,6 +85,21 @@ class Meter:
             with user_code(f"metric {name}"), torch.no_grad():
                 self._own[name] += float(function(main, target)) * size
         self._own_weighed += size
+
+    def state(self) -> dict[str, Any]:
+        """The sums so far, as plain data."""
+        return {name: getattr(self, name) for name in _SUMS} | {"_own": dict(self._own)}
+
+    def join(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Take the sums of several ranks together, this one's among them."""
+        for name in _SUMS:
+            setattr(self, name, sum(state[name] for state in states))
+        self._own = {name: sum(state["_own"][name] for state in states) for name in self._own}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of ``state``."""
+        for name, value in state.items():
+            setattr(self, name, dict(value) if name == "_own" else value)
 
     @property
     def loss(self) -> float | None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from diagnose.batches import understand
+from diagnose.batches import first_tensor, understand
+from diagnose.experiments import data_knobs
+from diagnose.rng import seeded
+from diagnose.training.calibration import expected_calibration_error, reliability
 from diagnose.training.scores import WRONG_SAMPLES, ClassScores, Wrong
+from diagnose.user_code import user_code
 from reports.figures import PALETTE, STYLE
 from reports.numbers import one_line, percent
 
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
 SAMPLES = 16
 COLUMNS = 4
 BINS = 20
+TIMED = 64  # samples by which the cost of augmentation is measured
 NAME = 18  # characters of a class name above a picture
 
 
@@ -42,8 +49,43 @@ def samples_picture(ctx: MeasuringContext, folder: Path) -> Path | None:
         return None
     shape = "x".join(str(size) for size in images[0].shape)
     title = f"Training samples as the model gets them ({shape}), each stretched from its minimum to its maximum"
-    with _style():
-        return _saved(_grid(images, titles, title), folder / "figures" / "samples.png")
+    with drawn():
+        return saved(grid(images, titles, title), folder / "figures" / "samples.png")
+
+
+def augmentation_picture(ctx: MeasuringContext, folder: Path) -> str:
+    """``figures/data_augmentation_demo.png``: raw training samples above the same ones augmented; what it costs, in a
+    sentence. Empty, and no picture, where nothing is augmented or it cannot be switched off from outside."""
+    plain = data_knobs.plain_loader(ctx.pipeline)
+    dataset = getattr(ctx.pipeline.train, "dataset", None)
+    if plain is None or dataset is None:
+        return ""
+    _, switch = plain
+    count = min(COLUMNS, len(dataset))
+    seconds, rows = [], []
+    with seeded(ctx.seed):
+        for off in (True, False, False, False):
+            switch(off)
+            try:
+                started = time.perf_counter()
+                with user_code("reading data"):
+                    read = [dataset[index] for index in range(max(count, min(TIMED, len(dataset))))]
+                seconds.append((time.perf_counter() - started) / max(1, len(read)))
+            finally:
+                switch(False)
+            rows.append([first_tensor(item) for item in read[:count]])
+    images = [image for row in rows for image in row if image is not None and _is_image(image)]
+    if len(images) != len(rows) * count:
+        return ""
+    cost = max(0.0, median(seconds[1:]) - seconds[0])
+    titles = [name for name in ("raw", *["augmented"] * (len(rows) - 1)) for _ in range(count)]
+    with drawn():
+        figure = grid(images, titles, "Training samples, raw and augmented three times", columns=count)
+        saved(figure, folder / "figures" / "data_augmentation_demo.png")
+    return (
+        f"Augmentation takes {1000 * cost:.2f} ms per sample, on top of {1000 * seconds[0]:.2f} ms for reading it "
+        "(one process)."
+    )
 
 
 def write_evaluation_pictures(scores: ClassScores, folder: Path) -> list[Path]:
@@ -51,14 +93,14 @@ def write_evaluation_pictures(scores: ClassScores, folder: Path) -> list[Path]:
     if not scores.true:
         return []
     names = scores.names()
-    with _style():
-        written = [_saved(_confidence(scores), folder / "figures" / "confidence_analysis.png")]
+    with drawn():
+        written = [saved(_confidence(scores), folder / "figures" / "confidence_analysis.png")]
         wrong = [item for item in scores.wrong if item.image is not None and _is_image(item.image)]
         if wrong:
             titles = [_wrong_title(item, names) for item in wrong]
             title = f"The most confident of {_errors(scores):,} wrong predictions"
-            figure = _grid([item.image for item in wrong[:WRONG_SAMPLES]], titles, title)
-            written.append(_saved(figure, folder / "figures" / "error_samples.png"))
+            figure = grid([item.image for item in wrong[:WRONG_SAMPLES]], titles, title)
+            written.append(saved(figure, folder / "figures" / "error_samples.png"))
     return written
 
 
@@ -78,8 +120,9 @@ def _confidence(scores: ClassScores) -> Figure:
     for true, predicted, confidence in zip(scores.true, scores.predicted, scores.confidence, strict=True):
         if math.isfinite(confidence):
             (right if true == predicted else wrong).append(confidence)
-    figure = _figure(6.4, 3.8)
-    axes = figure.subplots()
+    figure = new_figure(10.0, 3.8)
+    axes, other = figure.subplots(1, 2)
+    _reliability(other, scores)
     edges = [i / BINS for i in range(BINS + 1)]
     for values, name, colour in ((right, "right", PALETTE[2]), (wrong, "wrong", PALETTE[1])):
         if values:
@@ -95,12 +138,28 @@ def _confidence(scores: ClassScores) -> Figure:
     return figure
 
 
-def _grid(images: Sequence[Any], titles: Sequence[str], title: str) -> Figure:
-    rows = math.ceil(len(images) / COLUMNS)
+def _reliability(axes: Any, scores: ClassScores) -> None:
+    """Accuracy against confidence: on the diagonal a model is as sure as it is right."""
+    correct = [a == b for a, b in zip(scores.true, scores.predicted, strict=True)]
+    bins = reliability(scores.confidence, correct)
+    sure, right = [row["confidence"] for row in bins], [row["accuracy"] for row in bins]
+    axes.plot([0, 1], [0, 1], color=PALETTE[7], linewidth=1)
+    axes.plot(sure, right, color=PALETTE[0], marker="o", markersize=4)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("confidence")
+    axes.set_ylabel("share that is right")
+    error = expected_calibration_error(bins)
+    told = "" if error is None else f", expected calibration error {percent(error)}"
+    axes.set_title(f"Reliability{told}")
+
+
+def grid(images: Sequence[Any], titles: Sequence[str], title: str, columns: int = COLUMNS) -> Figure:
+    rows = math.ceil(len(images) / columns)
     lines = max(title.count("\n") + 1 for title in titles) if titles else 1
-    figure = _figure(2.1 * COLUMNS, (2.15 + 0.16 * lines) * rows + 0.4)
+    figure = new_figure(2.1 * columns, (2.15 + 0.16 * lines) * rows + 0.4)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-    for index, axes in enumerate(figure.subplots(rows, COLUMNS, squeeze=False).flat):
+    for index, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axes.axis("off")
         if index < len(images):
             pixels = _pixels(images[index])
@@ -147,7 +206,7 @@ def _short(name: str) -> str:
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def drawn() -> Iterator[None]:
     import matplotlib as mpl
 
     with mpl.rc_context(STYLE), warnings.catch_warnings():
@@ -155,7 +214,7 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """A figure outside of pyplot's registry, always drawn by Agg."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -165,7 +224,7 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _saved(figure: Figure, path: Path) -> Path:
+def saved(figure: Figure, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120, metadata={"Software": None})
     return path

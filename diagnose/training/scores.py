@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from diagnose.training.calibration import confidence_figures, confused_pairs
 from diagnose.training.dense_scores import LanguageScores, SegmentationScores
 from diagnose.training.meter import same_shape
 from diagnose.training.metrics import class_targets
@@ -109,7 +110,9 @@ class ClassScores:
         }
         if self._classes <= MAX_MATRIX:
             found["confusion_matrix"] = confusion(self.true, self.predicted, self._classes)
-        return found
+            found["confused_pairs"] = confused_pairs(found["confusion_matrix"], names)
+        correct = [a == b for a, b in zip(self.true, self.predicted, strict=True)]
+        return found | confidence_figures(self.confidence, correct)
 
     def predictions(self) -> Columns:
         names = self.names()

@@ -35,14 +35,22 @@ class Forwarded:
 
 
 class Engine:
-    """Runs one pipeline on one device. The model is moved there once; batches are moved as they come."""
+    """Runs one pipeline on one device. The model is moved there once; batches are moved as they come.
 
-    def __init__(self, pipeline: Pipeline, device: torch.device, *, channels_last: bool = False) -> None:
+    ``reuse``: batches are used again, so that a forward that works in place gets a copy of its own.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, device: torch.device, *, channels_last: bool = False, reuse: bool = True
+    ) -> None:
         import torch
+
+        self._copies = reuse and device.type == "cpu"
 
         self.pipeline = pipeline
         self.device = device
         self.model = pipeline.model
+        self.caller: Any = pipeline.model  # or what wraps it, where several ranks train it
         self._signature = inspect.signature(self.model.forward)
         self._last_output: Any = None
         self._micro = 0
@@ -76,8 +84,7 @@ class Engine:
 
         with user_code("moving a batch to the device"):
             moved = to_device(raw, self.device)
-            # A batch is used many times here: a forward that works in place must not change it for the next.
-            raw = map_tensors(moved, lambda x: x.clone()) if self.device.type == "cpu" else moved
+            raw = map_tensors(moved, lambda x: x.clone()) if self._copies else moved
         batch = self._understood(raw)
         if self._format is not None:
             inputs = tuple(
@@ -105,7 +112,7 @@ class Engine:
         """Model only. Raises UserCodeError("forward")."""
         batch = self.prepare(raw)
         with user_code("forward"), self.autocast():
-            output = self.model(*batch.inputs, **batch.kwargs)
+            output = self.caller(*batch.inputs, **batch.kwargs)
         return Forwarded(None, output, batch)
 
     def loss(self, raw: Any) -> Forwarded:
@@ -114,7 +121,7 @@ class Engine:
             batch = self.prepare(raw)
             self._last_output = None
             with user_code("loss"), self.autocast():
-                value = self.pipeline.compute_loss(self.model, batch.raw)
+                value = self.pipeline.compute_loss(self.caller, batch.raw)
             if isinstance(value, tuple) and len(value) == 2:
                 return Forwarded(value[0], value[1], batch)
             return Forwarded(value, self._last_output, batch)
@@ -145,7 +152,7 @@ class Engine:
             batch = self.prepare(raw)
             self._last_output = None
             with user_code("train_step"):
-                value = pipeline.train_step(self.model, batch.raw, pipeline.optimizer)
+                value = pipeline.train_step(self.caller, batch.raw, pipeline.optimizer)
             return Forwarded(value, self._last_output, batch)
         assert pipeline.optimizer is not None, "a source always fills in an optimizer"
         if self._micro == 0:

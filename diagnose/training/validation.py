@@ -53,6 +53,18 @@ def _can_be_split(loader: Any) -> bool:
 
 def _like(loader: DataLoader[Any], indices: list[int], *, train: bool) -> DataLoader[Any]:
     """A loader as the given one, over a part of its data set."""
+    return rebuilt(
+        loader,
+        dataset=Subset(loader.dataset, indices),
+        batch_size=loader.batch_size,
+        shuffle=train and isinstance(loader.sampler, RandomSampler),
+        drop_last=train and loader.drop_last and len(indices) >= (loader.batch_size or 1),
+        generator=loader.generator if train else None,
+    )
+
+
+def rebuilt(loader: DataLoader[Any], **changes: Any) -> DataLoader[Any]:
+    """A loader with the workers, collation and memory settings of the given one."""
     workers: dict[str, Any] = {}
     if loader.num_workers:
         workers = {
@@ -60,16 +72,13 @@ def _like(loader: DataLoader[Any], indices: list[int], *, train: bool) -> DataLo
             "persistent_workers": loader.persistent_workers,
             "multiprocessing_context": loader.multiprocessing_context,
         }
-    return DataLoader(
-        Subset(loader.dataset, indices),
-        batch_size=loader.batch_size,
-        shuffle=train and isinstance(loader.sampler, RandomSampler),
-        num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
-        drop_last=train and loader.drop_last and len(indices) >= (loader.batch_size or 1),
-        timeout=loader.timeout,
-        worker_init_fn=loader.worker_init_fn,
-        generator=loader.generator if train else None,
-        **workers,
-    )
+    kept: dict[str, Any] = {
+        "dataset": loader.dataset,
+        "num_workers": loader.num_workers,
+        "collate_fn": loader.collate_fn,
+        "pin_memory": loader.pin_memory,
+        "timeout": loader.timeout,
+        "worker_init_fn": loader.worker_init_fn,
+        "generator": loader.generator,
+    }
+    return DataLoader(**{**kept, **workers, **changes})
