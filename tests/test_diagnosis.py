@@ -123,10 +123,19 @@ def test_a_consequence_is_listed_under_its_cause() -> None:
         assert other in diagnosis.causes[0].consequences
 
 
-def test_two_repairing_experiments_prove_neither() -> None:
-    both = [found("dropout-too-strong", grade="proved"), found("learning-rate-too-high", grade="proved")]
-    assert {cause.grade for cause in diagnose(both, []).causes} == {Grade.SUPPORTED}
-    assert diagnose(both[:1], []).causes[0].grade is Grade.PROVED
+def test_of_causes_that_could_not_be_told_apart_the_unusual_value_comes_first() -> None:
+    usual = found("learning-rate-too-high", grade="supported", unusual=False)
+    unusual = found("dropout-too-strong", grade="supported", unusual=True)
+    assert [c.name for c in diagnose([usual, unusual], []).causes] == ["dropout-too-strong", "learning-rate-too-high"]
+    assert [c.name for c in diagnose([unusual, usual], []).causes] == ["dropout-too-strong", "learning-rate-too-high"]
+
+
+def test_what_is_suspected_of_a_part_is_proved_by_swapping_just_that_part() -> None:
+    suspected = found("saturated-activations", severity=Severity.WARNING)
+    localised = found("learns-with-another-part", severity=Severity.NOTE, part="initialisation")
+    other = found("learns-with-another-part", severity=Severity.NOTE, part="model")
+    assert diagnose([suspected, localised], []).causes[0].grade is Grade.PROVED
+    assert diagnose([suspected, other], []).causes[0].grade is Grade.SUSPECTED
 
 
 def test_what_is_proved_comes_first_wherever_it_lies() -> None:

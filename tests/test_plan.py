@@ -32,7 +32,8 @@ def test_the_decisive_probe_is_a_symptom_of_its_stage(stage: Stage) -> None:
 
 def test_every_experiment_has_its_turn() -> None:
     experiments = {name for name in catalogue.names() if catalogue.doc(name).experiment}
-    assert experiments <= set(EXPERIMENT_ORDER)
+    asked_for = {"settings-compared", "learning-rate-range"}  # diagnose ablate and lr
+    assert experiments - asked_for <= set(EXPERIMENT_ORDER)
     others = set(EXPERIMENT_ORDER) - experiments  # of a later stage, and worth asking where an earlier one fails
     assert {catalogue.doc(name).stage for name in others} <= {Stage.SUBSET}
     assert all(named(name) for name in EXPERIMENT_ORDER)
