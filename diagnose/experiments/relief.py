@@ -7,7 +7,7 @@ planned run is so long that it would get there at its own pace.
 from __future__ import annotations
 
 from statistics import mean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from diagnose.experiments.ablate import SEEDS
 from diagnose.experiments.change import AS_CONFIGURED, Change
@@ -21,8 +21,17 @@ if TYPE_CHECKING:
 
     from diagnose.context import MeasuringContext
 
-BETTER = 0.05  # of validation accuracy
-FURTHER = 0.25  # more of the fall of the loss, where there is no accuracy
+
+class Gain(NamedTuple):
+    """``score``: of validation accuracy; ``fall``: more of the fall of the loss, where there is no accuracy."""
+
+    score: float
+    fall: float
+
+
+MUCH = Gain(0.05, 0.25)
+VERY = Gain(0.30, 1.0)
+COME_FAR = 0.5  # of the way from guessing to the floor
 LONG_RUN = 3.0  # planned steps over those of a trial, from which on the pace is extrapolated
 CAUGHT_UP = 0.5  # of what the relieved one reaches, that a proportional pace gets to in the planned run
 
@@ -30,18 +39,21 @@ CAUGHT_UP = 0.5  # of what the relieved one reaches, that a proportional pace ge
 def relief(ctx: MeasuringContext, knob: str, steps: int) -> Relief:
     """The pipeline as it is and with the knob at a usual value, over the seeds, all for ``steps`` steps.
 
-    Raises Skip where the value is usual, or makes no large difference.
+    Raises Skip where the value is usual, or makes no large difference. Augmentation has no usual value: there the
+    difference must be a very large one, in a training that has not come far.
     """
-    if not is_unusual(ctx, knob):
+    usual = not is_unusual(ctx, knob)
+    if usual and (knob != "augmentation" or (ctx.trainings.subset().share or 0.0) >= COME_FAR):
         raise Skip("it learns as configured, with a usual value")
     change = _usual_value(ctx, knob)
+    wanted = VERY if knob == "augmentation" else MUCH
     before, after = ([_ended(ctx, c, 0, steps)] for c in (AS_CONFIGURED, change))
-    if not _better(before[0], after[0]):
+    if not _better(before[0], after[0], wanted):
         raise Skip(f"it learns as configured, and {change.label} makes no great difference")
     for seed in range(1, SEEDS):
         before.append(_ended(ctx, AS_CONFIGURED, seed, steps))
         after.append(_ended(ctx, change, seed, steps))
-    if not all(_better(b, a) for b, a in zip(before, after, strict=True)):
+    if not all(_better(b, a, wanted) for b, a in zip(before, after, strict=True)):
         raise Skip(f"it learns as configured, and {change.label} does not help with every seed")
     longer = ctx.planned_steps() / steps
     if longer > LONG_RUN and _catches_up(before, after, longer):
@@ -60,11 +72,11 @@ def _ended(ctx: MeasuringContext, change: Change, seed: int, steps: int) -> Trac
     return ctx.trainings.trial(change, ctx.seed + seed, steps, to_the_end=True)
 
 
-def _better(before: Trace, after: Trace) -> bool:
+def _better(before: Trace, after: Trace, wanted: Gain) -> bool:
     b, a = before.points[-1], after.points[-1]
     if b.val_score is not None and a.val_score is not None:
-        return a.val_score - b.val_score >= BETTER
-    return _fall(after) >= (1 + FURTHER) * max(0.0, _fall(before)) and _fall(after) > 0
+        return a.val_score - b.val_score >= wanted.score
+    return _fall(after) >= (1 + wanted.fall) * max(0.0, _fall(before)) and _fall(after) > 0
 
 
 def _fall(trace: Trace) -> float:

@@ -82,6 +82,14 @@ def _hampered(
     return ""
 
 
+def relieving(ctx: Context, knob: str) -> Arm | None:
+    """The usual value with which a training that learns does much better, None where there is none."""
+    try:
+        return ctx.relief(knob).after
+    except Skip:
+        return None
+
+
 def _slower(ablation: Ablation) -> str:
     """By how much a change speeds up a training that learns without it: no fault, but worth knowing."""
     arm = ablation.repairing

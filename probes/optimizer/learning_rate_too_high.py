@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
-from probes.learning._repairs import LEARNING_FAILURES, turned
+from probes.learning._repairs import LEARNING_FAILURES, relieving, turned
 
 if TYPE_CHECKING:
     from probes.measurements import Context
@@ -36,7 +36,7 @@ def run(ctx: Context) -> Findings:
         raise Skip("the measured updates are far from usual in the other direction, so no smaller rate was tried")
     if arm is not None and arm.factors["lr"] > 1 and not ablation.explained_by:
         return f"it learns with {arm.label}, so the rate is not too high"
-    if not ablation.arms and ctx.relief("lr").after.factors["lr"] > 1:
+    if not ablation.arms and (better := relieving(ctx, "lr")) is not None and better.factors["lr"] > 1:
         return "it learns better with a higher rate"
     now = max(ctx.learning_rates(), default=0.0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, Inconclusive, ProbeDoc, Skip, Stage
-from probes.learning._repairs import LEARNING_FAILURES, turned
+from probes.learning._repairs import LEARNING_FAILURES, relieving, turned
 
 if TYPE_CHECKING:
     from probes.measurements import Context
@@ -39,7 +39,7 @@ def run(ctx: Context) -> Findings:
             f"it learns within {ablation.steps} steps at {arm.label}, and the planned run has {planned:.0f} times as "
             "many steps to get there at its own rate"
         )
-    if not ablation.arms and ctx.relief("lr").after.factors["lr"] < 1:
+    if not ablation.arms and (better := relieving(ctx, "lr")) is not None and better.factors["lr"] < 1:
         return "it learns better with a lower rate"
     now = max(ctx.learning_rates(), default=0.0)
 

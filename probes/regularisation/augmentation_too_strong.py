@@ -15,6 +15,7 @@ DOC = ProbeDoc(
     name="augmentation-too-strong",
     stage=Stage.SUBSET,
     experiment=True,
+    hampers=True,
     summary="The random augmentation is so strong that the model does not learn; without it, it does.",
     why="Crops, noise and erasing that hide most of a sample leave too little of what its label stands for.",
     fix="Weaken the augmentation until training accuracy rises again: flips and small crops first.",
