@@ -1,0 +1,311 @@
+"""Puts the recorder's ears into torch, and takes them out again. Nothing of the user's is touched."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.optim import Optimizer, lr_scheduler
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.utils.data import DataLoader
+from torch.utils.data import dataloader as loading
+
+from diagnose.watch.loaders import drawn_by_loop
+from diagnose.watch.recorder import Recorder
+from diagnose.watch.sites import here
+
+LOSSES = (
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "kl_div", "l1_loss",
+    "mse_loss", "nll_loss", "smooth_l1_loss",
+)  # fmt: skip
+
+Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class _Patches:
+    """Replaces attributes, and puts back what was there."""
+
+    def __init__(self, stack: ExitStack, is_on: Callable[[], bool]) -> None:
+        self._stack, self._is_on = stack, is_on
+
+    def put(self, owner: Any, name: str, wrap: Wrap) -> None:
+        original = getattr(owner, name)
+        own = name in vars(owner)
+        kept = vars(owner).get(name)
+        made = wrap(original)
+        is_on = self._is_on
+
+        @functools.wraps(original)
+        def either(*args: Any, **kwargs: Any) -> Any:
+            return made(*args, **kwargs) if is_on() else original(*args, **kwargs)
+
+        setattr(owner, name, either)
+        self._stack.callback(lambda: setattr(owner, name, kept) if own else delattr(owner, name))
+
+
+@contextmanager
+def recording(recorder: Recorder) -> Iterator[None]:
+    """In the block the recorder hears what torch does, in this process alone: a fork goes on without it."""
+    on = [True]
+    os.register_at_fork(after_in_child=on.clear)
+    with ExitStack() as stack:
+        stack.callback(on.clear)
+        stack.callback(recorder.close_window)
+        patches = _Patches(stack, lambda: bool(on))
+        _steps(recorder, stack, on)
+        _gradients(recorder, patches)
+        _loaders(recorder, patches)
+        _weights(recorder, patches)
+        _outputs(recorder, patches)
+        _modes(recorder, patches)
+        yield
+
+
+def _after(note: Callable[..., None]) -> Wrap:
+    """Calls ``note`` with the same arguments when the original has returned."""
+
+    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = original(*args, **kwargs)
+            note(*args, **kwargs)
+            return result
+
+        return call
+
+    return wrap
+
+
+def _before(note: Callable[..., None]) -> Wrap:
+    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            note(*args, **kwargs)
+            return original(*args, **kwargs)
+
+        return call
+
+    return wrap
+
+
+def _steps(recorder: Recorder, stack: ExitStack, on: list[bool]) -> None:
+    def before(optimizer: Any, args: Any, kwargs: Any) -> None:
+        if on:
+            recorder.before_step(optimizer)
+
+    def after(optimizer: Any, args: Any, kwargs: Any) -> None:
+        if on:
+            recorder.after_step(optimizer)
+
+    stack.callback(register_optimizer_step_pre_hook(before).remove)
+    stack.callback(register_optimizer_step_post_hook(after).remove)
+
+
+def _gradients(recorder: Recorder, patches: _Patches) -> None:
+    def backward(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+            begun = recorder.before_backward(tensors)
+            result = original(tensors, *args, **kwargs)
+            recorder.after_backward(begun)
+            return result
+
+        return call
+
+    clip: Any = torch.nn.utils.clip_grad
+    measuring: list[bool] = []
+
+    def norm(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            measuring.append(True)
+            try:
+                return original(*args, **kwargs)
+            finally:
+                measuring.pop()
+
+        return call
+
+    def group(tensors: Any, *args: Any, **kwargs: Any) -> None:
+        if not measuring and tensors:
+            recorder.clipped(tensors[0])
+
+    patches.put(torch.autograd, "backward", backward)
+    patches.put(Optimizer, "__init__", _after(lambda optimizer, *args, **kwargs: recorder.optimizer_made(optimizer)))
+    patches.put(Optimizer, "zero_grad", _after(lambda *args, **kwargs: recorder.zeroed()))
+    patches.put(nn.Module, "zero_grad", _after(lambda *args, **kwargs: recorder.zeroed()))
+    # Users may hold clip_grad_norm_ under another name already; what it calls inside is not.
+    patches.put(clip, "_get_total_norm", norm)
+    patches.put(clip, "_group_tensors_by_device_and_dtype", _before(group))
+    patches.put(torch.amp.GradScaler, "unscale_", _before(lambda scaler, optimizer: _unscale(recorder, scaler, optimizer)))
+
+
+def _unscale(recorder: Recorder, scaler: Any, optimizer: Any) -> None:
+    if scaler.is_enabled():
+        recorder.unscaled(getattr(optimizer, "optimizer", optimizer))
+
+
+def _loaders(recorder: Recorder, patches: _Patches) -> None:
+    def following(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(iterator: Any) -> Any:
+            frame = sys._getframe(2)
+            try:
+                data = original(iterator)
+            except StopIteration:
+                recorder.exhausted(iterator)
+                raise
+            recorder.batch(iterator, by_loop=lambda: drawn_by_loop(frame))
+            return data
+
+        return call
+
+    def index(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(iterator: Any) -> Any:
+            indices = original(iterator)
+            recorder.drew(iterator, indices)
+            return indices
+
+        return call
+
+    def begin(iterator: Any, loader: Any, *args: Any, **kwargs: Any) -> None:
+        """Workers draw ahead while the iterator is made, or begins anew."""
+        recorder.iterator(iterator, loader)
+
+    patches.put(DataLoader, "__init__", _after(lambda loader, *args, **kwargs: recorder.loader_made(loader)))
+    for kind in (loading._SingleProcessDataLoaderIter, loading._MultiProcessingDataLoaderIter):
+        patches.put(kind, "__init__", _before(begin))
+    patches.put(loading._MultiProcessingDataLoaderIter, "_reset", _before(_again(recorder)))
+    patches.put(loading._BaseDataLoaderIter, "__next__", following)
+    patches.put(loading._BaseDataLoaderIter, "_next_index", index)
+
+
+def _again(recorder: Recorder) -> Callable[..., None]:
+    def note(iterator: Any, loader: Any, first_iter: bool = False) -> None:
+        if not first_iter:
+            recorder.iterator(iterator, loader)
+
+    return note
+
+
+def _weights(recorder: Recorder, patches: _Patches) -> None:
+    depth = [0]
+
+    def state_dict(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(module: Any, *args: Any, **kwargs: Any) -> Any:
+            depth[0] += 1
+            try:
+                state = original(module, *args, **kwargs)
+            finally:
+                depth[0] -= 1
+            if not depth[0]:
+                recorder.weights.taken(state, recorder.total, here())
+            return state
+
+        return call
+
+    def load(module: Any, state: Any, *args: Any, **kwargs: Any) -> None:
+        depth[0] += 1  # the model's own state dict is taken to compare
+        try:
+            recorder.weights.load(module, state, recorder.total, here())
+        finally:
+            depth[0] -= 1
+
+    def save(saved: Any, *args: Any, **kwargs: Any) -> None:
+        depth[0] += 1
+        try:
+            recorder.weights.save(saved, recorder.total, here())
+        finally:
+            depth[0] -= 1
+
+    def read(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            loaded = original(*args, **kwargs)
+            recorder.weights.read(loaded)
+            return loaded
+
+        return call
+
+    def restored(*args: Any, **kwargs: Any) -> None:
+        recorder.weights.restored = True
+
+    patches.put(nn.Module, "state_dict", state_dict)
+    patches.put(nn.Module, "load_state_dict", _before(load))
+    patches.put(Optimizer, "load_state_dict", _after(restored))
+    patches.put(torch, "save", _before(save))
+    patches.put(torch, "load", read)
+
+
+def _outputs(recorder: Recorder, patches: _Patches) -> None:
+    def loss(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = original(*args, **kwargs)
+            if not torch.is_grad_enabled():
+                recorder.evaluated()
+            elif recorder.window:
+                given = args[0] if args else kwargs.get("input")
+                target = args[1] if len(args) > 1 else kwargs.get("target")
+                reduction = str(kwargs.get("reduction", "mean"))
+                recorder.outputs.loss(original.__name__, given, target, reduction, result)
+            return result
+
+        return call
+
+    def largest(given: Any, *args: Any, **kwargs: Any) -> None:
+        if recorder.window:
+            recorder.outputs.argmax(given, args[0] if args else kwargs.get("dim"))
+
+    for name in LOSSES:
+        patches.put(functional, name, loss)
+    for owner in (torch, torch.Tensor):
+        for name in ("argmax", "max"):
+            patches.put(owner, name, _before(largest))
+
+
+def _modes(recorder: Recorder, patches: _Patches) -> None:
+    depth = [0]
+
+    def train(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(module: Any, mode: bool = True) -> Any:
+            depth[0] += 1
+            try:
+                result = original(module, mode)
+            finally:
+                depth[0] -= 1
+            if not depth[0]:
+                recorder.mode_call(mode)
+            return result
+
+        return call
+
+    def seed(*args: Any, **kwargs: Any) -> None:
+        recorder.seeded = True
+
+    patches.put(nn.Module, "train", train)
+    patches.put(torch, "manual_seed", _after(seed))
+    patches.put(torch.random, "manual_seed", _after(seed))
+    _schedulers(recorder, patches)
+
+
+def _schedulers(recorder: Recorder, patches: _Patches) -> None:
+    inside: list[bool] = []
+
+    def step(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(scheduler: Any, *args: Any, **kwargs: Any) -> Any:
+            initial = sys._getframe(2).f_code.co_name in {"_initial_step", "__init__"}
+            if not inside and not initial:
+                recorder.scheduled(scheduler)
+            inside.append(True)
+            try:
+                return original(scheduler, *args, **kwargs)
+            finally:
+                inside.pop()
+
+        return call
+
+    kinds = [k for k in vars(lr_scheduler).values() if isinstance(k, type) and issubclass(k, lr_scheduler.LRScheduler)]
+    for kind in dict.fromkeys(kinds):
+        if "step" in vars(kind):
+            patches.put(kind, "step", step)
