@@ -84,7 +84,7 @@ class Run:
     def _program(self) -> Program:
         """Reading it may fail as the script's own: a syntax error is told as python tells it."""
         kind, words = self.job["kind"], self.job["words"]
-        sys.path[0] = os.getcwd()
+        sys.path[0] = str(Path.cwd())
         if kind == "module":
             sys.argv = [words[0], *words[1:]]
             program = read_module(words[0])

@@ -55,8 +55,9 @@ def watch(words: Sequence[str], flags: Mapping[str, Any], argv: Sequence[str]) -
     """``words``: SCRIPT and its arguments, or with ``flags["module"]`` a module and its arguments."""
     kind = _kind(words, module=bool(flags["module"]))
     limits = {"steps": flags["steps"], "epochs": flags["epochs"], "minutes": flags["minutes"]}
-    if bad := [f"--{name} {value:g}: expected a number above 0." for name, value in limits.items() if value is not None and value <= 0]:
-        raise UsageError(*bad)
+    wrong = [name for name, value in limits.items() if value is not None and value <= 0]
+    if wrong:
+        raise UsageError(*(f"--{name} {limits[name]:g}: expected a number above 0." for name in wrong))
     given = {key: value for key, value in flags.items() if key not in {*limits, "module"}}
     config = replace(load_config(given, Path.cwd(), require_target=False), target=words[0], epochs=flags["epochs"])
     names = judge.names(config)

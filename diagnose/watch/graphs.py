@@ -12,8 +12,11 @@ from torch import Tensor
 
 from probes.results import Where
 
-MARKED = 10  # losses
+MARKED_STEPS = 40  # first steps whose losses are followed
 DEPTH = 6  # nodes of each, from the loss backwards: a scaled or divided loss keeps its parts alive
+OLD = 3  # steps after which a graph has no business in memory
+
+Site = tuple[Where, ...]
 
 
 class _Token:
@@ -21,29 +24,28 @@ class _Token:
 
 
 class GraphWatch:
+    """Tokens in the losses of each line that calls backward, one for each step."""
+
     def __init__(self) -> None:
-        self._tokens: list[weakref.ref[_Token]] = []
-        self.where: tuple[Where, ...] = ()
+        self.most = self.marked = 0
+        self.where: Site = ()
+        self._tokens: dict[Site, list[tuple[int, weakref.ref[_Token]]]] = {}
 
-    @property
-    def full(self) -> bool:
-        return len(self._tokens) >= MARKED
-
-    @property
-    def marked(self) -> int:
-        return len(self._tokens)
-
-    def mark(self, loss: Tensor, where: tuple[Where, ...]) -> None:
+    def mark(self, loss: Tensor, step: int, where: Site) -> None:
+        """Before backward is called on ``loss``, after ``step`` optimizer steps."""
+        tokens = self._tokens.setdefault(where, [])
+        if tokens and tokens[-1][0] == step:
+            return
         token = _Token()
         node: Any = loss.grad_fn
         for _ in range(DEPTH):
             if node is None or not hasattr(node, "metadata") or type(node).__name__ == "AccumulateGrad":
                 break
             node.metadata["diagnose"] = token
-            following = [parent for parent, _ in node.next_functions if parent is not None]
-            node = following[0] if following else None
-        self._tokens.append(weakref.ref(token))
-        self.where = self.where or where
-
-    def retained(self) -> int:
-        return sum(token() is not None for token in self._tokens)
+            node = next((parent for parent, _ in node.next_functions if parent is not None), None)
+        tokens.append((step, weakref.ref(token)))
+        alive = sum(ref() is not None for marked, ref in tokens if marked <= step - OLD)
+        if alive > self.most:
+            self.most, self.where = alive, where
+        if not self.most or where == self.where:
+            self.marked = max(self.marked, len(tokens)) if not self.most else len(tokens)

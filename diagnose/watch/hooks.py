@@ -140,7 +140,8 @@ def _gradients(recorder: Recorder, patches: _Patches) -> None:
     # Users may hold clip_grad_norm_ under another name already; what it calls inside is not.
     patches.put(clip, "_get_total_norm", norm)
     patches.put(clip, "_group_tensors_by_device_and_dtype", _before(group))
-    patches.put(torch.amp.GradScaler, "unscale_", _before(lambda scaler, optimizer: _unscale(recorder, scaler, optimizer)))
+    unscale = _before(lambda scaler, optimizer: _unscale(recorder, scaler, optimizer))
+    patches.put(torch.amp.GradScaler, "unscale_", unscale)
 
 
 def _unscale(recorder: Recorder, scaler: Any, optimizer: Any) -> None:

@@ -21,6 +21,7 @@ from probes.results import Where
 
 MOST_SAMPLES = 20_000  # of a loader that are told apart
 MOST_PASSES = 60
+SOME = 200  # samples of each loader that are known before it is read
 KEYED_PASSES = 2  # later passes give the same samples again
 
 Key = tuple[int, int]
@@ -41,7 +42,7 @@ def sample_key(dataset: Any, index: int, depth: int = 0) -> Key:
     if isinstance(dataset, TensorDataset) and dataset.tensors[0].ndim:
         rows = dataset.tensors[0]
         if rows.device.type != "meta" and rows.stride(0):
-            return rows.untyped_storage().data_ptr(), rows.storage_offset() + index * rows.stride(0)
+            return rows.untyped_storage().data_ptr(), int(rows.storage_offset()) + index * int(rows.stride(0))
     return id(dataset), index
 
 
@@ -101,6 +102,7 @@ class LoaderWatch:
         self._first: int | None = None
         self._epochs: set[int] = set()
         self._distributed = False
+        self._own = _some_keys(dataset, self.samples) if self.indexed and self.samples else set()
 
     def begin(self, begun: int, *, by_loop: bool) -> PassWatch:
         watched = PassWatch(begun, by_loop=by_loop)
@@ -111,8 +113,8 @@ class LoaderWatch:
         self._note_epoch()
         return watched
 
-    def batch(self, watched: PassWatch, indices: Any) -> None:
-        """A batch has come. ``indices``: those it was made of, None where unknown."""
+    def batch(self, watched: PassWatch, indices: Any, dataset: Any) -> None:
+        """A batch of ``dataset`` has come. ``indices``: those it was made of, None where unknown."""
         watched.batches += 1
         if watched.batches == 1 and indices is not None:
             watched.first = hash(tuple(sorted(indices)) if isinstance(indices, (list, tuple)) else indices)
@@ -120,18 +122,17 @@ class LoaderWatch:
                 self._first = watched.first
             self.same_first += watched.first == self._first
         watched.current = []
-        loader = self.ref()
-        if watched.keyed and indices is not None and loader is not None and len(watched.keys) < MOST_SAMPLES:
+        if watched.keyed and indices is not None and len(watched.keys) < MOST_SAMPLES:
             many = indices if isinstance(indices, (list, tuple)) else [indices]
             try:
-                watched.current = [sample_key(loader.dataset, int(i)) for i in many]
+                watched.current = [sample_key(dataset, int(i)) for i in many]
             except (TypeError, ValueError, IndexError):  # samplers may yield what only the data set understands
                 watched.keyed = False
             watched.keys.update(watched.current)
 
     def _note_epoch(self) -> None:
         loader = self.ref()
-        sampler = getattr(loader, "sampler", None)
+        sampler: Any = getattr(loader, "sampler", None)
         if hasattr(sampler, "set_epoch") and getattr(sampler, "shuffle", False) and hasattr(sampler, "epoch"):
             self._distributed = True
             self._epochs.add(int(sampler.epoch))
@@ -141,19 +142,13 @@ class LoaderWatch:
 
     def disjoint(self, learned: set[Key]) -> bool:
         """Whether none of its samples was trained on, as far as they can be told without reading one."""
-        loader = self.ref()
-        if loader is None or not self.indexed or not learned or not self.samples:
-            return False
-        gap = max(1, self.samples // 500)
-        try:
-            return not any(sample_key(loader.dataset, i) in learned for i in range(0, self.samples, gap))
-        except (TypeError, ValueError, IndexError):
-            return False
+        return bool(self._own) and bool(learned) and self._own.isdisjoint(learned)
 
     def record(self, trained_of: Any, learned: set[Key]) -> LoaderSeen:
         """``trained_of(roots)``: the samples that the optimizers of these models were stepped on."""
         tests = self.evaluations()
-        keys = set().union(*(p.keys for p in tests)) if tests else set()
+        # Later passes are not told apart sample by sample; they give the same ones as the first.
+        keys = set().union(*(p.keys for p in tests)) or set().union(*(p.keys for p in self.passes if tests))
         roots = set().union(*(p.roots for p in tests)) if tests else set()
         return LoaderSeen(
             name=assigned_name(self.where), where=self.where, batches=self.batches, samples=self.samples,
@@ -163,6 +158,14 @@ class LoaderWatch:
             learned=len(keys & trained_of(roots)) if keys else None, disjoint=self.disjoint(learned),
             distributed=self._distributed, epochs_set=len(self._epochs), steps_at=self.steps_at,
         )  # fmt: skip
+
+
+def _some_keys(dataset: Any, size: int) -> set[Key]:
+    """Keys of samples from all over a data set, without reading one; empty where an index means something else."""
+    try:
+        return {sample_key(dataset, i) for i in range(0, size, max(1, size // SOME))}
+    except (TypeError, ValueError, IndexError, KeyError):
+        return set()
 
 
 def _is_iterable(loader: Any) -> bool:

@@ -156,7 +156,9 @@ class OptimizerWatch:
             self._choose()
         self._values = [_slice(p) for p in self._sample]
 
-    def after_step(self, total: int, loader: int, where: tuple[Where, ...], before: list[bool], *, looked: bool) -> None:
+    def after_step(
+        self, total: int, loader: int, where: tuple[Where, ...], before: list[bool], *, looked: bool
+    ) -> None:
         """``before``: which of the sample had a gradient when the step began."""
         if looked and len(self.looks) < MOST_LOOKS:
             told = self._values if len(self._values) == len(self._sample) else []
@@ -168,7 +170,7 @@ class OptimizerWatch:
                 StepLook(
                     step=self.steps, total=total,
                     stale=any(self._grown) if self._seen_first and self._used and self.complete else None,
-                    emptied=self._made and self.complete and not any(before),
+                    emptied=self._made and not any(before),
                     moved=moved, asleep=self._asleep, loader=loader,
                     events=tuple(self.events) if self.complete else (), where=where,
                 )
@@ -204,9 +206,9 @@ class OptimizerWatch:
             self.lrs.append((self.steps, lr))
 
     def _choose(self) -> None:
-        dense = [p for p in self.tensors() if p.requires_grad and not (p.grad is not None and p.grad.layout != torch.strided)]
+        dense = [p for p in self.tensors() if p.requires_grad and (p.grad is None or p.grad.layout == torch.strided)]
         gap = max(1, (len(dense) - 1) // (SAMPLED - 1)) if len(dense) > SAMPLED else 1
-        self._sample = [*dense[:: gap][: SAMPLED - 1], *dense[-1:]] if len(dense) > SAMPLED else dense
+        self._sample = [*dense[::gap][: SAMPLED - 1], *dense[-1:]] if len(dense) > SAMPLED else dense
 
     # -- which tensors ------------------------------------------------------------------------------------------
 
@@ -237,7 +239,8 @@ class OptimizerWatch:
                 continue
             kept = self.missing if shared else self.orphans
             for name, p in named:
-                if id(p) not in everywhere and p.requires_grad and name not in kept and _nonzero(p):
+                known = name in kept and kept[name][0]() is p
+                if id(p) not in everywhere and p.requires_grad and not known and _nonzero(p):
                     kept[name] = (weakref.ref(p), _slice(p), id(root) in loaded)
         self._conclude(tensors)
 
@@ -251,8 +254,8 @@ class OptimizerWatch:
             self._missing += self._still(self.orphans)
 
     def _still(self, found: dict[str, tuple[weakref.ref[Tensor], Tensor, bool]]) -> list[str]:
-        """Those that have not moved since they were seen."""
-        return [n for n, (ref, value, _) in found.items() if (p := ref()) is not None and torch.equal(value, _slice(p))]
+        """Those that have not moved since they were seen, as far as they are still there."""
+        return [n for n, (ref, value, _) in found.items() if (p := ref()) is None or torch.equal(value, _slice(p))]
 
     def seen(self) -> OptimizerSeen:
         known = {**self.orphans, **self.missing}

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
 
-from diagnose.watch.graphs import GraphWatch
+from diagnose.watch.graphs import MARKED_STEPS, GraphWatch
 from diagnose.watch.loaders import Key, LoaderWatch, PassWatch
 from diagnose.watch.modules import in_mode
 from diagnose.watch.optimizers import FIRST_LOOKS, MOST_LOOKS, MOST_WAIT, OptimizerWatch
@@ -30,7 +30,6 @@ from probes.results import Where
 LOOKED = 2  # steps, or batches without a step, that are looked at after something began
 OFTEN = 10  # times that something may open a window; then at powers of two
 MOST_LOSSES = 600
-RETAINED_AFTER = 10  # steps after the last marked loss
 
 
 def is_due(count: int, often: int) -> bool:
@@ -69,7 +68,6 @@ class Recorder:
         self._roots: dict[int, weakref.ref[nn.Module]] = {}
         self._pending: list[tuple[int, Tensor]] = []
         self._stride = 1
-        self._retained = -1
 
     # -- windows ------------------------------------------------------------------------------------------------
 
@@ -178,7 +176,7 @@ class Recorder:
                 self.attend()
         elif not self._open or self._open[-1]() is not iterator:
             self._use(iterator)
-        loader.batch(watched, indices)
+        loader.batch(watched, indices, getattr(iterator, "_dataset", None))
         if not self.window:
             return
         if watched.batches > LOOKED and not watched.steps and not watched.backwards and self.total:
@@ -216,13 +214,13 @@ class Recorder:
         loss = tensor if isinstance(tensor, Tensor) and tensor.numel() == 1 else None
         if loss is not None and self.total % self._stride == 0:
             self._pending.append((self.total, loss.detach()))
+        if loss is not None and self.total <= MARKED_STEPS:
+            self.graphs.mark(loss, self.total, here())
         if not self.window:
             for watch in self.optimizers:
                 watch.backwards += 1
             return None
         where = here()
-        if loss is not None and not self.graphs.full and self.total >= 1:
-            self.graphs.mark(loss, where)
         share, size = self.outputs.share(loss) if loss is not None and self.total < FIRST_LOOKS else (None, 0)
         marks = [(watch, watch.before_backward()) for watch in self._living() if not watch.inside]
         return marks, LoopEvent("backward", loader=loader, share=share, size=size, where=where)
@@ -249,9 +247,11 @@ class Recorder:
         trained = [m for m in roots if not mine.isdisjoint(self._parameters_of[id(m)])]
         if not trained or any(m.training for m in trained):
             return
-        names = [
-            n for m in trained for n in in_mode(m, False, lambda parent: any(id(p) in mine for p in parent.parameters()))
-        ]
+
+        def counts(parent: nn.Module) -> bool:
+            return any(id(p) in mine for p in parent.parameters())
+
+        names = [name for model in trained for name in in_mode(model, False, counts)]
         if names:
             watch.sleeps(tuple(names), self.slept_at)
 
@@ -338,8 +338,6 @@ class Recorder:
         elif self.window:
             self.close_window()
         watch.prepare(looked=self.window)
-        if self._retained < 0 and self.graphs.full and self.total > FIRST_LOOKS + MOST_WAIT + RETAINED_AFTER:
-            self._retained = self.graphs.retained()
 
     def scheduled(self, scheduler: Any) -> None:
         """A scheduler is about to be stepped by the user."""
@@ -366,15 +364,13 @@ class Recorder:
     def record(self, ended: str) -> Loop:
         self._settle_losses()
         learned: set[Key] = set().union(*(watch.trained for watch in self.optimizers))
-        early = self.graphs.marked >= RETAINED_AFTER and self.total > self.graphs.marked + RETAINED_AFTER
-        retained = self._retained if self._retained >= 0 else self.graphs.retained() if early else 0
         return Loop(
             steps=self.total, backwards=self.backwards, ended=ended,
             optimizers=tuple(watch.seen() for watch in self.optimizers),
             loaders=tuple(loader.record(self._trained_on, learned) for loader in self.loaders),
             schedulers=self.schedules.records(), weights=self.weights.records(),
             metrics=self.outputs.metrics(), losses=tuple(self.losses),
-            marked=self.graphs.marked, retained=retained, retained_at=self.graphs.where,
+            marked=self.graphs.marked, retained=self.graphs.most, retained_at=self.graphs.where,
             bare_evaluations=self.outputs.evaluations, bare_awake=self.outputs.awake, bare_at=self.outputs.awake_at,
             seeded=self.seeded, gpu_idle=self.gpu_idle, gpu_present=torch.cuda.is_available(),
             notebook=self.notebook, cells_back=self.cells_back,

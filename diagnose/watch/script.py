@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
+from itertools import pairwise
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -30,9 +31,10 @@ class Program:
 
 
 def read_script(path: str) -> Program:
-    with io.open_code(path) as file:
-        code = compile(file.read(), path, "exec")
-    return Program([code], path, str(Path(path).resolve().parent))
+    file = str(Path(path).absolute())
+    with io.open_code(file) as content:
+        code = compile(content.read(), file, "exec")
+    return Program([code], file, str(Path(path).resolve().parent))
 
 
 def read_module(name: str) -> Program:
@@ -61,7 +63,7 @@ def read_notebook(path: str) -> Program:
         linecache.cache[name] = (len(source), None, lines, name)
         codes.append(compile("".join(lines), name, "exec"))
     counts = [cell["execution_count"] for cell in cells if isinstance(cell.get("execution_count"), int)]
-    back = [(a, b) for a, b in zip(counts, counts[1:], strict=False) if b < a]
+    back = [(a, b) for a, b in pairwise(counts) if b < a]
     extra = {"display": print} if importlib.util.find_spec("IPython") is None else {}
     return Program(codes, path, str(Path(path).resolve().parent), cells_back=tuple(back), extra=extra)
 

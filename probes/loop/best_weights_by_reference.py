@@ -14,23 +14,26 @@ DOC = ProbeDoc(
     code="LOP309",
     name="best-weights-by-reference",
     stage=Stage.WATCH,
-    summary='The best weights are kept by reference, so they are overwritten by the later ones.',
-    why='model.state_dict() shares its memory with the model: what is restored or saved at the end are the last weights, not the best.',
-    fix='Keep a copy: copy.deepcopy(model.state_dict()), or save to a file at once.',
+    summary="The best weights are kept by reference, so they are overwritten by the later ones.",
+    why=(
+        "model.state_dict() shares its memory with the model: what is restored or saved at the end are the last "
+        "weights, not the best."
+    ),
+    fix="Keep a copy: copy.deepcopy(model.state_dict()), or save to a file at once.",
     judged_by="watch",
-    before='best = model.state_dict()',
-    after='best = copy.deepcopy(model.state_dict())',
+    before="best = model.state_dict()",
+    after="best = copy.deepcopy(model.state_dict())",
 )
 
 
 def watched(loop: Loop) -> Findings:
-    """State dicts that were taken some steps ago, share the model's memory, and are loaded or saved as the better ones."""
+    """State dicts taken some steps ago that share the model's memory, and are loaded or saved as better ones."""
     for seen in loop.weights:
         if seen.kind in {"self-load", "self-save"}:
             done = "loaded into the model again" if seen.kind == "self-load" else "saved"
             yield DOC.finding(
-                "a state dict that was taken {steps} steps earlier is {done}, but it is the model's own memory: the steps "
-                "since have changed it too",
+                "a state dict that was taken {steps} steps earlier is {done}, but it is the model's own memory: the "
+                "steps since have changed it too",
                 where=(*seen.taken, *seen.where),
                 steps=seen.steps,
                 done=done,

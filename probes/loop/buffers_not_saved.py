@@ -14,11 +14,14 @@ DOC = ProbeDoc(
     name="buffers-not-saved",
     stage=Stage.WATCH,
     summary="What is saved lacks the model's buffers.",
-    why='The running statistics of batch norm are no parameters: a model that is loaded from such a file evaluates with those of a fresh one.',
-    fix='Save model.state_dict(), which holds parameters and buffers.',
+    why=(
+        "The running statistics of batch norm are no parameters: a model that is loaded from such a file evaluates "
+        "with those of a fresh one."
+    ),
+    fix="Save model.state_dict(), which holds parameters and buffers.",
     judged_by="watch",
-    before='torch.save(dict(model.named_parameters()), path)',
-    after='torch.save(model.state_dict(), path)',
+    before="torch.save(dict(model.named_parameters()), path)",
+    after="torch.save(model.state_dict(), path)",
 )
 
 

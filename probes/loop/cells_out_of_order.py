@@ -14,9 +14,9 @@ DOC = ProbeDoc(
     code="LOP313",
     name="cells-out-of-order",
     stage=Stage.WATCH,
-    summary='The cells of the notebook were last run in another order than they stand in.',
-    why='What the notebook showed came from a state that running it from top to bottom does not give.',
-    fix='Restart the kernel, run all cells from top to bottom, and save.',
+    summary="The cells of the notebook were last run in another order than they stand in.",
+    why="What the notebook showed came from a state that running it from top to bottom does not give.",
+    fix="Restart the kernel, run all cells from top to bottom, and save.",
     severity=Severity.WARNING,
     judged_by="watch",
 )

@@ -14,12 +14,12 @@ DOC = ProbeDoc(
     code="LOP315",
     name="cpu-only-training",
     stage=Stage.WATCH,
-    summary='Training goes on on the CPU although there is a GPU.',
-    why='It takes many times as long.',
-    fix='Move the model and each batch to the device: model.to(device), x.to(device).',
+    summary="Training goes on on the CPU although there is a GPU.",
+    why="It takes many times as long.",
+    fix="Move the model and each batch to the device: model.to(device), x.to(device).",
     severity=Severity.NOTE,
     judged_by="watch",
-    before='model = Net()',
+    before="model = Net()",
     after="model = Net().to('cuda')",
 )
 

@@ -19,12 +19,12 @@ DOC = ProbeDoc(
     code="LOP301",
     name="eval-mode-in-training",
     stage=Stage.WATCH,
-    summary='The model is in eval mode while it is trained.',
-    why='Dropout does nothing, and batch norm normalises with its running statistics and no longer updates them.',
-    fix='Call model.train() at the beginning of every epoch, after each validation.',
+    summary="The model is in eval mode while it is trained.",
+    why="Dropout does nothing, and batch norm normalises with its running statistics and no longer updates them.",
+    fix="Call model.train() at the beginning of every epoch, after each validation.",
     judged_by="watch",
-    before='model.eval()\nvalidate(model)\nfor x, y in train_loader:',
-    after='model.eval()\nvalidate(model)\nmodel.train()\nfor x, y in train_loader:',
+    before="model.eval()\nvalidate(model)\nfor x, y in train_loader:",
+    after="model.eval()\nvalidate(model)\nmodel.train()\nfor x, y in train_loader:",
     consequences=("overfitting", "batchnorm-statistics-lag", "plateau"),
 )
 
@@ -46,8 +46,8 @@ def watched(loop: Loop) -> Findings:
         begun = f"from step {first.step:,} on" if first.step > looks[0].step else "from the first step on"
         always = len(since) == len(looks)
         yield DOC.finding(
-            "{begun} the model is in eval mode when it is trained ({asleep} of {looks} steps looked at): {names} do not "
-            "act as in training",
+            "{begun} the model is in eval mode when it is trained ({asleep} of {looks} steps looked at): {names} do "
+            "not act as in training",
             severity=Severity.WARNING if always and optimizer.pretrained else None,
             where=(*optimizer.slept_at, *first.where),
             begun=begun,

@@ -17,12 +17,12 @@ DOC = ProbeDoc(
     code="LOP304",
     name="first-batch-only",
     stage=Stage.WATCH,
-    summary='Training sees only the first batch of its loader.',
-    why='A break, a return or a next(iter(loader)) in the wrong place: the rest of the data is never used.',
-    fix='Iterate over the whole loader in every epoch; look for a break or return inside the loop.',
+    summary="Training sees only the first batch of its loader.",
+    why="A break, a return or a next(iter(loader)) in the wrong place: the rest of the data is never used.",
+    fix="Iterate over the whole loader in every epoch; look for a break or return inside the loop.",
     judged_by="watch",
-    before='for x, y in train_loader:\n    train_step(x, y)\n    break',
-    after='for x, y in train_loader:\n    train_step(x, y)',
+    before="for x, y in train_loader:\n    train_step(x, y)\n    break",
+    after="for x, y in train_loader:\n    train_step(x, y)",
     consequences=("no-generalisation", "overfitting"),
 )
 

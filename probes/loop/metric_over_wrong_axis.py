@@ -15,12 +15,14 @@ DOC = ProbeDoc(
     code="LOP311",
     name="metric-over-wrong-axis",
     stage=Stage.WATCH,
-    summary='The predicted class is taken along an axis that is not that of the classes.',
-    why='The largest score is looked for among samples or positions, so the accuracy says nothing.',
-    fix='Take the argmax along the axis of the classes: dim=1 for (samples, classes, ...), dim=-1 where they come last.',
+    summary="The predicted class is taken along an axis that is not that of the classes.",
+    why="The largest score is looked for among samples or positions, so the accuracy says nothing.",
+    fix=(
+        "Take the argmax along the axis of the classes: dim=1 for (samples, classes, ...), dim=-1 where they come last."
+    ),
     judged_by="watch",
-    before='predicted = outputs.argmax(0)',
-    after='predicted = outputs.argmax(1)',
+    before="predicted = outputs.argmax(0)",
+    after="predicted = outputs.argmax(1)",
     consequences=("metric-loss-disagree",),
 )
 
@@ -31,7 +33,7 @@ def watched(loop: Loop) -> Findings:
         if metric.times >= LEAST:
             shape = ", ".join(str(size) for size in metric.shape)
             yield DOC.finding(
-                "the argmax of outputs of shape ({shape}) is taken along dim {dim}; their classes lie along dim {classes}",
+                "the argmax of outputs of shape ({shape}) is taken along dim {dim}; the classes lie along {classes}",
                 where=metric.where,
                 shape=shape,
                 dim=metric.dim,

@@ -16,13 +16,16 @@ DOC = ProbeDoc(
     code="LOP312",
     name="no-set-epoch",
     stage=Stage.WATCH,
-    summary='The distributed sampler is never told the epoch, so every epoch has the same order.',
-    why="It shuffles by a seed and the epoch's number: without set_epoch all epochs see the same batches in the same order.",
-    fix='Call sampler.set_epoch(epoch) at the beginning of every epoch.',
+    summary="The distributed sampler is never told the epoch, so every epoch has the same order.",
+    why=(
+        "It shuffles by a seed and the epoch's number: without set_epoch all epochs see the same batches in the same "
+        "order."
+    ),
+    fix="Call sampler.set_epoch(epoch) at the beginning of every epoch.",
     severity=Severity.WARNING,
     judged_by="watch",
-    before='for epoch in range(epochs):\n    for x, y in loader:',
-    after='for epoch in range(epochs):\n    sampler.set_epoch(epoch)\n    for x, y in loader:',
+    before="for epoch in range(epochs):\n    for x, y in loader:",
+    after="for epoch in range(epochs):\n    sampler.set_epoch(epoch)\n    for x, y in loader:",
 )
 
 

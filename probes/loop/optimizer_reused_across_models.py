@@ -13,12 +13,12 @@ DOC = ProbeDoc(
     code="LOP306",
     name="optimizer-reused-across-models",
     stage=Stage.WATCH,
-    summary='The optimizer still holds the tensors of an earlier model.',
-    why='The new model is never updated: a step moves tensors that nobody uses any more.',
-    fix='Create the optimizer (and the scheduler) anew with every model.',
+    summary="The optimizer still holds the tensors of an earlier model.",
+    why="The new model is never updated: a step moves tensors that nobody uses any more.",
+    fix="Create the optimizer (and the scheduler) anew with every model.",
     judged_by="watch",
-    before='optimizer = Adam(model.parameters())\nfor fold in folds:\n    model = Net()',
-    after='for fold in folds:\n    model = Net()\n    optimizer = Adam(model.parameters())',
+    before="optimizer = Adam(model.parameters())\nfor fold in folds:\n    model = Net()",
+    after="for fold in folds:\n    model = Net()\n    optimizer = Adam(model.parameters())",
     consequences=("parameters-missing-from-optimizer", "parameters-not-updated", "stuck-at-chance"),
 )
 

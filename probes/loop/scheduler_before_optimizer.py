@@ -14,13 +14,13 @@ DOC = ProbeDoc(
     code="LOP303",
     name="scheduler-before-optimizer",
     stage=Stage.WATCH,
-    summary='scheduler.step() is called before optimizer.step().',
-    why='The first value of the schedule is skipped, and every later one comes a step too early.',
-    fix='Call scheduler.step() after optimizer.step(): at the end of the epoch, or of the iteration.',
+    summary="scheduler.step() is called before optimizer.step().",
+    why="The first value of the schedule is skipped, and every later one comes a step too early.",
+    fix="Call scheduler.step() after optimizer.step(): at the end of the epoch, or of the iteration.",
     severity=Severity.WARNING,
     judged_by="watch",
-    before='for epoch in range(epochs):\n    scheduler.step()\n    train()',
-    after='for epoch in range(epochs):\n    train()\n    scheduler.step()',
+    before="for epoch in range(epochs):\n    scheduler.step()\n    train()",
+    after="for epoch in range(epochs):\n    train()\n    scheduler.step()",
 )
 
 

@@ -16,12 +16,15 @@ DOC = ProbeDoc(
     code="LOP302",
     name="train-mode-in-validation",
     stage=Stage.WATCH,
-    summary='The model is in train mode while it is evaluated.',
-    why='Dropout goes on dropping and batch norm normalises with the statistics of each validation batch (and learns them), so the figures are wrong, commonly too low.',
-    fix='Call model.eval() before evaluating, and model.train() afterwards.',
+    summary="The model is in train mode while it is evaluated.",
+    why=(
+        "Dropout goes on dropping and batch norm normalises with the statistics of each validation batch (and learns "
+        "them), so the figures are wrong, commonly too low."
+    ),
+    fix="Call model.eval() before evaluating, and model.train() afterwards.",
     judged_by="watch",
-    before='with torch.no_grad():\n    for x, y in val_loader:',
-    after='model.eval()\nwith torch.no_grad():\n    for x, y in val_loader:',
+    before="with torch.no_grad():\n    for x, y in val_loader:",
+    after="model.eval()\nwith torch.no_grad():\n    for x, y in val_loader:",
     consequences=("nondeterministic-eval",),
 )
 

@@ -9,11 +9,12 @@ from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.loop._modes import is_one_loader
 
 if TYPE_CHECKING:
-    from probes.records.loop import Loop
-    from probes.records.loop import LoaderSeen
+    from probes.records.loop import LoaderSeen, Loop
     from probes.results import Finding
 
-VALIDATION = re.compile(r"(^|[_.])(val|valid|validation|test|testing|dev|eval|holdout)(\d|_|$|loader|ation)", re.IGNORECASE)
+VALIDATION = re.compile(
+    r"(^|[_.])(val|valid|validation|test|testing|dev|eval|holdout|held_out)(\d|_|$|loader|ation)", re.IGNORECASE
+)
 LEARNED = 0.5  # of the samples evaluated on, from which on they are no held-out data
 PART = 0.9  # of the training samples: an evaluation on fewer of them is not one on the training data
 
@@ -21,12 +22,12 @@ DOC = ProbeDoc(
     code="LOP305",
     name="training-on-validation-data",
     stage=Stage.WATCH,
-    summary='The model is trained on the data that it is evaluated on.',
-    why='The validation figures then show what was memorised, and nothing about new data.',
-    fix='Train on the training loader alone; look which loader the loop with optimizer.step() reads.',
+    summary="The model is trained on the data that it is evaluated on.",
+    why="The validation figures then show what was memorised, and nothing about new data.",
+    fix="Train on the training loader alone; look which loader the loop with optimizer.step() reads.",
     judged_by="watch",
-    before='for x, y in val_loader:\n    train_step(x, y)',
-    after='for x, y in train_loader:\n    train_step(x, y)',
+    before="for x, y in val_loader:\n    train_step(x, y)",
+    after="for x, y in train_loader:\n    train_step(x, y)",
     consequences=("train-val-leakage",),
 )
 
@@ -38,15 +39,13 @@ def watched(loop: Loop) -> Findings:
     if not trained:
         raise Skip("no steps were made under a DataLoader")
     held_out = [loader for loader in trained if VALIDATION.search(loader.name)]
-    mixed = [
-        optimizer.looks for optimizer in loop.optimizers if optimizer.looks and is_one_loader(optimizer.looks)
-    ]
+    mixed = [optimizer.looks for optimizer in loop.optimizers if optimizer.looks and is_one_loader(optimizer.looks)]
     if mixed:
         index = next(look.loader for look in mixed[0] if look.asleep)
         yield _finding(loop.loaders[index], "{steps} steps were made under {name} while the model was in eval mode")
         return ""
     if held_out and len(trained) > len(held_out) and not any(_fresh(loader) for loader in tests):
-        yield _finding(held_out[0], "{steps} steps were made on the batches of {name}, beside those of the training data")
+        yield _finding(held_out[0], "{steps} steps were made on batches of {name}, beside those of the training data")
         return ""
     if not tests:
         raise Skip("no evaluation of known samples was seen")
@@ -57,7 +56,9 @@ def watched(loop: Loop) -> Findings:
     for loader in tests:
         apart = not loader.steps and loader.known < PART * most
         if apart or (loader.steps and (VALIDATION.search(loader.name) or unused)):
-            yield _finding(loader, "of {known} samples of {name} that the model is evaluated on, {learned} were trained on")
+            yield _finding(
+                loader, "of {known} samples of {name} that the model is judged by, {learned} were trained on"
+            )
             return ""
     raise Skip("the model is evaluated on its training data alone: there is no held-out data to mix them up with")
 

@@ -14,13 +14,13 @@ DOC = ProbeDoc(
     code="LOP314",
     name="unseeded-run",
     stage=Stage.WATCH,
-    summary='No seed was set.',
-    why='Two runs of the script differ, so a change cannot be told from chance.',
-    fix='Call torch.manual_seed(0), and seed numpy and random where they are used.',
+    summary="No seed was set.",
+    why="Two runs of the script differ, so a change cannot be told from chance.",
+    fix="Call torch.manual_seed(0), and seed numpy and random where they are used.",
     severity=Severity.NOTE,
     judged_by="watch",
-    before='model = Net()',
-    after='torch.manual_seed(0)\nmodel = Net()',
+    before="model = Net()",
+    after="torch.manual_seed(0)\nmodel = Net()",
 )
 
 

@@ -29,8 +29,8 @@ DOC = ProbeDoc(
     references=("torch.amp documentation: gradient accumulation",),
 )
 SUMMED = 1.5  # total weight of the losses behind one step: 1 for their mean, their number for their sum
-SCALE_FREE = frozenset({"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop"})  # their step does
-# not grow with the gradient, so the sum does little harm
+# Their step does not grow with the gradient, so the sum does little harm.
+SCALE_FREE = frozenset({"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop"})
 SCALED = 64.0  # weight of one loss above which a loss scaler is at work, whose factor is not part of it
 
 
@@ -82,7 +82,6 @@ def watched(loop: Loop) -> Findings:
     if not counted:
         raise Skip("no step was seen from beginning to end")
     return "no step follows the backward calls of several batches"
-
 
 
 def _micro_batches(group: Sequence[StepEvent]) -> list[StepEvent]:

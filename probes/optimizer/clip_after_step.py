@@ -64,7 +64,6 @@ def watched(loop: Loop) -> Findings:
     return "gradients are clipped between backward and step"
 
 
-
 def _clips(group: Sequence[StepEvent]) -> bool:
     """Whether a clip follows a backward before the step."""
     kinds = [event.kind for event in group]

@@ -51,15 +51,16 @@ def watched(loop: Loop) -> Findings:
     if not any(optimizer.looks for optimizer in loop.optimizers):
         raise Skip("no optimizer was stepped")
     for optimizer in loop.optimizers:
-        emptied = [look for look in optimizer.looks if look.emptied]
-        if len(emptied) < CLEARED_LOOKS or len(emptied) < CLEARED_SHARE * len(optimizer.looks):
+        whole = [look for look in optimizer.looks if look.events]
+        emptied = [look for look in whole if look.emptied]
+        if len(emptied) < CLEARED_LOOKS or len(emptied) < CLEARED_SHARE * len(whole):
             continue
         zero = next((e.where for e in reversed(emptied[-1].events) if e.kind == "zero"), ())
         yield DOC.finding(
             "in {cleared} of {steps} steps looked at, the gradient that backward had made was gone",
             where=(*zero, *emptied[-1].where),
             cleared=len(emptied),
-            steps=len(optimizer.looks),
+            steps=len(whole),
         )
         return ""
     return "each step looked at finds the gradient of its own backward"

@@ -80,7 +80,6 @@ def watched(loop: Loop) -> Findings:
     return "every parameter with a gradient is in an optimizer"
 
 
-
 def _used(ctx: Context) -> set[str] | None:
     """Names of parameters that get a gradient and do not move; None where that could not be measured."""
     try:

@@ -77,12 +77,11 @@ def watched(loop: Loop) -> Findings:
         if not rest < GONE * peak:
             continue
         left = next(step for step, lr in reversed(optimizer.lrs) if lr >= GONE * peak)
+        curve = optimizer.lrs[:200]
         yield DOC.finding(
             "the learning rate falls from {peak:g} to {rest:.1e} within {step} of {steps} steps and stays there",
             where=next((s.where for s in loop.schedulers if s.optimizer == index), optimizer.where),
-            evidence=(
-                Series("learning rate", [float(s) for s, _ in optimizer.lrs[:200]], [lr for _, lr in optimizer.lrs[:200]]),
-            ),
+            evidence=(Series("learning rate", [float(step) for step, _ in curve], [lr for _, lr in curve]),),
             peak=peak,
             rest=rest,
             step=left + 1,

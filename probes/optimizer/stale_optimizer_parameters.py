@@ -69,7 +69,6 @@ def watched(loop: Loop) -> Findings:
     return "what the optimizers hold is used"
 
 
-
 def _moves(ctx: Context, names: Sequence[str]) -> bool:
     """Whether the model's own step updates these parameters all the same, with an optimizer of its own."""
     if not ctx.facts.custom_step:

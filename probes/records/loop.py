@@ -100,11 +100,13 @@ class Pass:
 @dataclass(frozen=True)
 class LoaderSeen:
     """``name``: of the variable that it was assigned to, "" if unknown. ``batches``: its length, None if it has none.
+
     ``passes``: the first ones; ``passed``: how many there were. ``same_first``: passes whose first batch held the
-    samples of the first pass's. ``steps``: optimizer steps under it. ``known``: samples of it that were told apart;
-    ``trained``: samples of its passes with steps; ``learned``: those of ``known`` that a model was trained on which was also evaluated on this loader, None if it was not
-    evaluated. ``disjoint``: its samples are known and none was trained on. ``distributed``: it has a sampler that
-    shuffles by epoch; ``epochs_set``: different values of that sampler's epoch."""
+    samples of the first pass's. ``steps``: optimizer steps under it. ``known``: samples of its evaluations, as far as
+    they could be told apart; ``trained``: those of its passes with steps; ``learned``: those of ``known`` that the
+    evaluated model was trained on, None if none are known. ``disjoint``: its samples are known and none was trained
+    on. ``distributed``: its sampler shuffles by epoch; ``epochs_set``: different values of that sampler's epoch.
+    """
 
     name: str
     where: Sequence[Where]
@@ -166,10 +168,13 @@ class MetricSeen:
 
 @dataclass(frozen=True)
 class Loop:
-    """A whole run. ``ended``: "end" (of the script), "exit", "limit", "exception", "interrupted" or "cut" (the process
-    was killed). ``losses``: (step, value) of tensors that backward was called on. ``retained``: of ``marked`` early
-    losses, those whose graph was still in memory many steps later. ``bare_evaluations``: (modules in train mode, where)
-    of evaluations without a loader. ``cells_back``: pairs of execution counts of a notebook that go backwards.
+    """A whole run.
+
+    ``ended``: "end" (of the script), "exit", "limit", "exception", "interrupted" or "cut" (the process was killed).
+    ``losses``: (step, value) of tensors that backward was called on. ``marked``: early losses of one line whose graphs
+    were followed; ``retained``: graphs of earlier steps of that line that were in memory at once.
+    ``bare_evaluations``: evaluations without a loader; ``bare_awake``: modules in train mode in one of them.
+    ``cells_back``: pairs of execution counts of a notebook that go backwards.
     """
 
     steps: int
