@@ -55,6 +55,7 @@ class Recorder:
         self.slept_at: tuple[Where, ...] = ()
         self.cells_back: tuple[tuple[int, int], ...] = ()
         self.notebook = False
+        self.whole = True
         self._by_optimizer: dict[int, OptimizerWatch] = {}
         self._by_loader: dict[int, LoaderWatch] = {}
         self._passes: weakref.WeakKeyDictionary[Any, tuple[LoaderWatch, PassWatch]] = weakref.WeakKeyDictionary()
@@ -373,7 +374,7 @@ class Recorder:
             marked=self.graphs.marked, retained=self.graphs.most, retained_at=self.graphs.where,
             bare_evaluations=self.outputs.evaluations, bare_awake=self.outputs.awake, bare_at=self.outputs.awake_at,
             seeded=self.seeded, gpu_idle=self.gpu_idle, gpu_present=torch.cuda.is_available(),
-            notebook=self.notebook, cells_back=self.cells_back,
+            notebook=self.notebook, cells_back=self.cells_back, whole=self.whole,
         )  # fmt: skip
 
     def _trained_on(self, roots: set[int]) -> set[Key]:

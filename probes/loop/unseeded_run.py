@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from probes.api import Findings, ProbeDoc, Stage
+from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.results import Severity
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ DOC = ProbeDoc(
 
 def watched(loop: Loop) -> Findings:
     """Whether torch.manual_seed was called."""
+    if not loop.whole:
+        raise Skip("only a part of the program was watched")
     if not loop.seeded:
         yield DOC.finding("torch.manual_seed was not called in {steps} steps", steps=loop.steps)
         return ""

@@ -1,0 +1,98 @@
+"""``diagnose watch`` from outside: the script behaves as under python, and the run folder tells what was seen."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from command_line import run
+
+SCRIPT = """
+import argparse, os, signal, sys
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--how", default="")
+    how = parser.parse_args().how
+    print(sys.argv, __name__, os.path.basename(sys.path[0]), flush=True)
+    torch.manual_seed(0)
+    x = torch.randn(48, 4)
+    data = TensorDataset(x, x.sum(1, keepdim=True))
+    workers = {"num_workers": 1, "multiprocessing_context": "spawn"} if how == "workers" else {}
+    loader = DataLoader(data, batch_size=8, shuffle=True, **workers)
+    model = nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    signal.signal(signal.SIGUSR1, lambda *_: print("handled", flush=True))
+    if how == "fork" and not (pid := os.fork()):
+        model(x).sum().backward()
+        optimizer.step()
+        os._exit(0)
+    elif how == "fork":
+        os.waitpid(pid, 0)
+    for epoch in range(2):
+        for a, b in loader:
+            optimizer.zero_grad()
+            loss = nn.functional.mse_loss(model(a), b)
+            loss.backward()
+            optimizer.step()
+    print("read", sys.stdin.readline().strip(), flush=True)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    if how == "exit":
+        sys.exit(7)
+    if how == "crash":
+        model(torch.randn(2, 5))
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def both(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], subprocess.CompletedProcess[str]]:
+    """The script under python, and under watch."""
+    (folder / "train.py").write_text(SCRIPT)
+    lines = (
+        [sys.executable, "train.py", *arguments],
+        [sys.executable, "-m", "diagnose", "watch", "--quiet", "--out", "run", "train.py", *arguments],
+    )
+    plain, watched = (
+        subprocess.run(line, cwd=folder, input="hello\n", capture_output=True, text=True, check=False) for line in lines
+    )
+    return plain, watched
+
+
+def test_a_script_that_reads_forks_and_exits_behaves_as_without(tmp_path: Path) -> None:
+    plain, watched = both(tmp_path, "--how", "fork")
+    assert (watched.returncode, watched.stdout, watched.stderr) == (plain.returncode, plain.stdout, plain.stderr)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert (results["verdict"], results["command"]) == ("healthy", "watch")
+    assert results["stages"][0]["name"] == "watch"
+
+
+def test_a_crash_keeps_traceback_and_code_and_is_a_finding(tmp_path: Path) -> None:
+    plain, watched = both(tmp_path, "--how", "crash")
+    assert watched.returncode == plain.returncode == 1
+    assert watched.stderr == plain.stderr
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["diagnosis"]["causes"][0]["name"] == "forward-shape-mismatch"
+
+
+def test_a_limit_ends_a_module_in_order_and_its_exit_code_stays(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text(SCRIPT)
+    outcome = run("watch", "--json", "--steps", "5", "-m", "job", "--how", "workers", cwd=tmp_path)
+    assert outcome.code == 0
+    assert outcome.results["verdict"] == "healthy"
+    assert "stopped at the limit" in outcome.results["stages"][0]["reason"]
+
+
+def test_words_that_are_no_script_are_a_usage_error(tmp_path: Path) -> None:
+    outcome = run("watch", "nothing.py", cwd=tmp_path)
+    assert outcome.code == 2
+    assert (
+        outcome.err.strip()
+        == "diagnose: watch nothing.py: there is no such file; expected a script or a notebook (.ipynb)."
+    )
