@@ -9,6 +9,7 @@ from textwrap import dedent
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import _global_optimizer_pre_hooks
 from watching import watch_source
 
 import diagnose
@@ -123,7 +124,7 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     assert [getattr(owner, name) for owner, name in places] == before
     assert "argmax" not in vars(torch.Tensor)
     assert not torch.nn.modules.module._global_forward_pre_hooks
-    assert not torch.optim.optimizer._global_optimizer_pre_hooks
+    assert not _global_optimizer_pre_hooks
 
 
 def test_watching_reports_in_text_and_html() -> None:

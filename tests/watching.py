@@ -6,6 +6,7 @@ import contextlib
 import io
 import random
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -53,7 +54,13 @@ def watch_source(source: str, folder: Path, ended: str = "end") -> Watched:
     recorder = Recorder()
     before, sys.modules["__main__"] = sys.modules["__main__"], main
     try:
-        with preserved(), contextlib.redirect_stdout(io.StringIO()), recording(recorder):
+        with (
+            preserved(),
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            recording(recorder),
+        ):
+            warnings.simplefilter("ignore")  # torch itself warns of some of the faults
             random.seed(0)
             exec(compile(source, str(path), "exec"), main.__dict__)
     finally:

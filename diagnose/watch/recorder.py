@@ -30,6 +30,7 @@ from probes.results import Where
 LOOKED = 2  # steps, or batches without a step, that are looked at after something began
 OFTEN = 10  # times that something may open a window; then at powers of two
 MOST_LOSSES = 600
+EVERY_LOSS = 64  # first steps of which every loss is kept, and then one in some
 
 
 def is_due(count: int, often: int) -> bool:
@@ -68,7 +69,7 @@ class Recorder:
         self._parameters_of: dict[int, frozenset[int]] = {}
         self._roots: dict[int, weakref.ref[nn.Module]] = {}
         self._pending: list[tuple[int, Tensor]] = []
-        self._stride = 1
+        self._stride = 8
 
     # -- windows ------------------------------------------------------------------------------------------------
 
@@ -213,7 +214,7 @@ class Recorder:
             loader = found[0].index
             found[1].backwards += 1
         loss = tensor if isinstance(tensor, Tensor) and tensor.numel() == 1 else None
-        if loss is not None and self.total % self._stride == 0:
+        if loss is not None and (self.total < EVERY_LOSS or self.total % self._stride == 0):
             self._pending.append((self.total, loss.detach()))
         if loss is not None and self.total <= MARKED_STEPS:
             self.graphs.mark(loss, self.total, here())

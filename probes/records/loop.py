@@ -174,8 +174,8 @@ class Loop:
     ``losses``: (step, value) of tensors that backward was called on. ``marked``: early losses of one line whose graphs
     were followed; ``retained``: graphs of earlier steps of that line that were in memory at once.
     ``bare_evaluations``: evaluations without a loader; ``bare_awake``: modules in train mode in one of them.
-    ``cells_back``: pairs of execution counts of a notebook that go backwards. ``whole``: the program was watched from its
-    beginning, not only a block of it.
+    ``cells_back``: pairs of execution counts of a notebook that go backwards. ``whole``: the program was watched from
+    its beginning, not only a block of it.
     """
 
     steps: int
