@@ -114,6 +114,47 @@ def test_an_optimizer_that_is_never_used_is_no_fault_where_the_tensors_move(tmp_
     assert watch_source(script(body), tmp_path).alarms == {}
 
 
+def test_a_failure_of_ours_never_reaches_the_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr("diagnose.watch.optimizers.OptimizerWatch.cover", fail)
+    watched = watch_source(script(PILING.replace("range(8)", "range(1)")), tmp_path, internal=True)
+    assert watched.alarms == {}
+    assert "ours" in watched.loop.failure
+    assert {str(r.status) for r in watched.results} == {"internal", "skipped"}
+
+
+def test_an_adversarial_example_made_in_eval_mode_is_no_training_in_eval_mode(tmp_path: Path) -> None:
+    body = """
+    model.append(nn.Dropout(0.0)).append(nn.BatchNorm1d(2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    for a, b in loader:
+        model.eval()
+        near = a.clone().requires_grad_(True)
+        nn.functional.cross_entropy(model(near), b).backward()
+        model.train()
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model((a + 0.1 * near.grad.sign()).detach()), b).backward()
+        optimizer.step()
+    """
+    assert watch_source(script(body), tmp_path).alarms == {}
+
+
+def test_training_accuracy_alone_is_no_mix_up(tmp_path: Path) -> None:
+    body = """
+    unused = DataLoader(TensorDataset(torch.randn(48, 6), torch.zeros(48).long()), batch_size=12)
+    for epoch in range(2):
+        for a, b in loader:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(a), b).backward()
+            optimizer.step()
+        with torch.no_grad():
+            print(sum((model(a).argmax(1) == b).sum() for a, b in loader))
+    """
+    assert watch_source(script(body), tmp_path).alarms == {}
+
+
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
     places = [
         (torch.autograd, "backward"), (nn.Module, "train"), (nn.Module, "state_dict"), (torch, "save"),

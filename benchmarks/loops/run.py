@@ -94,14 +94,14 @@ def main() -> None:
             count["failed"] += told["code"] != 0
             rows.append({"case": label, "seed": seed, "expected": expected, **told})
             if not right or told["code"] or told["log"] or (expected and told["first"] != expected):
-                print(f"{label} seed {seed}: found {told['found']}, first {told['first']!r} {told['log']}")
+                print(f"{label} seed {seed}: found {told['found']}, first {told['first']!r} {told['log']}", flush=True)
+        if chosen.out:
+            Path(chosen.out).write_text(json.dumps(rows, indent=1))
     print(
         f"{len(jobs)} scripts, {chosen.seeds} seeds, {time.monotonic() - started:.0f} s: "
         f"recall {count['faulty right']}/{count['faulty']}, first answer {count['first']}/{count['faulty']}, "
         f"healthy without finding {count['healthy right']}/{count['healthy']}, scripts that failed {count['failed']}"
     )
-    if chosen.out:
-        Path(chosen.out).write_text(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":

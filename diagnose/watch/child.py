@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
@@ -24,6 +25,7 @@ from diagnose.user_code import UserCodeError, is_user_file
 from diagnose.watch.hooks import recording
 from diagnose.watch.recorder import Recorder, is_due
 from diagnose.watch.script import Program, read_module, read_notebook, read_script
+from probes.records.loop import Loop
 from probes.results import to_json
 
 _STUBBORN = 3  # times that the limit is raised again in code that catches everything
@@ -47,7 +49,6 @@ class Run:
         self.ended = "cut"
         self.crash: dict[str, Any] | None = None
         self._raised = 0
-        self._steps: dict[str, Any] = job["limits"]
         self._environment = describe_environment("cuda" if _has_gpu() else "cpu")
 
     def start(self) -> None:
@@ -145,12 +146,16 @@ class Run:
         """Replace the record; a fork of the script leaves it alone."""
         if os.getpid() != self.pid:
             return
+        pipeline: dict[str, Any] = {}
+        try:
+            loop = self.recorder.record(self.ended)
+            pipeline = _pipeline(self.recorder)
+        except Exception:  # ours: the script must not end of it
+            failure = self.recorder.failure or traceback.format_exc(limit=-4)
+            loop = Loop(self.recorder.total, self.recorder.backwards, self.ended, failure=failure)
         record = {
-            "loop": to_json(self.recorder.record(self.ended)),
-            "crash": self.crash,
-            "environment": self._environment,
-            "pipeline": to_json(_pipeline(self.recorder)),
-        }
+            "loop": to_json(loop), "crash": self.crash, "environment": self._environment, "pipeline": to_json(pipeline),
+        }  # fmt: skip
         write_atomically(Path(self.job["record"]), json.dumps(record).encode())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -19,7 +20,6 @@ from torch.utils.data import dataloader as loading
 
 from diagnose.watch.loaders import drawn_by_loop
 from diagnose.watch.recorder import Recorder
-from diagnose.watch.sites import here
 
 LOSSES = (
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "kl_div", "l1_loss",
@@ -50,6 +50,30 @@ class _Patches:
         self._stack.callback(lambda: setattr(owner, name, kept) if own else delattr(owner, name))
 
 
+class _Heard:
+    """The recorder's methods, made safe: a failure of ours ends the recording, never the user's script."""
+
+    def __init__(self, recorder: Recorder, on: list[bool]) -> None:
+        self.recorder, self._on = recorder, on
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        call = self.safe(getattr(self.recorder, name))
+        setattr(self, name, call)  # found at once the next time
+        return call
+
+    def safe(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return method(*args, **kwargs)
+            except Exception:
+                self.recorder.failure = traceback.format_exc(limit=-4)
+                self._on.clear()
+                self.recorder.close_window()
+                return None
+
+        return call
+
+
 @contextmanager
 def recording(recorder: Recorder) -> Iterator[None]:
     """In the block the recorder hears what torch does, in this process alone: a fork goes on without it."""
@@ -59,12 +83,14 @@ def recording(recorder: Recorder) -> Iterator[None]:
         stack.callback(on.clear)
         stack.callback(recorder.close_window)
         patches = _Patches(stack, lambda: bool(on))
-        _steps(recorder, stack, on)
-        _gradients(recorder, patches)
-        _loaders(recorder, patches)
-        _weights(recorder, patches)
-        _outputs(recorder, patches)
-        _modes(recorder, patches)
+        heard = _Heard(recorder, on)
+        recorder.shielded = heard.safe
+        _steps(heard, stack, on)
+        _gradients(heard, patches)
+        _loaders(heard, patches)
+        _weights(heard, patches)
+        _outputs(heard, patches)
+        _modes(heard, patches)
         yield
 
 
@@ -93,25 +119,25 @@ def _before(note: Callable[..., None]) -> Wrap:
     return wrap
 
 
-def _steps(recorder: Recorder, stack: ExitStack, on: list[bool]) -> None:
+def _steps(heard: _Heard, stack: ExitStack, on: list[bool]) -> None:
     def before(optimizer: Any, args: Any, kwargs: Any) -> None:
         if on:
-            recorder.before_step(optimizer)
+            heard.before_step(optimizer)
 
     def after(optimizer: Any, args: Any, kwargs: Any) -> None:
         if on:
-            recorder.after_step(optimizer)
+            heard.after_step(optimizer)
 
     stack.callback(register_optimizer_step_pre_hook(before).remove)
     stack.callback(register_optimizer_step_post_hook(after).remove)
 
 
-def _gradients(recorder: Recorder, patches: _Patches) -> None:
+def _gradients(heard: _Heard, patches: _Patches) -> None:
     def backward(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-            begun = recorder.before_backward(tensors)
+            begun = heard.before_backward(tensors)
             result = original(tensors, *args, **kwargs)
-            recorder.after_backward(begun)
+            heard.after_backward(begun)
             return result
 
         return call
@@ -131,34 +157,34 @@ def _gradients(recorder: Recorder, patches: _Patches) -> None:
 
     def group(tensors: Any, *args: Any, **kwargs: Any) -> None:
         if not measuring and tensors:
-            recorder.clipped(tensors[0])
+            heard.clipped(tensors[0])
 
     patches.put(torch.autograd, "backward", backward)
-    patches.put(Optimizer, "__init__", _after(lambda optimizer, *args, **kwargs: recorder.optimizer_made(optimizer)))
-    patches.put(Optimizer, "zero_grad", _after(lambda *args, **kwargs: recorder.zeroed()))
-    patches.put(nn.Module, "zero_grad", _after(lambda *args, **kwargs: recorder.zeroed()))
+    patches.put(Optimizer, "__init__", _after(lambda optimizer, *args, **kwargs: heard.optimizer_made(optimizer)))
+    patches.put(Optimizer, "zero_grad", _after(lambda *args, **kwargs: heard.zeroed()))
+    patches.put(nn.Module, "zero_grad", _after(lambda *args, **kwargs: heard.zeroed()))
     # Users may hold clip_grad_norm_ under another name already; what it calls inside is not.
     patches.put(clip, "_get_total_norm", norm)
     patches.put(clip, "_group_tensors_by_device_and_dtype", _before(group))
-    unscale = _before(lambda scaler, optimizer: _unscale(recorder, scaler, optimizer))
+    unscale = _before(lambda scaler, optimizer: _unscale(heard, scaler, optimizer))
     patches.put(torch.amp.GradScaler, "unscale_", unscale)
 
 
-def _unscale(recorder: Recorder, scaler: Any, optimizer: Any) -> None:
+def _unscale(heard: _Heard, scaler: Any, optimizer: Any) -> None:
     if scaler.is_enabled():
-        recorder.unscaled(getattr(optimizer, "optimizer", optimizer))
+        heard.unscaled(getattr(optimizer, "optimizer", optimizer))
 
 
-def _loaders(recorder: Recorder, patches: _Patches) -> None:
+def _loaders(heard: _Heard, patches: _Patches) -> None:
     def following(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(iterator: Any) -> Any:
             frame = sys._getframe(2)
             try:
                 data = original(iterator)
             except StopIteration:
-                recorder.exhausted(iterator)
+                heard.exhausted(iterator)
                 raise
-            recorder.batch(iterator, by_loop=lambda: drawn_by_loop(frame))
+            heard.batch(iterator, by_loop=lambda: drawn_by_loop(frame))
             return data
 
         return call
@@ -166,32 +192,32 @@ def _loaders(recorder: Recorder, patches: _Patches) -> None:
     def index(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(iterator: Any) -> Any:
             indices = original(iterator)
-            recorder.drew(iterator, indices)
+            heard.drew(iterator, indices)
             return indices
 
         return call
 
     def begin(iterator: Any, loader: Any, *args: Any, **kwargs: Any) -> None:
         """Workers draw ahead while the iterator is made, or begins anew."""
-        recorder.iterator(iterator, loader)
+        heard.iterator(iterator, loader)
 
-    patches.put(DataLoader, "__init__", _after(lambda loader, *args, **kwargs: recorder.loader_made(loader)))
+    patches.put(DataLoader, "__init__", _after(lambda loader, *args, **kwargs: heard.loader_made(loader)))
     for kind in (loading._SingleProcessDataLoaderIter, loading._MultiProcessingDataLoaderIter):
         patches.put(kind, "__init__", _before(begin))
-    patches.put(loading._MultiProcessingDataLoaderIter, "_reset", _before(_again(recorder)))
+    patches.put(loading._MultiProcessingDataLoaderIter, "_reset", _before(_again(heard)))
     patches.put(loading._BaseDataLoaderIter, "__next__", following)
     patches.put(loading._BaseDataLoaderIter, "_next_index", index)
 
 
-def _again(recorder: Recorder) -> Callable[..., None]:
+def _again(heard: _Heard) -> Callable[..., None]:
     def note(iterator: Any, loader: Any, first_iter: bool = False) -> None:
         if not first_iter:
-            recorder.iterator(iterator, loader)
+            heard.iterator(iterator, loader)
 
     return note
 
 
-def _weights(recorder: Recorder, patches: _Patches) -> None:
+def _weights(heard: _Heard, patches: _Patches) -> None:
     depth = [0]
 
     def state_dict(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -202,7 +228,7 @@ def _weights(recorder: Recorder, patches: _Patches) -> None:
             finally:
                 depth[0] -= 1
             if not depth[0]:
-                recorder.weights.taken(state, recorder.total, here())
+                heard.took(state)
             return state
 
         return call
@@ -210,27 +236,27 @@ def _weights(recorder: Recorder, patches: _Patches) -> None:
     def load(module: Any, state: Any, *args: Any, **kwargs: Any) -> None:
         depth[0] += 1  # the model's own state dict is taken to compare
         try:
-            recorder.weights.load(module, state, recorder.total, here())
+            heard.loading(module, state)
         finally:
             depth[0] -= 1
 
     def save(saved: Any, *args: Any, **kwargs: Any) -> None:
         depth[0] += 1
         try:
-            recorder.weights.save(saved, recorder.total, here())
+            heard.saving(saved)
         finally:
             depth[0] -= 1
 
     def read(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             loaded = original(*args, **kwargs)
-            recorder.weights.read(loaded)
+            heard.read(loaded)
             return loaded
 
         return call
 
     def restored(*args: Any, **kwargs: Any) -> None:
-        recorder.weights.restored = True
+        heard.recorder.weights.restored = True
 
     patches.put(nn.Module, "state_dict", state_dict)
     patches.put(nn.Module, "load_state_dict", _before(load))
@@ -239,24 +265,24 @@ def _weights(recorder: Recorder, patches: _Patches) -> None:
     patches.put(torch, "load", read)
 
 
-def _outputs(recorder: Recorder, patches: _Patches) -> None:
+def _outputs(heard: _Heard, patches: _Patches) -> None:
     def loss(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             result = original(*args, **kwargs)
             if not torch.is_grad_enabled():
-                recorder.evaluated()
-            elif recorder.window:
+                heard.evaluated()
+            elif heard.recorder.window:
                 given = args[0] if args else kwargs.get("input")
                 target = args[1] if len(args) > 1 else kwargs.get("target")
                 reduction = str(kwargs.get("reduction", "mean"))
-                recorder.outputs.loss(original.__name__, given, target, reduction, result)
+                heard.loss(original.__name__, given, target, reduction, result)
             return result
 
         return call
 
     def largest(given: Any, *args: Any, **kwargs: Any) -> None:
-        if recorder.window:
-            recorder.outputs.argmax(given, args[0] if args else kwargs.get("dim"))
+        if heard.recorder.window:
+            heard.argmax(given, args[0] if args else kwargs.get("dim"))
 
     for name in LOSSES:
         patches.put(functional, name, loss)
@@ -265,7 +291,7 @@ def _outputs(recorder: Recorder, patches: _Patches) -> None:
             patches.put(owner, name, _before(largest))
 
 
-def _modes(recorder: Recorder, patches: _Patches) -> None:
+def _modes(heard: _Heard, patches: _Patches) -> None:
     depth = [0]
 
     def train(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -276,28 +302,28 @@ def _modes(recorder: Recorder, patches: _Patches) -> None:
             finally:
                 depth[0] -= 1
             if not depth[0]:
-                recorder.mode_call(mode)
+                heard.mode_call(mode)
             return result
 
         return call
 
     def seed(*args: Any, **kwargs: Any) -> None:
-        recorder.seeded = True
+        heard.recorder.seeded = True
 
     patches.put(nn.Module, "train", train)
     patches.put(torch, "manual_seed", _after(seed))
     patches.put(torch.random, "manual_seed", _after(seed))
-    _schedulers(recorder, patches)
+    _schedulers(heard, patches)
 
 
-def _schedulers(recorder: Recorder, patches: _Patches) -> None:
+def _schedulers(heard: _Heard, patches: _Patches) -> None:
     inside: list[bool] = []
 
     def step(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(scheduler: Any, *args: Any, **kwargs: Any) -> Any:
             initial = sys._getframe(2).f_code.co_name in {"_initial_step", "__init__"}
             if not inside and not initial:
-                recorder.scheduled(scheduler)
+                heard.scheduled(scheduler)
             inside.append(True)
             try:
                 return original(scheduler, *args, **kwargs)

@@ -31,14 +31,16 @@ def names(config: Config) -> list[str]:
 
 
 def judge(loop: Loop, config: Config) -> list[Result]:
-    """A loop in which nothing was trained is not judged: silence there would be no finding of ours."""
+    """A loop in which nothing was trained is not judged, nor one that was not recorded to its end by our own fault."""
+    stage = str(Stage.WATCH)
+    if loop.failure:
+        first, *others = [(catalogue.doc(name).code, name) for name in names(config)]
+        failed = Result(*first, stage, Status.INTERNAL, loop.failure)
+        return [failed, *(Result(*other, stage, Status.SKIPPED, "the recording failed") for other in others)]
     if not loop.steps and not loop.backwards:
-        return [
-            Result(catalogue.doc(name).code, name, str(Stage.WATCH), Status.SKIPPED, NO_TRAINING)
-            for name in names(config)
-        ]
+        return [Result(catalogue.doc(name).code, name, stage, Status.SKIPPED, NO_TRAINING) for name in names(config)]
     context: Any = loop
-    return [run_probe(name, context, stage=str(Stage.WATCH), judge="watched") for name in names(config)]
+    return [run_probe(name, context, stage=stage, judge="watched") for name in names(config)]
 
 
 def crashed(finding: Finding) -> Result:
@@ -58,11 +60,13 @@ def stage(loop: Loop | None, results: list[Result], seconds: float, number: Call
         return StageResult(name, Status.FAIL, failed.reason, seconds)
     if loop is None:
         return StageResult(name, Status.INCONCLUSIVE, "the script ended before anything could be recorded", seconds)
-    if not loop.steps:
-        return StageResult(name, Status.INCONCLUSIVE, NO_TRAINING, seconds)
     internal = next((r for r in results if r.status is Status.INTERNAL), None)
     if internal is not None:
-        return StageResult(name, Status.INCONCLUSIVE, f"{internal.name} failed inside the tool", seconds)
+        return StageResult(
+            name, Status.INCONCLUSIVE, "the recording, or a check of it, failed inside the tool", seconds
+        )
+    if not loop.steps:
+        return StageResult(name, Status.INCONCLUSIVE, NO_TRAINING, seconds)
     if loop.ended in {"cut", "interrupted"}:
         return StageResult(name, Status.INCONCLUSIVE, "the script was cut off before its end", seconds)
     looks = sum(len(o.looks) for o in loop.optimizers)

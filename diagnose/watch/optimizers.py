@@ -39,7 +39,10 @@ def _slice(tensor: Tensor) -> Tensor:
 
 def _nonzero(tensor: Tensor) -> bool:
     gradient = tensor.grad
-    return gradient is not None and bool(torch.count_nonzero(gradient.detach()))
+    if gradient is None:
+        return False
+    values = gradient.detach()
+    return bool(torch.count_nonzero(values._values() if values.is_sparse else values))
 
 
 class OptimizerWatch:
@@ -147,6 +150,10 @@ class OptimizerWatch:
         self._asleep = asleep
         if asleep and where:
             self.slept_at = where
+
+    def wakes(self) -> None:
+        """A later backward of the same step, as after an adversarial example was made in eval mode."""
+        self._asleep = ()
 
     # -- around step --------------------------------------------------------------------------------------------
 

@@ -38,7 +38,10 @@ def is_due(count: int, often: int) -> bool:
 
 
 class Recorder:
-    """``on_step``, ``on_pass`` are told of every optimizer step and of every new pass, after it was recorded."""
+    """``on_step`` is told of every optimizer step after it was recorded.
+
+    ``shielded``: given by whoever puts the hooks in; makes a hook that fails end the recording instead of the script.
+    """
 
     def __init__(self, on_step: Callable[[Recorder], None] = lambda recorder: None) -> None:
         self.on_step = on_step
@@ -57,6 +60,8 @@ class Recorder:
         self.cells_back: tuple[tuple[int, int], ...] = ()
         self.notebook = False
         self.whole = True
+        self.shielded: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda method: method
+        self.failure = ""  # of ours, which ended the recording
         self._by_optimizer: dict[int, OptimizerWatch] = {}
         self._by_loader: dict[int, LoaderWatch] = {}
         self._passes: weakref.WeakKeyDictionary[Any, tuple[LoaderWatch, PassWatch]] = weakref.WeakKeyDictionary()
@@ -83,8 +88,8 @@ class Recorder:
         self.window = True
         self._depth = 0
         self._hooks = [
-            module_hooks.register_module_forward_pre_hook(self._before_forward),
-            module_hooks.register_module_forward_hook(self._after_forward, always_call=True),
+            module_hooks.register_module_forward_pre_hook(self.shielded(self._before_forward)),
+            module_hooks.register_module_forward_hook(self.shielded(self._after_forward), always_call=True),
         ]
 
     def close_window(self) -> None:
@@ -171,6 +176,8 @@ class Recorder:
             return
         loader, watched = found
         indices = watched.pending.pop(0) if watched.pending else None
+        if not loader.indexed:  # then the sampler's are place holders
+            indices = None
         if not watched.batches:
             watched.by_loop = by_loop()
             self._use(iterator)
@@ -248,6 +255,7 @@ class Recorder:
         roots = [m for m, serial, graded in self._ran.values() if graded and serial > watch.since]
         trained = [m for m in roots if not mine.isdisjoint(self._parameters_of[id(m)])]
         if not trained or any(m.training for m in trained):
+            watch.wakes()
             return
 
         def counts(parent: nn.Module) -> bool:
@@ -341,6 +349,25 @@ class Recorder:
             self.close_window()
         watch.prepare(looked=self.window)
 
+    def took(self, state: Any) -> None:
+        """``state_dict()`` of a whole model returned ``state``."""
+        self.weights.taken(state, self.total, here())
+
+    def loading(self, module: nn.Module, state: Any) -> None:
+        self.weights.load(module, state, self.total, here())
+
+    def saving(self, saved: Any) -> None:
+        self.weights.save(saved, self.total, here())
+
+    def read(self, loaded: Any) -> None:
+        self.weights.read(loaded)
+
+    def loss(self, name: str, given: Any, target: Any, reduction: str, result: Any) -> None:
+        self.outputs.loss(name, given, target, reduction, result)
+
+    def argmax(self, given: Any, dim: Any) -> None:
+        self.outputs.argmax(given, dim)
+
     def scheduled(self, scheduler: Any) -> None:
         """A scheduler is about to be stepped by the user."""
         optimizer = getattr(scheduler, "optimizer", None)
@@ -375,7 +402,7 @@ class Recorder:
             marked=self.graphs.marked, retained=self.graphs.most, retained_at=self.graphs.where,
             bare_evaluations=self.outputs.evaluations, bare_awake=self.outputs.awake, bare_at=self.outputs.awake_at,
             seeded=self.seeded, gpu_idle=self.gpu_idle, gpu_present=torch.cuda.is_available(),
-            notebook=self.notebook, cells_back=self.cells_back, whole=self.whole,
+            notebook=self.notebook, cells_back=self.cells_back, whole=self.whole, failure=self.failure,
         )  # fmt: skip
 
     def _trained_on(self, roots: set[int]) -> set[Key]:

@@ -55,7 +55,8 @@ def watched(loop: Loop) -> Findings:
     unused = [x for x in loop.loaders if x.disjoint and not x.passed and loop.ended in {"end", "exit"}]
     for loader in tests:
         apart = not loader.steps and loader.known < PART * most
-        if apart or (loader.steps and (VALIDATION.search(loader.name) or unused)):
+        swapped = loader.steps and not loader.shuffled and any(other.shuffled for other in unused)
+        if apart or swapped or (loader.steps and VALIDATION.search(loader.name)):
             yield _finding(
                 loader, "of {known} samples of {name} that the model is judged by, {learned} were trained on"
             )

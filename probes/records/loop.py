@@ -175,7 +175,7 @@ class Loop:
     were followed; ``retained``: graphs of earlier steps of that line that were in memory at once.
     ``bare_evaluations``: evaluations without a loader; ``bare_awake``: modules in train mode in one of them.
     ``cells_back``: pairs of execution counts of a notebook that go backwards. ``whole``: the program was watched from
-    its beginning, not only a block of it.
+    its beginning, not only a block of it. ``failure``: of the recorder itself, which heard nothing after it.
     """
 
     steps: int
@@ -199,3 +199,4 @@ class Loop:
     notebook: bool = False
     cells_back: Sequence[tuple[int, int]] = ()
     whole: bool = True
+    failure: str = ""
