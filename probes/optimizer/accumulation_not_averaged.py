@@ -19,6 +19,7 @@ DOC = ProbeDoc(
     code="OPT609",
     name="accumulation-not-averaged",
     stage=Stage.SMOKE,
+    also=(Stage.WATCH,),
     summary="Gradients of several batches are added up for one step without dividing by their number.",
     why="The step is as many times longer as batches are accumulated: the same as a learning rate that much higher, "
     "and it changes with the accumulation.",

@@ -20,6 +20,7 @@ DOC = ProbeDoc(
     code="OPT610",
     name="clip-after-step",
     stage=Stage.SMOKE,
+    also=(Stage.WATCH,),
     summary="Gradients are clipped after optimizer.step(), when it is too late.",
     why="The step has used the gradients as they were, so nothing is limited: a spike passes in full.",
     fix="Clip between backward and step.",

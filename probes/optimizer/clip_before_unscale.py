@@ -16,6 +16,7 @@ DOC = ProbeDoc(
     code="OPT611",
     name="clip-before-unscale",
     stage=Stage.SMOKE,
+    also=(Stage.WATCH,),
     summary="Gradients are clipped while they are still multiplied by the loss scale.",
     why="The scale is some ten thousands, so a limit of 1 becomes one of about 1e-5, and every step is cut down "
     "to that.",

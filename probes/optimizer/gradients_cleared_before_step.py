@@ -17,6 +17,7 @@ DOC = ProbeDoc(
     code="OPT608",
     name="gradients-cleared-before-step",
     stage=Stage.SMOKE,
+    also=(Stage.WATCH,),
     summary="The gradient is cleared after backward and before the step.",
     why="The step finds no gradient, so nothing is learned; with weight decay or momentum the weights still move.",
     fix="Call zero_grad before backward, not between backward and step.",

@@ -19,6 +19,7 @@ DOC = ProbeDoc(
     code="OPT607",
     name="gradients-not-cleared",
     stage=Stage.SMOKE,
+    also=(Stage.WATCH,),
     summary="Gradients pile up: a step uses the gradient of earlier steps on top of its own.",
     why=(
         "backward adds to what is there, so the step grows from iteration to iteration and follows outdated directions."

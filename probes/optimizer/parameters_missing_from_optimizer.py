@@ -18,6 +18,7 @@ DOC = ProbeDoc(
     code="OPT601",
     name="parameters-missing-from-optimizer",
     stage=Stage.SMOKE,
+    also=(Stage.WATCH,),
     summary="The optimizer does not hold some trainable parameters.",
     why="They get a gradient at every step and are never updated: this part of the model stays as it was initialised.",
     fix="Give the optimizer all parameters; freeze with requires_grad_(False) what is meant to stay.",

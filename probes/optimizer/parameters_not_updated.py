@@ -17,6 +17,7 @@ DOC = ProbeDoc(
     code="OPT605",
     name="parameters-not-updated",
     stage=Stage.SMOKE,
+    also=(Stage.WATCH,),
     summary="No parameter moves although there are gradients and a learning rate.",
     why="The step is missing, or it finds no gradient: the loss stays where it started.",
     fix="Call zero_grad, backward and step, in this order, in every iteration.",

@@ -21,6 +21,7 @@ DOC = ProbeDoc(
     code="OPT606",
     name="schedule-collapses",
     stage=Stage.SMOKE,
+    also=(Stage.WATCH,),
     summary="The schedule lowers the learning rate to almost nothing at the beginning of the run.",
     why="A schedule made for epochs but stepped per batch runs through its whole decay within the first epochs.",
     fix="Step the scheduler once per epoch, or give it the length of the run in steps.",

@@ -16,6 +16,7 @@ DOC = ProbeDoc(
     code="OPT602",
     name="stale-optimizer-parameters",
     stage=Stage.SMOKE,
+    also=(Stage.WATCH,),
     summary="The optimizer holds tensors that are no longer part of the model.",
     why="It was built before a layer was replaced or the model copied, so it updates tensors that nobody uses.",
     fix="Build the optimizer last, after layers were replaced and the model was copied or re-created.",
