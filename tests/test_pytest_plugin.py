@@ -43,7 +43,7 @@ for _ in range(20):
 
 def test_failures_name_the_defect_its_figures_and_its_fix(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_it=TESTS, train=SCRIPT)
-    done = pytester.runpytest_inprocess("-p", "no:xdist", "-p", "no:cacheprovider", "--junit-xml=out.xml")
+    done = pytester.runpytest_subprocess("-p", "no:xdist", "-p", "no:cacheprovider", "--junit-xml=out.xml")
     done.assert_outcomes(passed=1, failed=2)
     done.stdout.fnmatch_lines(
         [
