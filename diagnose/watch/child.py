@@ -161,7 +161,7 @@ class Run:
 
 def _epochs(recorder: Recorder) -> int:
     """Whole passes over the loader that most steps were made under."""
-    loader = max(recorder.loaders, key=lambda loader: loader.steps, default=None)
+    loader = max(recorder.passes.loaders, key=lambda loader: loader.steps, default=None)
     if loader is None:
         return 0
     return sum(p.steps > 0 and (p.ended or (loader.batches or 0) == p.batches) for p in loader.passes)
@@ -177,7 +177,7 @@ def _pipeline(recorder: Recorder) -> dict[str, Any]:
     """What the report says about the thing that was trained."""
     models = recorder.trained_roots()
     stepped = max(recorder.optimizers, key=lambda watch: watch.steps, default=None)
-    trained = max(recorder.loaders, key=lambda loader: loader.steps, default=None)
+    trained = max(recorder.passes.loaders, key=lambda loader: loader.steps, default=None)
     optimizer = stepped.ref() if stepped is not None else None
     parameters = [p for model in models for p in model.parameters()]
     return {

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -19,59 +17,13 @@ from torch.utils.data import DataLoader
 from torch.utils.data import dataloader as loading
 
 from diagnose.watch.loaders import drawn_by_loop
+from diagnose.watch.patches import Heard, Patches, after, before
 from diagnose.watch.recorder import Recorder
 
 LOSSES = (
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "kl_div", "l1_loss",
     "mse_loss", "nll_loss", "smooth_l1_loss",
 )  # fmt: skip
-
-Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-
-class _Patches:
-    """Replaces attributes, and puts back what was there."""
-
-    def __init__(self, stack: ExitStack, is_on: Callable[[], bool]) -> None:
-        self._stack, self._is_on = stack, is_on
-
-    def put(self, owner: Any, name: str, wrap: Wrap) -> None:
-        original = getattr(owner, name)
-        own = name in vars(owner)
-        kept = vars(owner).get(name)
-        made = wrap(original)
-        is_on = self._is_on
-
-        @functools.wraps(original)
-        def either(*args: Any, **kwargs: Any) -> Any:
-            return made(*args, **kwargs) if is_on() else original(*args, **kwargs)
-
-        setattr(owner, name, either)
-        self._stack.callback(lambda: setattr(owner, name, kept) if own else delattr(owner, name))
-
-
-class _Heard:
-    """The recorder's methods, made safe: a failure of ours ends the recording, never the user's script."""
-
-    def __init__(self, recorder: Recorder, on: list[bool]) -> None:
-        self.recorder, self._on = recorder, on
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        call = self.safe(getattr(self.recorder, name))
-        setattr(self, name, call)  # found at once the next time
-        return call
-
-    def safe(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return method(*args, **kwargs)
-            except Exception:
-                self.recorder.failure = traceback.format_exc(limit=-4)
-                self._on.clear()
-                self.recorder.close_window()
-                return None
-
-        return call
 
 
 @contextmanager
@@ -82,8 +34,8 @@ def recording(recorder: Recorder) -> Iterator[None]:
     with ExitStack() as stack:
         stack.callback(on.clear)
         stack.callback(recorder.close_window)
-        patches = _Patches(stack, lambda: bool(on))
-        heard = _Heard(recorder, on)
+        patches = Patches(stack, lambda: bool(on))
+        heard = Heard(recorder, on)
         recorder.shielded = heard.safe
         _steps(heard, stack, on)
         _gradients(heard, patches)
@@ -94,45 +46,20 @@ def recording(recorder: Recorder) -> Iterator[None]:
         yield
 
 
-def _after(note: Callable[..., None]) -> Wrap:
-    """Calls ``note`` with the same arguments when the original has returned."""
-
-    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            result = original(*args, **kwargs)
-            note(*args, **kwargs)
-            return result
-
-        return call
-
-    return wrap
-
-
-def _before(note: Callable[..., None]) -> Wrap:
-    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            note(*args, **kwargs)
-            return original(*args, **kwargs)
-
-        return call
-
-    return wrap
-
-
-def _steps(heard: _Heard, stack: ExitStack, on: list[bool]) -> None:
-    def before(optimizer: Any, args: Any, kwargs: Any) -> None:
+def _steps(heard: Heard, stack: ExitStack, on: list[bool]) -> None:
+    def begin(optimizer: Any, args: Any, kwargs: Any) -> None:
         if on:
             heard.before_step(optimizer)
 
-    def after(optimizer: Any, args: Any, kwargs: Any) -> None:
+    def end(optimizer: Any, args: Any, kwargs: Any) -> None:
         if on:
             heard.after_step(optimizer)
 
-    stack.callback(register_optimizer_step_pre_hook(before).remove)
-    stack.callback(register_optimizer_step_post_hook(after).remove)
+    stack.callback(register_optimizer_step_pre_hook(begin).remove)
+    stack.callback(register_optimizer_step_post_hook(end).remove)
 
 
-def _gradients(heard: _Heard, patches: _Patches) -> None:
+def _gradients(heard: Heard, patches: Patches) -> None:
     def backward(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(tensors: Any, *args: Any, **kwargs: Any) -> Any:
             begun = heard.before_backward(tensors)
@@ -160,22 +87,22 @@ def _gradients(heard: _Heard, patches: _Patches) -> None:
             heard.clipped(tensors[0])
 
     patches.put(torch.autograd, "backward", backward)
-    patches.put(Optimizer, "__init__", _after(lambda optimizer, *args, **kwargs: heard.optimizer_made(optimizer)))
-    patches.put(Optimizer, "zero_grad", _after(lambda *args, **kwargs: heard.zeroed()))
-    patches.put(nn.Module, "zero_grad", _after(lambda *args, **kwargs: heard.zeroed()))
+    patches.put(Optimizer, "__init__", after(lambda optimizer, *args, **kwargs: heard.optimizer_made(optimizer)))
+    patches.put(Optimizer, "zero_grad", after(lambda *args, **kwargs: heard.zeroed()))
+    patches.put(nn.Module, "zero_grad", after(lambda *args, **kwargs: heard.zeroed()))
     # Users may hold clip_grad_norm_ under another name already; what it calls inside is not.
     patches.put(clip, "_get_total_norm", norm)
-    patches.put(clip, "_group_tensors_by_device_and_dtype", _before(group))
-    unscale = _before(lambda scaler, optimizer: _unscale(heard, scaler, optimizer))
+    patches.put(clip, "_group_tensors_by_device_and_dtype", before(group))
+    unscale = before(lambda scaler, optimizer: _unscale(heard, scaler, optimizer))
     patches.put(torch.amp.GradScaler, "unscale_", unscale)
 
 
-def _unscale(heard: _Heard, scaler: Any, optimizer: Any) -> None:
+def _unscale(heard: Heard, scaler: Any, optimizer: Any) -> None:
     if scaler.is_enabled():
         heard.unscaled(getattr(optimizer, "optimizer", optimizer))
 
 
-def _loaders(heard: _Heard, patches: _Patches) -> None:
+def _loaders(heard: Heard, patches: Patches) -> None:
     def following(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(iterator: Any) -> Any:
             frame = sys._getframe(2)
@@ -201,15 +128,15 @@ def _loaders(heard: _Heard, patches: _Patches) -> None:
         """Workers draw ahead while the iterator is made, or begins anew."""
         heard.iterator(iterator, loader)
 
-    patches.put(DataLoader, "__init__", _after(lambda loader, *args, **kwargs: heard.loader_made(loader)))
+    patches.put(DataLoader, "__init__", after(lambda loader, *args, **kwargs: heard.loader_made(loader)))
     for kind in (loading._SingleProcessDataLoaderIter, loading._MultiProcessingDataLoaderIter):
-        patches.put(kind, "__init__", _before(begin))
-    patches.put(loading._MultiProcessingDataLoaderIter, "_reset", _before(_again(heard)))
+        patches.put(kind, "__init__", before(begin))
+    patches.put(loading._MultiProcessingDataLoaderIter, "_reset", before(_again(heard)))
     patches.put(loading._BaseDataLoaderIter, "__next__", following)
     patches.put(loading._BaseDataLoaderIter, "_next_index", index)
 
 
-def _again(heard: _Heard) -> Callable[..., None]:
+def _again(heard: Heard) -> Callable[..., None]:
     def note(iterator: Any, loader: Any, first_iter: bool = False) -> None:
         if not first_iter:
             heard.iterator(iterator, loader)
@@ -217,7 +144,7 @@ def _again(heard: _Heard) -> Callable[..., None]:
     return note
 
 
-def _weights(heard: _Heard, patches: _Patches) -> None:
+def _weights(heard: Heard, patches: Patches) -> None:
     depth = [0]
 
     def state_dict(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -259,13 +186,13 @@ def _weights(heard: _Heard, patches: _Patches) -> None:
         heard.recorder.weights.restored = True
 
     patches.put(nn.Module, "state_dict", state_dict)
-    patches.put(nn.Module, "load_state_dict", _before(load))
-    patches.put(Optimizer, "load_state_dict", _after(restored))
-    patches.put(torch, "save", _before(save))
+    patches.put(nn.Module, "load_state_dict", before(load))
+    patches.put(Optimizer, "load_state_dict", after(restored))
+    patches.put(torch, "save", before(save))
     patches.put(torch, "load", read)
 
 
-def _outputs(heard: _Heard, patches: _Patches) -> None:
+def _outputs(heard: Heard, patches: Patches) -> None:
     def loss(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             result = original(*args, **kwargs)
@@ -288,10 +215,10 @@ def _outputs(heard: _Heard, patches: _Patches) -> None:
         patches.put(functional, name, loss)
     for owner in (torch, torch.Tensor):
         for name in ("argmax", "max"):
-            patches.put(owner, name, _before(largest))
+            patches.put(owner, name, before(largest))
 
 
-def _modes(heard: _Heard, patches: _Patches) -> None:
+def _modes(heard: Heard, patches: Patches) -> None:
     depth = [0]
 
     def train(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -311,12 +238,12 @@ def _modes(heard: _Heard, patches: _Patches) -> None:
         heard.recorder.seeded = True
 
     patches.put(nn.Module, "train", train)
-    patches.put(torch, "manual_seed", _after(seed))
-    patches.put(torch.random, "manual_seed", _after(seed))
+    patches.put(torch, "manual_seed", after(seed))
+    patches.put(torch.random, "manual_seed", after(seed))
     _schedulers(heard, patches)
 
 
-def _schedulers(heard: _Heard, patches: _Patches) -> None:
+def _schedulers(heard: Heard, patches: Patches) -> None:
     inside: list[bool] = []
 
     def step(original: Callable[..., Any]) -> Callable[..., Any]:

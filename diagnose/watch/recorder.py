@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
 
 from diagnose.watch.graphs import MARKED_STEPS, GraphWatch
-from diagnose.watch.loaders import Key, LoaderWatch, PassWatch
+from diagnose.watch.loaders import Key
 from diagnose.watch.modules import in_mode
 from diagnose.watch.optimizers import FIRST_LOOKS, MOST_LOOKS, MOST_WAIT, OptimizerWatch
 from diagnose.watch.outputs import OutputWatch
+from diagnose.watch.passes import PassBook
 from diagnose.watch.schedules import ScheduleWatch
 from diagnose.watch.sites import here
 from diagnose.watch.weights import WeightsWatch
@@ -49,7 +50,7 @@ class Recorder:
         self.total = self.backwards = 0
         self.window = False
         self.optimizers: list[OptimizerWatch] = []
-        self.loaders: list[LoaderWatch] = []
+        self.passes = PassBook()
         self.weights = WeightsWatch()
         self.graphs = GraphWatch()
         self.outputs = OutputWatch()
@@ -63,9 +64,6 @@ class Recorder:
         self.shielded: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda method: method
         self.failure = ""  # of ours, which ended the recording
         self._by_optimizer: dict[int, OptimizerWatch] = {}
-        self._by_loader: dict[int, LoaderWatch] = {}
-        self._passes: weakref.WeakKeyDictionary[Any, tuple[LoaderWatch, PassWatch]] = weakref.WeakKeyDictionary()
-        self._open: list[weakref.ref[Any]] = []  # iterators, the one that was used last at the end
         self._attention = 0
         self._mode_calls = 0
         self._hooks: list[Any] = []
@@ -130,7 +128,7 @@ class Recorder:
             self._parameters_of[key] = frozenset(id(p) for p in module.parameters())
             if self._parameters_of[key]:
                 self.weights.model(module)
-        found = self._current()
+        found = self.passes.current()
         if found is not None and self._parameters_of[key]:
             watched = found[1]
             watched.forwards += 1
@@ -150,42 +148,30 @@ class Recorder:
     # -- loaders ------------------------------------------------------------------------------------------------
 
     def loader_made(self, loader: Any) -> None:
-        self._loader(loader, here())
-
-    def _loader(self, loader: Any, where: tuple[Where, ...] = ()) -> LoaderWatch:
-        watch = self._by_loader.get(id(loader))
-        if watch is None or watch.ref() is not loader:
-            watch = self._by_loader[id(loader)] = LoaderWatch(len(self.loaders), loader, where)
-            self.loaders.append(watch)
-        return watch
+        self.passes.loader(loader, here())
 
     def iterator(self, iterator: Any, loader: Any) -> None:
-        """A pass over a loader begins (or begins anew, where workers persist)."""
-        watch = self._loader(loader)
-        self._passes[iterator] = (watch, watch.begin(self.total, by_loop=True))
+        self.passes.begin(iterator, loader, self.total)
 
     def drew(self, iterator: Any, indices: Any) -> None:
         """The sampler gave the indices of a batch that will come."""
-        if (found := self._passes.get(iterator)) is not None:
+        if (found := self.passes.of(iterator)) is not None:
             found[1].pending.append(indices)
 
     def batch(self, iterator: Any, *, by_loop: Callable[[], bool]) -> None:
         """A batch came."""
-        found = self._passes.get(iterator)
+        found = self.passes.of(iterator)
         if found is None:
             return
         loader, watched = found
         indices = watched.pending.pop(0) if watched.pending else None
-        if not loader.indexed:  # then the sampler's are place holders
-            indices = None
         if not watched.batches:
             watched.by_loop = by_loop()
-            self._use(iterator)
             if is_due(loader.passed, OFTEN):
                 self.attend()
-        elif not self._open or self._open[-1]() is not iterator:
-            self._use(iterator)
-        loader.batch(watched, indices, getattr(iterator, "_dataset", None))
+        self.passes.use(iterator)
+        # Where items have no index, the sampler's are place holders.
+        loader.batch(watched, indices if loader.indexed else None, getattr(iterator, "_dataset", None))
         if not self.window:
             return
         if watched.batches > LOOKED and not watched.steps and not watched.backwards and self.total:
@@ -193,32 +179,17 @@ class Recorder:
             return
         self._event(LoopEvent("batch", loader=loader.index))
 
-    def _use(self, iterator: Any) -> None:
-        self._open = [ref for ref in self._open if (other := ref()) is not None and other is not iterator]
-        self._open.append(weakref.ref(iterator))
-
     def exhausted(self, iterator: Any) -> None:
-        if (found := self._passes.get(iterator)) is not None:
-            found[1].ended = True
-        self._open = [ref for ref in self._open if (other := ref()) is not None and other is not iterator]
-
-    def _current(self) -> tuple[LoaderWatch, PassWatch] | None:
-        while self._open:
-            iterator = self._open[-1]()
-            if iterator is not None:
-                return self._passes.get(iterator)
-            self._open.pop()
-        return None
+        self.passes.end(iterator)
 
     # -- backward -----------------------------------------------------------------------------------------------
 
     def before_backward(self, tensor: Any) -> Any:
         """What ``after_backward`` wants back."""
         self.backwards += 1
-        if not self._open or (found := self._current()) is None:
-            loader = -1
-        else:
-            loader = found[0].index
+        found = self.passes.current()
+        loader = -1 if found is None else found[0].index
+        if found is not None:
             found[1].backwards += 1
         loss = tensor if isinstance(tensor, Tensor) and tensor.numel() == 1 else None
         if loss is not None and (self.total < EVERY_LOSS or self.total % self._stride == 0):
@@ -318,7 +289,7 @@ class Recorder:
     def after_step(self, optimizer: Any) -> None:
         watch = self._watch(optimizer)
         watch.inside = False
-        found = self._current() if self._open else None
+        found = self.passes.current()
         if found is not None:
             loader, watched = found
             watched.steps += 1
@@ -377,7 +348,7 @@ class Recorder:
 
     def evaluated(self) -> None:
         """A loss of torch's was computed without gradients."""
-        if self.total and self._current() is None:
+        if self.total and self.passes.current() is None:
             self.outputs.evaluated(self.trained_roots)
 
     # -- the end ------------------------------------------------------------------------------------------------
@@ -396,7 +367,7 @@ class Recorder:
         return Loop(
             steps=self.total, backwards=self.backwards, ended=ended,
             optimizers=tuple(watch.seen() for watch in self.optimizers),
-            loaders=tuple(loader.record(self._trained_on, learned) for loader in self.loaders),
+            loaders=tuple(loader.record(self._trained_on, learned) for loader in self.passes.loaders),
             schedulers=self.schedules.records(), weights=self.weights.records(),
             metrics=self.outputs.metrics(), losses=tuple(self.losses),
             marked=self.graphs.marked, retained=self.graphs.most, retained_at=self.graphs.where,
