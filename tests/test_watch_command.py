@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from command_line import run
 
@@ -52,33 +53,35 @@ if __name__ == "__main__":
 """
 
 
-def both(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], subprocess.CompletedProcess[str]]:
-    """The script under python, and under watch."""
+def script(folder: Path, *before: str, how: str) -> subprocess.CompletedProcess[str]:
+    """The script under python with ``before`` in front of its name."""
     (folder / "train.py").write_text(SCRIPT)
-    lines = (
-        [sys.executable, "train.py", *arguments],
-        [sys.executable, "-m", "diagnose", "watch", "--quiet", "--out", "run", "train.py", *arguments],
-    )
-    plain, watched = (
-        subprocess.run(line, cwd=folder, input="hello\n", capture_output=True, text=True, check=False) for line in lines
-    )
-    return plain, watched
+    line = [sys.executable, *before, "train.py", "--how", how]
+    return subprocess.run(line, cwd=folder, input="hello\n", capture_output=True, text=True, check=False)
 
 
-def test_a_script_that_reads_forks_and_exits_behaves_as_without(tmp_path: Path) -> None:
-    plain, watched = both(tmp_path, "--how", "fork")
+WATCH = ("-m", "diagnose", "watch", "--quiet", "--out", "run")
+
+
+def results(folder: Path) -> Any:
+    return json.loads((folder / "run" / "results.json").read_text())
+
+
+def test_a_script_that_reads_forks_and_handles_signals_behaves_as_without(tmp_path: Path) -> None:
+    plain, watched = script(tmp_path, how="fork"), script(tmp_path, *WATCH, how="fork")
     assert (watched.returncode, watched.stdout, watched.stderr) == (plain.returncode, plain.stdout, plain.stderr)
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert (results["verdict"], results["command"]) == ("healthy", "watch")
-    assert results["stages"][0]["name"] == "watch"
+    told = results(tmp_path)
+    assert (told["verdict"], told["command"], told["stages"][0]["name"]) == ("healthy", "watch", "watch")
 
 
 def test_a_crash_keeps_traceback_and_code_and_is_a_finding(tmp_path: Path) -> None:
-    plain, watched = both(tmp_path, "--how", "crash")
-    assert watched.returncode == plain.returncode == 1
-    assert watched.stderr == plain.stderr
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert results["diagnosis"]["causes"][0]["name"] == "forward-shape-mismatch"
+    watched = script(tmp_path, *WATCH, how="crash")
+    assert watched.returncode == 1
+    frames = [line for line in watched.stderr.splitlines() if line.startswith("  File")]
+    assert watched.stderr.startswith("Traceback (most recent call last):")
+    assert f'"{tmp_path / "train.py"}"' in frames[0]
+    assert not [frame for frame in frames if "diagnose/watch" in frame]
+    assert results(tmp_path)["diagnosis"]["causes"][0]["name"] == "forward-shape-mismatch"
 
 
 def test_a_limit_ends_a_module_in_order_and_its_exit_code_stays(tmp_path: Path) -> None:
