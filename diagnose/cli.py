@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
@@ -49,6 +49,34 @@ app.command("run", help="Every stage in order, each a gate for the next; then th
 app.command("gate", help="For CI: data, smoke and overfit; exit code, annotations, JUnit.", rich_help_panel="Runs")(
     with_options(_runs("gate"), (*COMMON, "plan", "allow_inconclusive"))
 )
+
+
+@app.command("watch", rich_help_panel="Runs", context_settings={"allow_interspersed_args": False})
+def watch(
+    words: Annotated[
+        Optional[list[str]],  # noqa: UP045  (Typer reads this form on every Python we support)
+        typer.Argument(metavar="SCRIPT.py|NOTEBOOK.ipynb [ARGS...]", help="What follows the script is the script's."),
+    ] = None,
+    module: Annotated[bool, typer.Option("-m", help="Run a module, as python -m does.")] = False,
+    steps: Annotated[Optional[int], typer.Option(help="Stop after so many optimizer steps.")] = None,  # noqa: UP045
+    epochs: Annotated[Optional[int], typer.Option(help="Stop after so many passes.")] = None,  # noqa: UP045
+    minutes: Annotated[Optional[float], typer.Option(help="Stop after so many minutes.")] = None,  # noqa: UP045
+    select: Annotated[Optional[list[str]], typer.Option(help="Only these names, codes or prefixes.")] = None,  # noqa: UP045
+    ignore: Annotated[Optional[list[str]], typer.Option(help="Not these names, codes or prefixes.")] = None,  # noqa: UP045
+    fail_on: Annotated[Optional[str], typer.Option(help="error or warning.")] = None,  # noqa: UP045
+    baseline: Annotated[Optional[str], typer.Option(help="File of known findings: only new ones fail.")] = None,  # noqa: UP045
+    out: Annotated[Optional[str], typer.Option(help="Folder of the run, instead of .diagnose/runs/.")] = None,  # noqa: UP045
+    json: Annotated[bool, typer.Option("--json", help="Print results.json on stdout, the script's on stderr.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing where nothing is wrong.")] = False,
+) -> None:
+    """Run a training script as python would, and look for faults of its loop."""
+    from diagnose.watch.command import watch as run_watched
+
+    flags = {
+        "module": module, "steps": steps, "epochs": epochs, "minutes": minutes, "select": select, "ignore": ignore,
+        "fail_on": fail_on, "baseline": baseline, "out": out, "json": json, "quiet": quiet,
+    }  # fmt: skip
+    raise typer.Exit(run_watched(words or [], flags, argv=sys.argv[1:]))
 
 
 def _ablate(flags: dict[str, Any]) -> None:

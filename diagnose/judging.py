@@ -19,16 +19,21 @@ if TYPE_CHECKING:
 
 
 def run_probe(
-    name: str, ctx: Context, emit: Callable[[Finding], None] = lambda finding: None, stage: str | None = None
+    name: str,
+    ctx: Context,
+    emit: Callable[[Finding], None] = lambda finding: None,
+    stage: str | None = None,
+    judge: str = "run",
 ) -> Result:
-    """``emit`` is given each finding as soon as it is made; ``stage``: what it counts for (its own by default)."""
+    """``emit`` is given each finding as soon as it is made; ``stage``: what it counts for (its own by default);
+    ``judge``: the function of the module that judges."""
     module = catalogue.module(name)
     doc: ProbeDoc = module.DOC
     started = time.monotonic()
     findings: list[Finding] = []
     status, reason = Status.PASS, ""
     try:
-        probe = module.run(ctx)
+        probe = getattr(module, judge)(ctx)
         while True:
             try:
                 finding = next(probe)

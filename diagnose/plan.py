@@ -12,7 +12,7 @@ from probes.api import ProbeDoc, Stage
 from probes.results import Result, Severity
 
 OUT_OF_TIME = "the time budget had ended before this began"
-ALL = tuple(Stage)
+ALL = tuple(stage for stage in Stage if stage is not Stage.WATCH)
 # What a stage command runs first, so that a later stage does not meet a fault that a cheaper one explains.
 DEPENDS: dict[Stage, tuple[Stage, ...]] = {
     Stage.DATA: (),
@@ -102,10 +102,9 @@ def _stages(command: str, config: Config) -> tuple[Sequence[Stage], Sequence[Sta
 
 
 def _stage(name: str, flag: str) -> Stage:
-    try:
-        return Stage(name)
-    except ValueError:
-        raise UsageError(f"{flag} {name}: expected one of {', '.join(ALL)}.") from None
+    if name not in ALL:
+        raise UsageError(f"{flag} {name}: expected one of {', '.join(ALL)}.")
+    return Stage(name)
 
 
 def _selected(docs: dict[str, ProbeDoc], config: Config) -> dict[str, ProbeDoc]:

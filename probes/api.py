@@ -8,6 +8,9 @@ of the ``pass``. Outcomes: findings were yielded -> ``fail`` (``pass`` if all of
 -> ``pass``; ``raise Skip(reason)`` -> ``skipped``; ``raise Inconclusive(reason)`` -> ``inconclusive``. A failure of the
 user's own code inside a measurement reaches the runner as ``crashed``; any other exception is the tool's fault:
 ``internal``.
+
+A module that can judge the user's own loop has ``watched(loop) -> Findings`` too (or only), over the record of
+``probes.records.loop`` and in the same manner.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ class Stage(StrEnum):
     SUBSET = "subset"
     TRAIN = "train"
     EVALUATE = "evaluate"
+    WATCH = "watch"  # the user's own loop, by a command of its own: no part of a run
 
 
 class Skip(Exception):

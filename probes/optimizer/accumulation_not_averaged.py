@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.optimizer._own_step import events, of_each_step
-from probes.results import Number
+from probes.results import Number, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from probes.measurements import Context
+    from probes.records.loop import Loop, LoopEvent, StepLook
     from probes.records.updates import StepEvent
 
 DOC = ProbeDoc(
     code="OPT609",
     name="accumulation-not-averaged",
     stage=Stage.SMOKE,
+    also=(Stage.WATCH,),
     summary="Gradients of several batches are added up for one step without dividing by their number.",
     why="The step is as many times longer as batches are accumulated: the same as a learning rate that much higher, "
     "and it changes with the accumulation.",
@@ -28,6 +30,8 @@ DOC = ProbeDoc(
     references=("torch.amp documentation: gradient accumulation",),
 )
 SUMMED = 1.5  # total weight of the losses behind one step: 1 for their mean, their number for their sum
+# Their step does not grow with the gradient, so the sum does little harm.
+SCALE_FREE = frozenset({"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop"})
 SCALED = 64.0  # weight of one loss above which a loss scaler is at work, whose factor is not part of it
 
 
@@ -54,6 +58,33 @@ def run(ctx: Context) -> Findings:
     return f"{len(shares)} backward calls precede a step, and their losses are averaged"
 
 
+def watched(loop: Loop) -> Findings:
+    """How much of each loss the user's loop passes on, where several batches of a loader precede a step."""
+    counted = False
+    for optimizer in loop.optimizers:
+        for look in optimizer.looks:
+            parts = _parts(look)
+            counted = counted or bool(look.events)
+            shares = [event.share for event in parts if event.share is not None]
+            if len(parts) < 2 or len(shares) != len(parts) or max(shares) > SCALED:
+                continue
+            if (total := sum(shares)) > SUMMED:
+                invariant = optimizer.kind in SCALE_FREE
+                yield DOC.finding(
+                    "{count} backward calls precede a step, and their losses add up to {total:.3g} times their mean",
+                    severity=Severity.WARNING if invariant else None,
+                    where=parts[-1].where,
+                    evidence=(Number("weight of all losses of one step", total, "1"),),
+                    count=len(parts),
+                    total=total,
+                )
+                return ""
+            return f"{len(parts)} backward calls precede a step, and their losses are averaged"
+    if not counted:
+        raise Skip("no step was seen from beginning to end")
+    return "no step follows the backward calls of several batches"
+
+
 def _micro_batches(group: Sequence[StepEvent]) -> list[StepEvent]:
     """The backward calls of one step that stand for parts of a larger batch: one for each call of train_step, or
     several that share out the batch of one call. Several losses of one batch (as of a GAN) are no accumulation."""
@@ -63,3 +94,13 @@ def _micro_batches(group: Sequence[StepEvent]) -> list[StepEvent]:
         return backwards if len(backwards) == len(calls) else []
     shared_out = bool(calls) and sum(event.size for event in backwards) == calls[0].size
     return backwards if shared_out else []
+
+
+def _parts(look: StepLook) -> list[LoopEvent]:
+    """The backward calls of one step, one for each batch of the same loader; none where a batch has several losses."""
+    backwards = [event for event in look.events if event.kind == "backward" and event.touched]
+    batches = [event for event in look.events if event.kind == "batch"]
+    loaders = {event.loader for event in backwards}
+    if len(loaders) != 1 or -1 in loaders:
+        return []
+    return backwards if sum(event.loader in loaders for event in batches) == len(backwards) else []

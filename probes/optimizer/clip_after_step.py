@@ -11,12 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from probes.measurements import Context
+    from probes.records.loop import Loop, LoopEvent
     from probes.records.updates import StepEvent
+
+LATE_LOOKS = 2  # steps of a watched loop
 
 DOC = ProbeDoc(
     code="OPT610",
     name="clip-after-step",
     stage=Stage.SMOKE,
+    also=(Stage.WATCH,),
     summary="Gradients are clipped after optimizer.step(), when it is too late.",
     why="The step has used the gradients as they were, so nothing is limited: a spike passes in full.",
     fix="Clip between backward and step.",
@@ -42,7 +46,39 @@ def run(ctx: Context) -> Findings:
     return "gradients are clipped between backward and step" if in_time else "train_step does not clip by torch's means"
 
 
+def watched(loop: Loop) -> Findings:
+    """The order of backward, clip and step."""
+    for optimizer in loop.optimizers:
+        looks = [look.events for look in optimizer.looks if look.events]
+        late = [events for events in looks if _clips_early(events)]
+        if len(late) >= LATE_LOOKS and not any(_clips_in_time(events) for events in looks):
+            clip = next(event for event in late[-1] if event.kind == "clip")
+            yield DOC.finding(
+                "in {late} of {looks} steps looked at gradients are clipped after optimizer.step(), never before it",
+                where=(*clip.where, *optimizer.step_at),
+                late=len(late),
+                looks=len(looks),
+            )
+            return ""
+    if not any(event.kind == "clip" for o in loop.optimizers for look in o.looks for event in look.events):
+        return "no clipping by torch's means was seen"
+    return "gradients are clipped between backward and step"
+
+
 def _clips(group: Sequence[StepEvent]) -> bool:
     """Whether a clip follows a backward before the step."""
     kinds = [event.kind for event in group]
     return "backward" in kinds and "clip" in kinds[kinds.index("backward") :]
+
+
+def _first_backward(events: Sequence[LoopEvent]) -> int:
+    return next((i for i, event in enumerate(events) if event.kind == "backward" and event.touched), len(events))
+
+
+def _clips_early(events: Sequence[LoopEvent]) -> bool:
+    """Whether a clip of this optimizer's gradients comes after the step before, and before any backward."""
+    return any(event.kind == "clip" for event in events[: _first_backward(events)])
+
+
+def _clips_in_time(events: Sequence[LoopEvent]) -> bool:
+    return any(event.kind == "clip" for event in events[_first_backward(events) :])

@@ -5,14 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.loop._lines import goes_well, receiver
+from probes.results import Severity
 
 if TYPE_CHECKING:
     from probes.measurements import Context
+    from probes.records.loop import Loop
+
+STALE_LOOKS = 2  # steps
+STALE_SHARE = 0.5  # of the steps looked at
 
 DOC = ProbeDoc(
     code="OPT607",
     name="gradients-not-cleared",
     stage=Stage.SMOKE,
+    also=(Stage.WATCH,),
     summary="Gradients pile up: a step uses the gradient of earlier steps on top of its own.",
     why=(
         "backward adds to what is there, so the step grows from iteration to iteration and follows outdated directions."
@@ -37,3 +44,28 @@ def run(ctx: Context) -> Findings:
             steps=updates.steps,
         )
     return f"each of {updates.steps} steps starts from cleared gradients"
+
+
+def watched(loop: Loop) -> Findings:
+    """Whether backward added to the gradient that the step before had used already."""
+    for optimizer in loop.optimizers:
+        known = [look for look in optimizer.looks if look.stale is not None]
+        stale = [look for look in known if look.stale]
+        if len(stale) < STALE_LOOKS or len(stale) < STALE_SHARE * len(known):
+            continue
+        line = next((e.where for e in stale[-1].events if e.kind == "backward" and e.touched), ())
+        name = receiver(stale[-1].where, "step", "optimizer")
+        text = line[0].text if line else ""
+        yield DOC.finding(
+            "in {stale} of {known} steps looked at, backward added to the gradient that the step before had used",
+            severity=Severity.WARNING if goes_well(loop) else None,
+            where=(*line, *stale[-1].where),
+            stale=len(stale),
+            known=len(known),
+            before=text,
+            after=f"{name}.zero_grad()\n{text}" if text else "",
+        )
+        return ""
+    if not any(look.stale is not None for optimizer in loop.optimizers for look in optimizer.looks):
+        raise Skip("no two steps in a row were looked at")
+    return "each step looked at starts from cleared gradients"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
-from probes.results import Text
+from probes.results import Severity, Text
 
 if TYPE_CHECKING:
     from probes.measurements import Context
+    from probes.records.loop import Loop
 
 SHOWN = 5  # parameters named in the message
 ON_PURPOSE = frozenset({"frozen", "partial-optimizer", "multiple-optimizers"})
@@ -17,6 +18,7 @@ DOC = ProbeDoc(
     code="OPT601",
     name="parameters-missing-from-optimizer",
     stage=Stage.SMOKE,
+    also=(Stage.WATCH,),
     summary="The optimizer does not hold some trainable parameters.",
     why="They get a gradient at every step and are never updated: this part of the model stays as it was initialised.",
     fix="Give the optimizer all parameters; freeze with requires_grad_(False) what is meant to stay.",
@@ -56,6 +58,27 @@ def run(ctx: Context) -> Findings:
         rest += "; the others move by another optimizer, or get no gradient"
     held = coverage.trainable - len(coverage.missing)
     return f"the optimizer holds {held} of {coverage.trainable} trainable tensors{rest}"
+
+
+def watched(loop: Loop) -> Findings:
+    """Parameters of the trained models that have gradients, are in no optimizer and stay as they are."""
+    if not any(optimizer.looks for optimizer in loop.optimizers):
+        raise Skip("no optimizer was stepped")
+    for optimizer in loop.optimizers:
+        missing = optimizer.missing
+        if missing and not optimizer.strays:
+            more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+            yield DOC.finding(
+                "{count} tensors with a gradient are in no optimizer and do not move: {names}",
+                # A loaded model of which only a part is trained is commonly meant so.
+                severity=Severity.NOTE if optimizer.loaded else None,
+                where=(*optimizer.where, *optimizer.step_at),
+                evidence=(Text("Not in an optimizer", "\n".join(missing)),),
+                count=len(missing),
+                names=", ".join(missing[:SHOWN]) + more,
+            )
+            return ""
+    return "every parameter with a gradient is in an optimizer"
 
 
 def _used(ctx: Context) -> set[str] | None:

@@ -8,7 +8,10 @@ from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.results import Series
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from probes.measurements import Context
+    from probes.records.loop import Loop
 
 EARLY = 0.1  # share of the run
 GONE = 0.01  # of the peak learning rate
@@ -18,6 +21,7 @@ DOC = ProbeDoc(
     code="OPT606",
     name="schedule-collapses",
     stage=Stage.SMOKE,
+    also=(Stage.WATCH,),
     summary="The schedule lowers the learning rate to almost nothing at the beginning of the run.",
     why="A schedule made for epochs but stepped per batch runs through its whole decay within the first epochs.",
     fix="Step the scheduler once per epoch, or give it the length of the run in steps.",
@@ -57,3 +61,37 @@ def run(ctx: Context) -> Findings:
     if peak == min(lrs):
         return f"lr {peak:g} throughout"
     return f"lr {lrs[0]:g} at the start, {peak:g} at its peak, {lrs[-1]:g} at the end of {len(lrs):,} steps"
+
+
+def watched(loop: Loop) -> Findings:
+    """The learning rates that were in force, over the steps of the whole run or of one pass."""
+    if not any(len(optimizer.lrs) > 1 for optimizer in loop.optimizers):
+        raise Skip("the learning rate was never changed")
+    for index, optimizer in enumerate(loop.optimizers):
+        whole = loop.ended in {"end", "exit"}
+        length = max((loader.batches or 0 for loader in loop.loaders if loader.steps), default=0)
+        horizon = int(EARLY * optimizer.steps) if whole else length
+        if optimizer.steps < MIN_STEPS or not 0 < horizon < optimizer.steps:
+            continue
+        peak = max(lr for _, lr in optimizer.lrs)
+        rest = max(_in_force(optimizer.lrs, horizon), *(lr for step, lr in optimizer.lrs if step >= horizon), 0.0)
+        if not rest < GONE * peak:
+            continue
+        left = next(step for step, lr in reversed(optimizer.lrs) if lr >= GONE * peak)
+        curve = optimizer.lrs[:200]
+        yield DOC.finding(
+            "the learning rate falls from {peak:g} to {rest:.1e} within {step} of {steps} steps and stays there",
+            where=next((s.where for s in loop.schedulers if s.optimizer == index), optimizer.where),
+            evidence=(Series("learning rate", [float(step) for step, _ in curve], [lr for _, lr in curve]),),
+            peak=peak,
+            rest=rest,
+            step=left + 1,
+            steps=optimizer.steps,
+        )
+        return ""
+    return "the learning rate lasts"
+
+
+def _in_force(lrs: Sequence[tuple[int, float]], step: int) -> float:
+    """The learning rate at a step, from its changes."""
+    return [lr for begun, lr in lrs if begun <= step][-1] if lrs and lrs[0][0] <= step else 0.0

@@ -10,11 +10,13 @@ from probes.results import Severity
 
 if TYPE_CHECKING:
     from probes.measurements import Context
+    from probes.records.loop import Loop
 
 DOC = ProbeDoc(
     code="OPT602",
     name="stale-optimizer-parameters",
     stage=Stage.SMOKE,
+    also=(Stage.WATCH,),
     summary="The optimizer holds tensors that are no longer part of the model.",
     why="It was built before a layer was replaced or the model copied, so it updates tensors that nobody uses.",
     fix="Build the optimizer last, after layers were replaced and the model was copied or re-created.",
@@ -48,6 +50,24 @@ def run(ctx: Context) -> Findings:
             missing=len(coverage.missing),
         )
     return f"all {coverage.optimized} tensors in the optimizer are the model's"
+
+
+def watched(loop: Loop) -> Findings:
+    """Held tensors of no model that runs, while the models that run are in no optimizer."""
+    if not any(optimizer.looks for optimizer in loop.optimizers):
+        raise Skip("no optimizer was stepped")
+    for optimizer in loop.optimizers:
+        if optimizer.strays and optimizer.missing and not optimizer.fed_before:
+            yield DOC.finding(
+                "{count} of {held} tensors in the optimizer never had a gradient and are of no model that runs; "
+                "{missing} tensors with a gradient are in no optimizer",
+                where=(*optimizer.where, *optimizer.step_at),
+                count=len(optimizer.strays),
+                held=optimizer.held,
+                missing=len(optimizer.missing),
+            )
+            return ""
+    return "what the optimizers hold is used"
 
 
 def _moves(ctx: Context, names: Sequence[str]) -> bool:

@@ -1,0 +1,148 @@
+"""What watching costs: steps with the recorder on against off, in turns, so that a busy machine hits both alike.
+
+``python benchmarks/watch.py [--steps 1000] [--only resnet]``. The first 50 steps, in which most looks
+are taken, are reported apart. CPU seconds of this process count; memory is the peak of a process of its own each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from diagnose.watch.hooks import recording
+from diagnose.watch.recorder import Recorder
+
+FIRST = 50
+TURN = 25  # steps of each turn
+LIMIT = 0.03
+
+
+def digits() -> tuple[nn.Module, DataLoader[Any], float]:
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    x = torch.tensor(images, dtype=torch.float32).view(-1, 1, 8, 8) / 16
+    model = nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.ReLU(), nn.Flatten(),
+        nn.Dropout(0.2), nn.Linear(1152, 10),
+    )  # fmt: skip
+    return model, DataLoader(TensorDataset(x, torch.tensor(labels)), batch_size=64, shuffle=True), 0.05
+
+
+def resnet() -> tuple[nn.Module, DataLoader[Any], float]:
+    from torchvision.models import resnet18
+
+    data = TensorDataset(torch.randn(320, 3, 32, 32), torch.randint(0, 10, (320,)))
+    return resnet18(num_classes=10), DataLoader(data, batch_size=16, shuffle=True), 0.01
+
+
+class Transformer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(100, 64)
+        layer = nn.TransformerEncoderLayer(64, 4, 128, dropout=0.1, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.head(self.encoder(self.embed(tokens)).mean(1))
+        return out
+
+
+def transformer() -> tuple[nn.Module, DataLoader[Any], float]:
+    data = TensorDataset(torch.randint(0, 100, (1024, 32)), torch.randint(0, 10, (1024,)))
+    return Transformer(), DataLoader(data, batch_size=32, shuffle=True), 0.01
+
+
+WORKLOADS: dict[str, Callable[[], tuple[nn.Module, DataLoader[Any], float]]] = {
+    "digits": digits, "resnet": resnet, "transformer": transformer,
+}  # fmt: skip
+
+
+def training(name: str) -> Iterator[None]:
+    """One step at a time, as an ordinary loop makes them."""
+    torch.manual_seed(0)
+    model, loader, lr = WORKLOADS[name]()
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+    while True:
+        model.train()
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            yield
+
+
+def turn(steps: Iterator[None], count: int, context: Any) -> float:
+    with context:
+        started = time.process_time()
+        for _ in range(count):
+            next(steps)
+        return time.process_time() - started
+
+
+def measure(name: str, count: int) -> dict[str, float]:
+    off, on, recorder = training(name), training(name), Recorder()
+    turn(off, 5, nullcontext())  # what torch sets up at its first steps is nobody's
+    first = [turn(off, FIRST, nullcontext()), turn(on, FIRST, recording(recorder))]
+    sums = [0.0, 0.0]
+    for _ in range(count // TURN):
+        sums[0] += turn(off, TURN, nullcontext())
+        sums[1] += turn(on, TURN, recording(recorder))
+    return {
+        "seconds off": sums[0], "seconds on": sums[1], "overhead": sums[1] / sums[0] - 1,
+        "first 50": first[1] / first[0] - 1,
+    }  # fmt: skip
+
+
+def peak(name: str, watched: bool, count: int) -> int:
+    """Peak resident memory of a process that makes ``count`` steps, in kB."""
+    line = [sys.executable, __file__, "--peak", name, "--steps", str(count), *(["--watched"] if watched else [])]
+    return int(json.loads(subprocess.run(line, capture_output=True, text=True, check=True).stdout)["peak"])
+
+
+def high_water() -> int:
+    """Of this process alone: what getrusage tells begins with the parent's."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--peak", default="")
+    parser.add_argument("--watched", action="store_true")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    if asked.peak:
+        turn(training(asked.peak), asked.steps, recording(Recorder()) if asked.watched else nullcontext())
+        print(json.dumps({"peak": high_water()}))
+        return
+    for name in WORKLOADS:
+        if asked.only in name:
+            found = measure(name, asked.steps)
+            plain, watched = (peak(name, on, 60) for on in (False, True))
+            print(
+                f"{name}: {asked.steps} steps {found['seconds off']:.2f} s off, {found['seconds on']:.2f} s on: "
+                f"{found['overhead']:+.1%} (limit {LIMIT:.0%}); first {FIRST}: {found['first 50']:+.1%}; "
+                f"peak memory {watched / plain - 1:+.1%}"
+            )
+
+
+if __name__ == "__main__":
+    main()

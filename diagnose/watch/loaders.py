@@ -1,0 +1,179 @@
+"""DataLoaders as they are iterated: passes, which samples they gave, and whether a step was made under them.
+
+A sample is known by its data set and index, looked up through Subset and ConcatDataset; where data sets are tensors,
+by the memory that its row lies in. Not covered: samples of iterable data sets.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dis
+import weakref
+from functools import lru_cache
+from types import CodeType, FrameType
+from typing import Any
+
+from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
+
+from diagnose.watch.sites import assigned_name
+from probes.records.loop import LoaderSeen, Pass
+from probes.results import Where
+
+MOST_SAMPLES = 20_000  # of a loader that are told apart
+MOST_PASSES = 60
+SOME = 200  # samples of each loader that are known before it is read
+KEYED_PASSES = 2  # later passes give the same samples again
+
+Key = tuple[int, int]
+
+
+def sample_key(dataset: Any, index: int, depth: int = 0) -> Key:
+    """The same sample has the same key in every data set that it is reached through."""
+    while depth < 8:
+        depth += 1
+        if isinstance(dataset, Subset):
+            dataset, index = dataset.dataset, int(dataset.indices[index])
+        elif isinstance(dataset, ConcatDataset):
+            part = bisect.bisect_right(dataset.cumulative_sizes, index)
+            index -= dataset.cumulative_sizes[part - 1] if part else 0
+            dataset = dataset.datasets[part]
+        else:
+            break
+    if isinstance(dataset, TensorDataset) and dataset.tensors[0].ndim:
+        rows = dataset.tensors[0]
+        if rows.device.type != "meta" and rows.stride(0):
+            return rows.untyped_storage().data_ptr(), int(rows.storage_offset()) + index * int(rows.stride(0))
+    return id(dataset), index
+
+
+def drawn_by_loop(frame: FrameType | None) -> bool:
+    """Whether the user's frame is at a for loop; ``next`` is a call."""
+    if frame is None or frame.f_lasti < 0:
+        return True
+    return not _is_call(frame.f_code, frame.f_lasti)
+
+
+@lru_cache(maxsize=1024)
+def _is_call(code: CodeType, offset: int) -> bool:
+    found = next((i.opname for i in dis.get_instructions(code) if i.offset == offset), "")
+    return found.startswith(("CALL", "PRECALL"))
+
+
+class PassWatch:
+    """One iterator while it is used."""
+
+    def __init__(self, begun: int, *, by_loop: bool) -> None:
+        self.begun, self.by_loop = begun, by_loop
+        self.batches = self.steps = self.backwards = self.forwards = 0
+        self.ended = False
+        self.first: int | None = None
+        self.pending: list[Any] = []  # indices drawn ahead of their batches
+        self.keyed = False
+        self.keys: set[Key] = set()
+        self.current: list[Key] = []
+        self.roots: set[int] = set()
+        self.awake: tuple[str, ...] = ()
+        self.awake_at: tuple[Where, ...] = ()
+
+    def record(self) -> Pass:
+        quiet = not self.steps and not self.backwards
+        return Pass(
+            begun=self.begun, batches=self.batches, steps=self.steps, by_loop=self.by_loop, ended=self.ended,
+            first=self.first, forwards=self.forwards if quiet else 0, awake=self.awake if quiet else (),
+            where=self.awake_at if quiet else (),
+        )  # fmt: skip
+
+
+class LoaderWatch:
+    """One DataLoader over the whole run."""
+
+    def __init__(self, index: int, loader: Any, where: tuple[Where, ...]) -> None:
+        self.index, self.where = index, where
+        self.ref = weakref.ref(loader)
+        dataset: Any = loader.dataset
+        self.indexed = isinstance(dataset, Dataset) and hasattr(dataset, "__getitem__") and not _is_iterable(loader)
+        self.batches = _length(loader)
+        self.samples = _length(dataset) if self.indexed else None
+        sampler = getattr(loader, "sampler", None)
+        self.shuffled = None if sampler is None else type(sampler).__name__ != "SequentialSampler"
+        self.passes: list[PassWatch] = []
+        self.passed = self.steps = self.same_first = 0
+        self.steps_at: tuple[Where, ...] = ()
+        self._first: int | None = None
+        self._epochs: set[int] = set()
+        self._distributed = False
+        self._own = _some_keys(dataset, self.samples) if self.indexed and self.samples else set()
+
+    def begin(self, begun: int, *, by_loop: bool) -> PassWatch:
+        watched = PassWatch(begun, by_loop=by_loop)
+        watched.keyed = self.indexed and self.passed < KEYED_PASSES
+        self.passed += 1
+        if len(self.passes) < MOST_PASSES:
+            self.passes.append(watched)
+        self._note_epoch()
+        return watched
+
+    def batch(self, watched: PassWatch, indices: Any, dataset: Any) -> None:
+        """A batch of ``dataset`` has come. ``indices``: those it was made of, None where unknown."""
+        watched.batches += 1
+        if watched.batches == 1 and indices is not None:
+            watched.first = hash(tuple(sorted(indices)) if isinstance(indices, (list, tuple)) else indices)
+            if self._first is None:
+                self._first = watched.first
+            self.same_first += watched.first == self._first
+        watched.current = []
+        if watched.keyed and indices is not None and len(watched.keys) < MOST_SAMPLES:
+            many = indices if isinstance(indices, (list, tuple)) else [indices]
+            try:
+                watched.current = [sample_key(dataset, int(i)) for i in many]
+            except (TypeError, ValueError, IndexError):  # samplers may yield what only the data set understands
+                watched.keyed = False
+            watched.keys.update(watched.current)
+
+    def _note_epoch(self) -> None:
+        loader = self.ref()
+        sampler: Any = getattr(loader, "sampler", None)
+        if hasattr(sampler, "set_epoch") and getattr(sampler, "shuffle", False) and hasattr(sampler, "epoch"):
+            self._distributed = True
+            self._epochs.add(int(sampler.epoch))
+
+    def evaluations(self) -> list[PassWatch]:
+        return [p for p in self.passes if p.forwards and not p.steps and not p.backwards]
+
+    def disjoint(self, learned: set[Key]) -> bool:
+        """Whether none of its samples was trained on, as far as they can be told without reading one."""
+        return bool(self._own) and bool(learned) and self._own.isdisjoint(learned)
+
+    def record(self, trained_of: Any, learned: set[Key]) -> LoaderSeen:
+        """``trained_of(roots)``: the samples that the optimizers of these models were stepped on."""
+        tests = self.evaluations()
+        # Later passes are not told apart sample by sample; they give the same ones as the first.
+        keys = set().union(*(p.keys for p in tests)) or set().union(*(p.keys for p in self.passes if tests))
+        roots = set().union(*(p.roots for p in tests)) if tests else set()
+        return LoaderSeen(
+            name=assigned_name(self.where), where=self.where, batches=self.batches, samples=self.samples,
+            shuffled=self.shuffled, passed=self.passed, steps=self.steps,
+            passes=tuple(p.record() for p in self.passes), same_first=self.same_first, known=len(keys),
+            trained=len(set().union(*(p.keys for p in self.passes if p.steps))),
+            learned=len(keys & trained_of(roots)) if keys else None, disjoint=self.disjoint(learned),
+            distributed=self._distributed, epochs_set=len(self._epochs), steps_at=self.steps_at,
+        )  # fmt: skip
+
+
+def _some_keys(dataset: Any, size: int) -> set[Key]:
+    """Keys of samples from all over a data set, without reading one; empty where an index means something else."""
+    try:
+        return {sample_key(dataset, i) for i in range(0, size, max(1, size // SOME))}
+    except (TypeError, ValueError, IndexError, KeyError):
+        return set()
+
+
+def _is_iterable(loader: Any) -> bool:
+    return str(getattr(loader, "_dataset_kind", 0)) == "1"
+
+
+def _length(sized: Any) -> int | None:
+    try:
+        return len(sized)
+    except (TypeError, NotImplementedError):
+        return None

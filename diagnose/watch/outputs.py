@@ -1,0 +1,98 @@
+"""What becomes of a model's outputs: the losses they enter, the argmax that is taken of them, evaluations by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diagnose.watch.modules import in_mode
+from diagnose.watch.sites import here
+from probes.records.loop import MetricSeen
+from probes.results import Where
+
+MOST_RESULTS = 32
+MOST_EVALUATIONS = 50
+
+
+def tensors_of(output: Any, depth: int = 0) -> Iterator[Tensor]:
+    if isinstance(output, Tensor):
+        yield output
+    elif depth < 3 and isinstance(output, (list, tuple)):
+        for item in output:
+            yield from tensors_of(item, depth + 1)
+    elif depth < 3 and isinstance(output, dict):
+        for item in output.values():
+            yield from tensors_of(item, depth + 1)
+
+
+class OutputWatch:
+    def __init__(self) -> None:
+        self.evaluations = 0
+        self.awake: tuple[str, ...] = ()
+        self.awake_at: tuple[Where, ...] = ()
+        self._results: list[tuple[Tensor, str, int]] = []
+        self._outputs: set[int] = set()
+        self._classes: set[tuple[int, int]] = set()  # (dimensions, classes) of what enters a loss of classes
+        self._metrics: dict[tuple[Where, ...], MetricSeen] = {}
+
+    def made(self, output: Any) -> None:
+        """A model returned, in a window."""
+        self._outputs = {t.untyped_storage().data_ptr() for t in tensors_of(output) if t.layout == torch.strided}
+
+    def loss(self, name: str, given: Any, target: Any, reduction: str, result: Any) -> None:
+        """A loss function of torch was called, with gradients on."""
+        if isinstance(result, Tensor) and result.numel() == 1 and result.requires_grad:
+            size = len(given) if isinstance(given, Tensor) and given.ndim else 1
+            self._results = [*self._results[1 - MOST_RESULTS :], (result, reduction, size)]
+        if name in {"cross_entropy", "nll_loss"} and isinstance(given, Tensor) and given.ndim >= 2:
+            self._classes.add((given.ndim, int(given.shape[1])))
+
+    def share(self, tensor: Tensor) -> tuple[float | None, int]:
+        """(d tensor / d loss summed over torch's losses in it, samples of those losses); None where none is in it."""
+        if tensor.grad_fn is None or not self._results or any(kind != "mean" for _, kind, _ in self._results):
+            return None, 0
+        try:
+            parts = torch.autograd.grad(tensor, [r for r, _, _ in self._results], retain_graph=True, allow_unused=True)
+        except RuntimeError:  # a graph that is gone already: the user's own backward will say so
+            return None, 0
+        held = [(float(p), size) for p, (_, _, size) in zip(parts, self._results, strict=True) if p is not None]
+        return (sum(share for share, _ in held), sum(size for _, size in held)) if held else (None, 0)
+
+    def spent(self) -> None:
+        """A backward has used the losses: holding them longer would hold their graphs."""
+        self._results = []
+
+    def forget(self) -> None:
+        self._results, self._outputs = [], set()
+
+    def argmax(self, given: Any, dim: Any) -> None:
+        """In a window: along which dimension of a model's output the largest is taken."""
+        if not isinstance(given, Tensor) or not isinstance(dim, int) or given.ndim < 2 or not given.is_floating_point():
+            return
+        if given.layout != torch.strided or given.untyped_storage().data_ptr() not in self._outputs:
+            return
+        counts = {classes for _, classes in self._classes}
+        along = dim % given.ndim
+        if len(counts) != 1 or given.shape[along] in counts:
+            return
+        classes = [d for d in range(given.ndim) if given.shape[d] in counts]
+        if len(classes) == 1:
+            where = here()
+            times = self._metrics[where].times + 1 if where in self._metrics else 1
+            self._metrics[where] = MetricSeen(tuple(given.shape), along, classes[0], times, where)
+
+    def evaluated(self, roots: Callable[[], list[nn.Module]]) -> None:
+        """A loss was computed without gradients and without a loader: in which mode are the models?"""
+        if self.evaluations >= MOST_EVALUATIONS:
+            return
+        self.evaluations += 1
+        for root in roots():
+            names = in_mode(root, True)
+            if names:
+                self.awake, self.awake_at = tuple(names), here()
+
+    def metrics(self) -> tuple[MetricSeen, ...]:
+        return tuple(self._metrics.values())

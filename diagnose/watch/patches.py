@@ -1,0 +1,83 @@
+"""Replaces attributes of torch for a while, and calls the recorder in a way that cannot hurt the user's script."""
+
+from __future__ import annotations
+
+import functools
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from diagnose.watch.recorder import Recorder
+
+Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class Patches:
+    """Replaces attributes, and puts back what was there."""
+
+    def __init__(self, stack: ExitStack, is_on: Callable[[], bool]) -> None:
+        self._stack, self._is_on = stack, is_on
+
+    def put(self, owner: Any, name: str, wrap: Wrap) -> None:
+        original = getattr(owner, name)
+        own = name in vars(owner)
+        kept = vars(owner).get(name)
+        made = wrap(original)
+        is_on = self._is_on
+
+        @functools.wraps(original)
+        def either(*args: Any, **kwargs: Any) -> Any:
+            return made(*args, **kwargs) if is_on() else original(*args, **kwargs)
+
+        setattr(owner, name, either)
+        self._stack.callback(lambda: setattr(owner, name, kept) if own else delattr(owner, name))
+
+
+class Heard:
+    """The recorder's methods, made safe: a failure of ours ends the recording, never the user's script."""
+
+    def __init__(self, recorder: Recorder, on: list[bool]) -> None:
+        self.recorder, self._on = recorder, on
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        call = self.safe(getattr(self.recorder, name))
+        setattr(self, name, call)  # found at once the next time
+        return call
+
+    def safe(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return method(*args, **kwargs)
+            except Exception:
+                self.recorder.failure = traceback.format_exc(limit=-4)
+                self._on.clear()
+                self.recorder.close_window()
+                return None
+
+        return call
+
+
+def after(note: Callable[..., None]) -> Wrap:
+    """Calls ``note`` with the same arguments when the original has returned."""
+
+    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = original(*args, **kwargs)
+            note(*args, **kwargs)
+            return result
+
+        return call
+
+    return wrap
+
+
+def before(note: Callable[..., None]) -> Wrap:
+    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            note(*args, **kwargs)
+            return original(*args, **kwargs)
+
+        return call
+
+    return wrap

@@ -1,0 +1,392 @@
+"""Records what the user's loop does, called by the hooks of ``diagnose.watch.hooks``.
+
+Nearly all steps are only counted. Now and then a *window* opens: the first steps, steps at powers of two, and the first
+two after a loader begins anew or a model changes its mode. Only in a window are modules hooked and gradients followed.
+All limits are in steps, batches and calls, so the same script gives the same record.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as module_hooks
+
+from diagnose.watch.graphs import MARKED_STEPS, GraphWatch
+from diagnose.watch.loaders import Key
+from diagnose.watch.modules import in_mode
+from diagnose.watch.optimizers import FIRST_LOOKS, MOST_LOOKS, MOST_WAIT, OptimizerWatch
+from diagnose.watch.outputs import OutputWatch
+from diagnose.watch.passes import PassBook
+from diagnose.watch.schedules import ScheduleWatch
+from diagnose.watch.sites import here
+from diagnose.watch.weights import WeightsWatch
+from probes.records.loop import Loop, LoopEvent
+from probes.results import Where
+
+LOOKED = 2  # steps, or batches without a step, that are looked at after something began
+OFTEN = 10  # times that something may open a window; then at powers of two
+MOST_LOSSES = 600
+EVERY_LOSS = 64  # first steps of which every loss is kept, and then one in some
+
+
+def is_due(count: int, often: int) -> bool:
+    return count < often or count & (count - 1) == 0
+
+
+class Recorder:
+    """``on_step`` is told of every optimizer step after it was recorded.
+
+    ``shielded``: given by whoever puts the hooks in; makes a hook that fails end the recording instead of the script.
+    """
+
+    def __init__(self, on_step: Callable[[Recorder], None] = lambda recorder: None) -> None:
+        self.on_step = on_step
+        self.started = time.monotonic()
+        self.total = self.backwards = 0
+        self.window = False
+        self.optimizers: list[OptimizerWatch] = []
+        self.passes = PassBook()
+        self.weights = WeightsWatch()
+        self.graphs = GraphWatch()
+        self.outputs = OutputWatch()
+        self.schedules = ScheduleWatch()
+        self.losses: list[tuple[int, float]] = []
+        self.seeded = self.gpu_idle = False
+        self.slept_at: tuple[Where, ...] = ()
+        self.cells_back: tuple[tuple[int, int], ...] = ()
+        self.notebook = False
+        self.whole = True
+        self.shielded: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda method: method
+        self.failure = ""  # of ours, which ended the recording
+        self._by_optimizer: dict[int, OptimizerWatch] = {}
+        self._attention = 0
+        self._mode_calls = 0
+        self._hooks: list[Any] = []
+        self._depth = self._serial = 0
+        self._ran: dict[int, tuple[nn.Module, int, bool]] = {}
+        self._parameters_of: dict[int, frozenset[int]] = {}
+        self._roots: dict[int, weakref.ref[nn.Module]] = {}
+        self._pending: list[tuple[int, Tensor]] = []
+        self._stride = 8
+
+    # -- windows ------------------------------------------------------------------------------------------------
+
+    def attend(self) -> None:
+        self._attention = LOOKED
+        self._open_window()
+
+    def _open_window(self) -> None:
+        if self.window:
+            return
+        self.window = True
+        self._depth = 0
+        self._hooks = [
+            module_hooks.register_module_forward_pre_hook(self.shielded(self._before_forward)),
+            module_hooks.register_module_forward_hook(self.shielded(self._after_forward), always_call=True),
+        ]
+
+    def close_window(self) -> None:
+        self.window = False
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+        self._ran = {}
+        self._attention = 0
+        self.outputs.forget()
+        for watch in self.optimizers:
+            watch.complete = False
+        self._settle_losses()
+
+    def _living(self) -> list[OptimizerWatch]:
+        return [watch for watch in self.optimizers if watch.ref() is not None]
+
+    # -- modules ------------------------------------------------------------------------------------------------
+
+    def _before_forward(self, module: nn.Module, inputs: Any) -> None:
+        self._depth += 1
+        if self._depth == 1:
+            self._root(module)
+
+    def _after_forward(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        self._depth = max(0, self._depth - 1)
+        if self._depth == 0:
+            self.outputs.made(output)
+
+    def _root(self, module: nn.Module) -> None:
+        self._serial += 1
+        graded = torch.is_grad_enabled()
+        key = id(module)
+        earlier = self._ran.get(key)
+        self._ran[key] = (module, self._serial, graded or (earlier is not None and earlier[2]))
+        if key not in self._roots or self._roots[key]() is not module:
+            self._roots[key] = weakref.ref(module)
+            self._parameters_of[key] = frozenset(id(p) for p in module.parameters())
+            if self._parameters_of[key]:
+                self.weights.model(module)
+        found = self.passes.current()
+        if found is not None and self._parameters_of[key]:
+            watched = found[1]
+            watched.forwards += 1
+            if key not in watched.roots:
+                watched.roots.add(key)
+                if not watched.awake and (names := in_mode(module, True)):
+                    watched.awake, watched.awake_at = tuple(names), here()
+
+    def mode_call(self, training: bool) -> None:
+        """``train()`` or ``eval()`` was called on a model."""
+        if not training:
+            self.slept_at = here()
+        self._mode_calls += 1
+        if is_due(self._mode_calls, OFTEN):
+            self.attend()
+
+    # -- loaders ------------------------------------------------------------------------------------------------
+
+    def loader_made(self, loader: Any) -> None:
+        self.passes.loader(loader, here())
+
+    def iterator(self, iterator: Any, loader: Any) -> None:
+        self.passes.begin(iterator, loader, self.total)
+
+    def drew(self, iterator: Any, indices: Any) -> None:
+        """The sampler gave the indices of a batch that will come."""
+        if (found := self.passes.of(iterator)) is not None:
+            found[1].pending.append(indices)
+
+    def batch(self, iterator: Any, *, by_loop: Callable[[], bool]) -> None:
+        """A batch came."""
+        found = self.passes.of(iterator)
+        if found is None:
+            return
+        loader, watched = found
+        indices = watched.pending.pop(0) if watched.pending else None
+        if not watched.batches:
+            watched.by_loop = by_loop()
+            if is_due(loader.passed, OFTEN):
+                self.attend()
+        self.passes.use(iterator)
+        # Where items have no index, the sampler's are place holders.
+        loader.batch(watched, indices if loader.indexed else None, getattr(iterator, "_dataset", None))
+        if not self.window:
+            return
+        if watched.batches > LOOKED and not watched.steps and not watched.backwards and self.total:
+            self.close_window()  # a long evaluation
+            return
+        self._event(LoopEvent("batch", loader=loader.index))
+
+    def exhausted(self, iterator: Any) -> None:
+        self.passes.end(iterator)
+
+    # -- backward -----------------------------------------------------------------------------------------------
+
+    def before_backward(self, tensor: Any) -> Any:
+        """What ``after_backward`` wants back."""
+        self.backwards += 1
+        found = self.passes.current()
+        loader = -1 if found is None else found[0].index
+        if found is not None:
+            found[1].backwards += 1
+        loss = tensor if isinstance(tensor, Tensor) and tensor.numel() == 1 else None
+        if loss is not None and (self.total < EVERY_LOSS or self.total % self._stride == 0):
+            self._pending.append((self.total, loss.detach()))
+        if loss is not None and self.total <= MARKED_STEPS:
+            self.graphs.mark(loss, self.total, here())
+        if not self.window:
+            for watch in self.optimizers:
+                watch.backwards += 1
+            return None
+        where = here()
+        share, size = self.outputs.share(loss) if loss is not None and self.total < FIRST_LOOKS else (None, 0)
+        marks = [(watch, watch.before_backward()) for watch in self._living() if not watch.inside]
+        return marks, LoopEvent("backward", loader=loader, share=share, size=size, where=where)
+
+    def after_backward(self, begun: Any) -> None:
+        if begun is None:
+            return
+        marks, event = begun
+        for watch, before in marks:
+            touched = watch.after_backward(before)
+            watch.backwards += 1
+            if touched:
+                watch.reach(event.where)
+                self._feed(watch)
+            watch.events.append(LoopEvent(event.kind, event.loader, event.share, event.size, touched, event.where))
+            if watch.backwards > MOST_WAIT:
+                watch.due = False
+        self.outputs.spent()
+
+    def _feed(self, watch: OptimizerWatch) -> None:
+        """In which mode the models are whose gradients have just reached this optimizer."""
+        mine = {id(p) for p in watch.tensors()}
+        roots = [m for m, serial, graded in self._ran.values() if graded and serial > watch.since]
+        trained = [m for m in roots if not mine.isdisjoint(self._parameters_of[id(m)])]
+        if not trained or any(m.training for m in trained):
+            watch.wakes()
+            return
+
+        def counts(parent: nn.Module) -> bool:
+            return any(id(p) in mine for p in parent.parameters())
+
+        names = [name for model in trained for name in in_mode(model, False, counts)]
+        if names:
+            watch.sleeps(tuple(names), self.slept_at)
+
+    def _event(self, event: LoopEvent) -> None:
+        for watch in self.optimizers:
+            if len(watch.events) < 4 * MOST_WAIT:
+                watch.events.append(event)
+
+    def zeroed(self) -> None:
+        if self.window:
+            for watch in self._living():
+                watch.recheck()
+            self._event(LoopEvent("zero", where=here()))
+
+    def clipped(self, gradients: Any) -> None:
+        if self.window:
+            ids, where = {id(g) for g in gradients}, here()
+            for watch in self._living():
+                if any(id(p.grad) in ids for p in watch.tensors()):
+                    watch.events.append(LoopEvent("clip", touched=True, where=where))
+
+    def unscaled(self, optimizer: Any) -> None:
+        watch = self._watch(optimizer)
+        watch.scaled = True
+        if self.window:
+            watch.events.append(LoopEvent("unscale", touched=True, where=here()))
+
+    # -- optimizers ---------------------------------------------------------------------------------------------
+
+    def optimizer_made(self, optimizer: Any) -> None:
+        self._watch(optimizer, here())
+
+    def _watch(self, optimizer: Any, where: tuple[Where, ...] = ()) -> OptimizerWatch:
+        watch = self._by_optimizer.get(id(optimizer))
+        if watch is None or watch.ref() is not optimizer:
+            watch = self._by_optimizer[id(optimizer)] = OptimizerWatch(optimizer, where)
+            watch.complete = self.window or self.backwards == 0
+            self.optimizers.append(watch)
+            self._open_window()
+        return watch
+
+    def before_step(self, optimizer: Any) -> None:
+        watch = self._watch(optimizer)
+        watch.inside = True
+        if self.window:
+            watch.step_at = here()
+            everywhere = {id(p) for other in self._living() for p in other.tensors()}
+            roots = [m for m, serial, graded in self._ran.values() if graded and serial > watch.since]
+            watch.cover(roots, everywhere, self.weights.loaded)
+            watch.before_step()
+            watch.recheck()
+            watch.had = watch.has_gradients()
+
+    def after_step(self, optimizer: Any) -> None:
+        watch = self._watch(optimizer)
+        watch.inside = False
+        found = self.passes.current()
+        if found is not None:
+            loader, watched = found
+            watched.steps += 1
+            loader.steps += 1
+            if watched.current:
+                watch.trained.update(watched.current)
+            if self.window:
+                loader.steps_at = watch.step_at
+        watch.note_lr()
+        looked = self.window and len(watch.had) > 0
+        watch.after_step(self.total, found[0].index if found else -1, watch.step_at, watch.had, looked=looked)
+        watch.had = []
+        watch.since = self._serial
+        if watch.steps == 1:
+            self.weights.stepped(optimizer)
+            self.gpu_idle = self.gpu_idle or _idles(watch)
+        self.total += 1
+        self._next_window(watch)
+        self.on_step(self)
+
+    def _next_window(self, watch: OptimizerWatch) -> None:
+        self._attention = max(0, self._attention - 1)
+        watch.due = is_due(watch.steps, FIRST_LOOKS) and len(watch.looks) < MOST_LOOKS
+        wanted = self._attention > 0 or any(other.due for other in self._living())
+        if wanted:
+            self._open_window()
+        elif self.window:
+            self.close_window()
+        watch.prepare(looked=self.window)
+
+    def took(self, state: Any) -> None:
+        """``state_dict()`` of a whole model returned ``state``."""
+        self.weights.taken(state, self.total, here())
+
+    def loading(self, module: nn.Module, state: Any) -> None:
+        self.weights.load(module, state, self.total, here())
+
+    def saving(self, saved: Any) -> None:
+        self.weights.save(saved, self.total, here())
+
+    def read(self, loaded: Any) -> None:
+        self.weights.read(loaded)
+
+    def loss(self, name: str, given: Any, target: Any, reduction: str, result: Any) -> None:
+        self.outputs.loss(name, given, target, reduction, result)
+
+    def argmax(self, given: Any, dim: Any) -> None:
+        self.outputs.argmax(given, dim)
+
+    def scheduled(self, scheduler: Any) -> None:
+        """A scheduler is about to be stepped by the user."""
+        optimizer = getattr(scheduler, "optimizer", None)
+        watch = self._by_optimizer.get(id(getattr(optimizer, "optimizer", optimizer)))
+        if watch is not None:
+            self.schedules.step(scheduler, watch.steps, self.optimizers.index(watch), here)
+
+    def evaluated(self) -> None:
+        """A loss of torch's was computed without gradients."""
+        if self.total and self.passes.current() is None:
+            self.outputs.evaluated(self.trained_roots)
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def _settle_losses(self) -> None:
+        """Reading a loss waits for the device, so it is done only now and then."""
+        self.losses += [(step, float(loss)) for step, loss in self._pending]
+        self._pending = []
+        while len(self.losses) > MOST_LOSSES:
+            self._stride *= 2
+            self.losses = [entry for entry in self.losses if entry[0] % self._stride == 0]
+
+    def record(self, ended: str) -> Loop:
+        self._settle_losses()
+        learned: set[Key] = set().union(*(watch.trained for watch in self.optimizers))
+        return Loop(
+            steps=self.total, backwards=self.backwards, ended=ended,
+            optimizers=tuple(watch.seen() for watch in self.optimizers),
+            loaders=tuple(loader.record(self._trained_on, learned) for loader in self.passes.loaders),
+            schedulers=self.schedules.records(), weights=self.weights.records(),
+            metrics=self.outputs.metrics(), losses=tuple(self.losses),
+            marked=self.graphs.marked, retained=self.graphs.most, retained_at=self.graphs.where,
+            bare_evaluations=self.outputs.evaluations, bare_awake=self.outputs.awake, bare_at=self.outputs.awake_at,
+            seeded=self.seeded, gpu_idle=self.gpu_idle, gpu_present=torch.cuda.is_available(),
+            notebook=self.notebook, cells_back=self.cells_back, whole=self.whole, failure=self.failure,
+        )  # fmt: skip
+
+    def _trained_on(self, roots: set[int]) -> set[Key]:
+        tensors = set().union(*(self._parameters_of.get(root, frozenset()) for root in roots))
+        return set().union(*(w.trained for w in self.optimizers if not tensors.isdisjoint(w.ids)))
+
+    def trained_roots(self) -> list[nn.Module]:
+        """Models that some optimizer holds, as far as they are still there."""
+        held = {i for watch in self.optimizers for i in watch.ids}
+        living = [model for ref in self._roots.values() if (model := ref()) is not None]
+        return [model for model in living if not held.isdisjoint(self._parameters_of[id(model)])]
+
+
+def _idles(watch: OptimizerWatch) -> bool:
+    """Whether training goes on on the CPU although there is a GPU."""
+    return torch.cuda.is_available() and all(p.device.type == "cpu" for p in watch.tensors())

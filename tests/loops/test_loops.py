@@ -1,0 +1,43 @@
+"""A slice of the loop zoo; ``benchmarks/loops`` runs all of it over several seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from watching import watch_source
+
+from .cases import CASES, Case, healthy, programs
+
+# One case for each name; the others are the benchmark's.
+SLICE = list({case.name: case for case in CASES if case.program != "accelerated"}.values())
+
+# The manners of four well-known scripts, and loops that look faulty and are not.
+HEALTHY = (
+    "quickstart", "dcgan", "word_model", "trainer_class", "accumulation", "semi_supervised", "actor_critic", "kfold",
+    "finetune", "sharpness", "recalibration",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SLICE, ids=lambda case: case.id)
+def test_a_fault_is_the_answer(case: Case, tmp_path: Path) -> None:
+    watched = watch_source(case.source(), tmp_path)
+    assert case.name in watched.alarms
+    assert watched.answer == case.name
+    where = watched.finding(case.name).where
+    assert where
+    assert where[0].text in case.source()
+
+
+@pytest.mark.parametrize("program", HEALTHY)
+def test_the_healthy_twin_raises_no_alarm(program: str, tmp_path: Path) -> None:
+    watched = watch_source(healthy(program), tmp_path)
+    assert watched.loop.steps > 0
+    assert watched.alarms == {}
+
+
+def test_every_change_fits_its_program() -> None:
+    assert len(programs()) >= 20
+    assert len(CASES) >= 60
+    for case in CASES:
+        assert case.source() != healthy(case.program)

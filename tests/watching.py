@@ -1,0 +1,74 @@
+"""Watches a script in this process: ``watch_source(text).names``."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import random
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from diagnose.config import Config
+from diagnose.diagnosis import diagnose
+from diagnose.rng import preserved
+from diagnose.watch import judge
+from diagnose.watch.hooks import recording
+from diagnose.watch.recorder import Recorder
+from probes.records.loop import Loop
+from probes.results import Result, Severity
+
+
+@dataclass(frozen=True)
+class Watched:
+    loop: Loop
+    results: list[Result]
+
+    @property
+    def alarms(self) -> dict[str, str]:
+        """Errors and warnings: name -> severity."""
+        found = [f for r in self.results for f in r.findings if f.severity is not Severity.NOTE]
+        return {f.name: str(f.severity) for f in found}
+
+    @property
+    def answer(self) -> str:
+        causes = diagnose(self.results, [judge.stage(self.loop, self.results, 0.0)]).causes
+        return causes[0].name if causes else ""
+
+    def finding(self, name: str) -> Any:
+        return next(f for r in self.results for f in r.findings if f.name == name)
+
+    def status(self, name: str) -> str:
+        return str(next(r.status for r in self.results if r.name == name))
+
+
+def watch_source(source: str, folder: Path, ended: str = "end", *, internal: bool = False) -> Watched:
+    """Runs ``source`` as a script of ``folder`` under a recorder; the generators are left as they were.
+
+    ``internal``: results that are the tool's own fault are expected.
+    """
+    path = folder / "train.py"
+    path.write_text(source, encoding="utf-8")
+    main = ModuleType("__main__")
+    main.__file__ = str(path)
+    recorder = Recorder()
+    before, sys.modules["__main__"] = sys.modules["__main__"], main
+    try:
+        with (
+            preserved(),
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            recording(recorder),
+        ):
+            warnings.simplefilter("ignore")  # torch itself warns of some of the faults
+            random.seed(0)
+            exec(compile(source, str(path), "exec"), main.__dict__)
+    finally:
+        sys.modules["__main__"] = before
+    loop = recorder.record(ended)
+    results = judge.judge(loop, Config())
+    assert internal or [r.reason for r in results if r.status == "internal"] == []
+    return Watched(loop, results)
