@@ -371,7 +371,7 @@ def test_what_init_writes_runs(tmp_path: Path) -> None:
 
 @slow
 def test_ablate_blames_nothing_where_the_model_learns(digits: Path) -> None:
-    done = run("ablate", TARGET, "--knob", "lr", "--values", "0.002", "--fraction", "0.5", cwd=digits)
+    done = run("ablate", TARGET, "--knob", "lr", "--values", "0.002", cwd=digits)
     assert (done.code, done.results["verdict"], done.causes) == (0, "healthy", [])
     assert "lr 0.002" in done.out
 

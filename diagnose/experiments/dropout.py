@@ -137,8 +137,12 @@ def sites(engine: Engine, raw: Any, created_at: Callable[[nn.Module], Sequence[W
     engine.model.train()
     mode = _FunctionalDropout()
     try:
-        with torch.no_grad(), _quiet_in_modules(mode, [m for m, *_ in modules.values()]), mode:
-            engine.loss(raw)
+        with _quiet_in_modules(mode, [m for m, *_ in modules.values()]), mode:
+            if engine.has_loss:
+                with torch.no_grad():
+                    engine.loss(raw)
+            else:  # the loss lives in the pipeline's own step only
+                engine.step(raw)
     finally:
         for handle in handles:
             handle.remove()
