@@ -33,10 +33,11 @@ def run(ctx: Context) -> Findings:
         raise Skip("the measured updates are far from usual in the other direction, so no larger rate was tried")
     if arm is not None and arm.factors["lr"] < 1 and not ablation.explained_by:
         return f"it learns with {arm.label}, so the rate is not too low"
-    planned = ctx.planned_steps() / max(1, ablation.steps)
+    needed = max((trace.steps for trace in arm.traces), default=0) if arm is not None else 0
+    planned = ctx.planned_steps() / max(1, needed)
     if arm is not None and arm.factors["lr"] <= planned:  # progress goes with lr x steps: the full run may get there
         raise Inconclusive(
-            f"it learns within {ablation.steps} steps at {arm.label}, and the planned run has {planned:.0f} times as "
+            f"it learns within {needed} steps at {arm.label}, and the planned run has {planned:.0f} times as "
             "many steps to get there at its own rate"
         )
     if not ablation.arms and (better := relieving(ctx, "lr")) is not None and better.factors["lr"] < 1:
