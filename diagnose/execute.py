@@ -20,7 +20,7 @@ from diagnose.errors import ExitCode, UsageError
 from diagnose.isolation import OWN_PACKAGES
 from diagnose.plan import QUESTIONS, Plan, make_plan
 from diagnose.session import Session
-from diagnose.sweep import run_all, variants
+from diagnose.sweep import run_all, spoken_for, variants
 from diagnose.worker import interrupt_on_termination
 from probes.api import Stage
 from probes.results import RunResults, Severity, Verdict
@@ -46,7 +46,7 @@ def run_command(command: str, flags: Mapping[str, Any], *, argv: Sequence[str]) 
         def work(session: Session) -> None:
             _stages(session, plan, config, needs_data=command in set(Stage) - {Stage.SMOKE})
 
-        return in_session(command, config, argv, work, plan=plan)
+        return in_session(command, config, spoken_for(argv, config), work, plan=plan)
 
     if torchrun.RANK > 0:
         return torchrun.beside(lambda: one(config)[0])

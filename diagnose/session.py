@@ -80,6 +80,8 @@ class Session:
             "config": config.to_dict(), "folder": str(folder.path), "isolate": not config.in_process, "poisoned": {},
             "trials": _trials_of(folder),
         }  # fmt: skip
+        if kept := len(self._job["trials"]):
+            display.output(f"going on with {kept} finished trials of the earlier part of this run")
         self._measuring: list[str] = []
         self._measured: list[str] = []
         self._planned: Sequence[Stage] = ()

@@ -50,11 +50,12 @@ def run_all(command: str, found: Sequence[tuple[str, Config]], one: One) -> int:
     done: list[tuple[str, RunResults, Path]] = []
     codes = []
     for number, (label, config) in enumerate(found, start=1):
-        if not config.quiet:
-            sys.stderr.write(f"== {number} of {len(found)}: {label}\n")
         from diagnose.execute import conclude
 
         results, folder = one(config)
+        if not config.json:
+            sys.stdout.write(f"\n== {number} of {len(found)}: {label}\n")
+            sys.stdout.flush()
         codes.append(conclude(results, folder, config, command))
         done.append((label, results, folder))
     text = render_sweep([(label, results) for label, results, _ in done])
@@ -63,6 +64,19 @@ def run_all(command: str, found: Sequence[tuple[str, Config]], one: One) -> int:
     if not found[0][1].json:
         sys.stdout.write(f"\n{text}\nReport over all: {place / 'sweep.md'}\n")
     return max(codes)
+
+
+def spoken_for(argv: Sequence[str], config: Config) -> list[str]:
+    """The words of the command that makes just this run: each swept setting with the value it has here."""
+    chosen = {text.partition("=")[0]: text for text in config.set}
+    chosen |= {name.removeprefix("model."): text for name, text in chosen.items() if name.startswith("model.")}
+    words = []
+    for word in argv:
+        flag, _, text = word.partition("=") if word.startswith("--set=") else ("", "", word)
+        name = text.partition("=")[0]
+        swept = "," in text and name in chosen and "," not in chosen[name]
+        words.append((f"{flag}=" if flag else "") + chosen[name] if swept else word)
+    return words
 
 
 def _place(config: Config) -> Path:

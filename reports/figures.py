@@ -217,6 +217,9 @@ def _proof(results: RunResults) -> Figure | None:
         axes.set_title((one_line(y_label.replace("_", " "), 50) or "curve") + guessing)
         if x_label.endswith("(log)"):
             _log_axis(axes, results)
+            start = next((y for arm in arms for curve in arm.curves for y in curve.y if y is not None), 0.0)
+            if start > 0:  # where it blows up the loss grows without bound, and would hide the fall
+                axes.set_ylim(top=min(axes.get_ylim()[1], 2 * start))
         axes.set_xlabel(one_line(x_label, 40))
     seeds = max(len(arm.curves) for _, _, arms in shown for arm in arms)
     figure.legend(

@@ -10,6 +10,10 @@ from reports.numbers import one_line
 from reports.shapes import Step
 from reports.words import STAGE_QUESTIONS
 
+ASKED_FOR = {"watch", "lr", "ablate", "evaluate"}
+"""Commands whose answer is complete; no stage follows from it."""
+RESUMED = {"run", "train", "bisect", "ablate"}
+"""Commands that take --resume."""
 REHEARSAL = {"data", "smoke", "overfit", "subset"}
 """The stages after which nothing speaks against the full training."""
 
@@ -25,6 +29,8 @@ def _next(results: RunResults) -> list[Step]:
         failed = next((r.name for r in results.results if r.status in (Status.FAIL, Status.CRASHED)), None)
         read = [Step("Read about the first failed check.", f"diagnose explain {failed}")] if failed else []
         return [*read, Step("Correct what failed, then run again.", _again(results))]
+    if results.verdict is Verdict.HEALTHY and results.command in ASKED_FOR:
+        return []
     if results.verdict is Verdict.HEALTHY:
         ran = {stage.name for stage in results.stages if stage.status is Status.PASS}
         if ran and not ran & {"train", "evaluate"} and not ran >= REHEARSAL:
@@ -38,7 +44,11 @@ def _next(results: RunResults) -> list[Step]:
     stage = next((s.name for s in results.stages if s.status in open_states and s.name in STAGE_QUESTIONS), None)
     if stage:
         return [Step(f"Remove what stopped the stage {stage}, then run it.", _command(results, stage))]
-    return [Step("Run it again, to its end.", _again(results))] if results.reproduce else []
+    if not results.reproduce:
+        return []
+    if results.verdict is Verdict.INTERRUPTED and results.command in RESUMED:
+        return [Step("Go on where it stopped.", f"{_again(results)} --resume")]
+    return [Step("Run it again, to its end.", _again(results))]
 
 
 def _after_fix(results: RunResults) -> list[Step]:

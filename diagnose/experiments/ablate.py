@@ -57,7 +57,7 @@ class _Bench:
         traces = self.traces.get(change.key, {})
         return Arm(
             key=change.key,
-            label=change.label,
+            label=self._whole(change).label,  # what was run, the changes that are given included
             size=change.size,
             traces=tuple(traces[seed] for seed in sorted(traces)),
             outcomes=tuple(traces[seed].outcome for seed in sorted(traces)),

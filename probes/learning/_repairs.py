@@ -172,10 +172,17 @@ def figures(ablation: Ablation, arm: Arm) -> dict[str, Any]:
         "given": f"even with {' and '.join(ablation.given)}" if ablation.given else "as configured",
         "rivals": ", ".join(ablation.rivals),
         "unusual": ablation.unusual,
-        "loss_first": control.points[0].train_loss,
-        "loss_last": control.points[-1].train_loss,
         "loss_repaired": trace.points[-1].train_loss,
-        "accuracy": control.points[-1].val_score,
         "accuracy_repaired": trace.points[-1].val_score,
         "chance": control.chance,
+        # Under other changes the control is not what the user runs: the symptom has the figures of that.
+        **({} if ablation.given else _ends_of(control)),
+    }
+
+
+def _ends_of(control: Trace) -> dict[str, Any]:
+    return {
+        "loss_first": control.points[0].train_loss,
+        "loss_last": control.points[-1].train_loss,
+        "accuracy": control.points[-1].val_score,
     }

@@ -54,12 +54,10 @@ def run(ctx: Context) -> Findings:
             continue
         if arm is None:
             continue
-        given = f" and {' and '.join(ablation.given)}" if ablation.given else ""
         yield DOC.finding(
-            "With {change}{given}, {learned} seeds learn, where {failed} of {seeds} did not. Look at {look_at}.",
+            "With {change}, {learned} seeds learn, where {failed} of {seeds} did not. Look at {look_at}.",
             part=part,
             change=arm.label,
-            given=given,
             learned=learned_of(arm),
             failed=failed(ablation.control),
             seeds=len(ablation.control.outcomes),

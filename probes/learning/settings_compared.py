@@ -40,7 +40,7 @@ def run(ctx: Context) -> Findings:
         steps=ablation.steps,
         told="; ".join(f"{label} {end:.1%}" if scored else f"{label} {end:.4g}" for label, end in ends.items()),
         best=best,
-        evidence=proof(ablation),
+        evidence=proof(ablation, compared=True),
     )
     return ""
 

@@ -30,6 +30,10 @@ DOC = ProbeDoc(
     consequences=("stuck-at-chance", "slow-to-learn", "plateau", "below-expected-curve"),
     references=("torch.optim.lr_scheduler documentation",),
 )
+FALLS = (
+    "the learning rate falls from {peak:g} to less than a hundredth of that within {step} of {steps} steps and never "
+    "comes back ({rest:.1e} at most after a tenth of the run)"
+)
 
 
 def run(ctx: Context) -> Findings:
@@ -46,7 +50,7 @@ def run(ctx: Context) -> Findings:
         left = next(step for step in range(lrs.index(peak), len(lrs)) if lrs[step] < GONE * peak)
         thinned = lrs[:: max(1, len(lrs) // 200)]
         yield DOC.finding(
-            "the learning rate falls from {peak:g} to {rest:.1e} within {step} of {steps} steps and stays there",
+            FALLS,
             where=ctx.optimizer_at(),
             evidence=(
                 Series(
@@ -80,7 +84,7 @@ def watched(loop: Loop) -> Findings:
         left = next(step for step, lr in reversed(optimizer.lrs) if lr >= GONE * peak)
         curve = optimizer.lrs[:200]
         yield DOC.finding(
-            "the learning rate falls from {peak:g} to {rest:.1e} within {step} of {steps} steps and stays there",
+            FALLS,
             where=next((s.where for s in loop.schedulers if s.optimizer == index), optimizer.where),
             evidence=(Series("learning rate", [float(step) for step, _ in curve], [lr for _, lr in curve]),),
             peak=peak,

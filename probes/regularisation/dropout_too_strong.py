@@ -45,6 +45,8 @@ DOC = ProbeDoc(
     ),
 )
 
+LINE = 70  # characters of a line that a terminal shows whole
+
 
 def run(ctx: Context) -> Findings:
     sites = ctx.dropout_sites()
@@ -77,8 +79,12 @@ def fix_values(arm: Arm, sites: Sequence[DropoutSite]) -> dict[str, Any]:
         if factor == 1.0:
             continue
         new = f"{site.p * factor:.3g}"
-        line = site.where[0].text if site.where else f"{site.kind}({site.p:g})  # {site.key}"
-        changed = line.replace(f"{site.p:g}", new, 1) if f"{site.p:g}" in line else f"{line}  # p={new}"
+        line = site.where[0].text if site.where else ""
+        if (
+            f"{site.p:g}" not in line or len(line) > LINE
+        ):  # the number stands elsewhere, or the line is too long to show
+            line = f"{site.kind}({site.p:g})"
+        changed = line.replace(f"{site.p:g}", new, 1)
         place = f"  # {site.where[0].file}:{site.where[0].line}" if site.where else ""
         if line + place not in before:
             before.append(line + place)

@@ -39,7 +39,7 @@ def run(ctx: Context) -> Findings:
         return {
             "smoothing": smoothing,
             "before": f"label_smoothing={smoothing:g}",
-            "after": arm.label.replace("label smoothing ", "label_smoothing="),
+            "after": arm.key.replace("label smoothing ", "label_smoothing="),
             "where": next((call.where for call in calls if call.where), ()),
         }
 
