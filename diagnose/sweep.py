@@ -18,7 +18,7 @@ from diagnose.errors import UsageError
 from diagnose.session import Session
 from diagnose.store import STATE_FOLDER, RunFolder, new_id, write_atomically
 from probes.api import Stage
-from probes.results import RunResults
+from probes.results import RunResults, Verdict
 
 One = Callable[[Config], tuple[RunResults, Path]]
 MOST = 32  # runs of one sweep
@@ -29,6 +29,9 @@ def variants(config: Config) -> list[tuple[str, Config]]:
     several = [text for text in config.set if "," in text and not any(mark in text for mark in "[](){}'\"")]
     if not several:
         return [("", config)]
+    for text in several:
+        if not _values(text):
+            raise UsageError(f"--set {text}: got no value between the commas; give values such as model.name=a,b.")
     lists = _that_are_lists(_with(config, {text: _values(text)[0] for text in several}), several)
     several = [text for text in several if text not in lists]
     chosen = list(product(*(_values(text) for text in several)))
@@ -57,6 +60,9 @@ def run_all(command: str, found: Sequence[tuple[str, Config]], one: One) -> int:
             sys.stdout.write(f"\n== {number} of {len(found)}: {label}\n")
             sys.stdout.flush()
         codes.append(conclude(results, folder, config, command))
+        if results.verdict is Verdict.INTERRUPTED:
+            done.append((label, results, folder))
+            break
         done.append((label, results, folder))
     text = render_sweep([(label, results) for label, results, _ in done])
     place = _place(found[0][1])

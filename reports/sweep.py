@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from probes.results import Grade, RunResults, Verdict
+from probes.results import Grade, RunResults, Status, Verdict
 from reports.causes import accused
 from reports.curves import last, metric_of
 from reports.markdown import collapse_blank_lines
@@ -13,6 +13,7 @@ from reports.markup import render
 from reports.numbers import figure, one_line
 from reports.shapes import TableView
 
+LEARNING = {"stuck-at-chance", "cannot-overfit", "fails-on-reference-data", "slow-to-learn", "no-generalisation"}
 SHOWN = ("model", "parameters", "modules", "dropout", "optimizer", "param_groups", "scheduler", "batch_size", "loss")
 
 
@@ -60,12 +61,15 @@ def _decides(runs: Sequence[tuple[str, RunResults]]) -> list[str]:
     for label, results in runs:
         for cause in accused(results).diagnosis.causes[:2]:
             if cause.grade is Grade.PROVED:
-                said.append(f"{label} does not learn because of {cause.name}: {one_line(cause.summary)}")
+                fails = LEARNING & {*cause.consequences, *results.diagnosis.symptoms}
+                what = "does not learn because of" if fails else "is faulty:"
+                said.append(f"{label} {what} {cause.name}: {one_line(cause.summary)}")
     failing = [cause for _, r in runs if r.verdict is Verdict.FAULTY for cause in r.diagnosis.causes]
     names = {cause.name for cause in failing if cause.grade is Grade.PROVED}
     for label, results in runs:
         same = [name for name in sorted(names) if _has(results.pipeline, name)]
-        if results.verdict is Verdict.HEALTHY and same:
+        learned = any(stage.name == "subset" and stage.status is Status.PASS for stage in results.stages)
+        if results.verdict is Verdict.HEALTHY and learned and same:
             said.append(
                 f"{label} learns although it too has {' and '.join(SETTINGS[name] for name in same)}: something else "
                 "in which it differs, see below, makes it bear that. No experiment has separated those differences."

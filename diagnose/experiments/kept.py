@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.parameter import is_lazy
 
 import diagnose
 from diagnose.batches import map_tensors
@@ -62,8 +64,12 @@ def fingerprint(ctx: MeasuringContext) -> str:
     pipeline = ctx.pipeline
     told = hashlib.sha256(f"{diagnose.__version__} {torch.__version__} {torch.get_num_threads()}".encode())
     for name, value in pipeline.model.state_dict().items():
-        told.update(f"{name} {tuple(value.shape)} {_digest(value)}".encode())
-    for raw in ctx.raws()[:1]:
+        known = isinstance(value, torch.Tensor) and not is_lazy(value)
+        told.update(f"{name} {_digest(value) if known else repr(value)}".encode())
+    written = f"{pipeline.model!r} {pipeline.loss!r} {pipeline.accumulate}"  # p of dropout, momentum and their like
+    told.update(re.sub(r" at 0x[0-9a-f]+", "", written).encode())
+    told.update(repr([(call.function, call.options) for call in ctx.attempt().loss_calls]).encode())
+    for raw in (*ctx.raws()[:1], *ctx.trainings.on_subset()[1].look_train):
         map_tensors(raw, lambda value: told.update(_digest(value).encode()))
     groups = pipeline.optimizer.param_groups if pipeline.optimizer is not None else []
     told.update(repr([sorted((k, repr(v)) for k, v in g.items() if k != "params") for g in groups]).encode())
@@ -76,7 +82,8 @@ def fingerprint(ctx: MeasuringContext) -> str:
 
 def _digest(value: torch.Tensor) -> str:
     flat = value.detach().double().flatten()
-    return f"{float(flat.sum()):.12g} {float(flat.abs().sum()):.12g}" if flat.numel() else ""
+    sums = f"{float(flat.sum()):.12g} {float(flat.abs().sum()):.12g}" if flat.numel() else ""
+    return f"{tuple(value.shape)} {sums}"
 
 
 def _users_files() -> list[Path]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, Subset
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 LOOK_SAMPLES = 512  # samples per look and split: an accuracy of 0.5 % is then told from 2 %
 MIN_BATCHES = 16  # a share of a small data set is rounded up to this many batches
 CACHE_BYTES = 600_000_000
-SLOW_ITEM = 0.005  # seconds
 SAME_ITEMS = 3  # items fetched twice to see whether the data set draws random numbers
 
 
@@ -61,7 +59,8 @@ class Material:
             self._part = self._subset(exact)
             if batch_size is not None and self._part is None:
                 raise Skip("the batches are not those of a plain DataLoader, so they cannot be made larger or smaller")
-            self._slow_items = _slow(self._part)
+            # Never by the clock: workers draw other random numbers, and a trial must come out the same again.
+            self._in_workers = self._part is not None and not isinstance(self._part, Remembered)
             self._fixed = None if self._part is not None else self._first_batches(exact)
             self.look_train = self._look(pipeline.train, self._part)
             self.look_val = [] if pipeline.val is None else self._look(pipeline.val, None)
@@ -93,14 +92,12 @@ class Material:
     def _subset(self, exact: bool) -> Subset[Any] | Remembered | None:
         """A random part of a map-style data set behind a plain loader, else None."""
         loader = self._loader
-        if not isinstance(loader, DataLoader) or not isinstance(loader.sampler, (RandomSampler, SequentialSampler)):
-            return None
-        if loader.batch_size is None or type(loader.batch_sampler) is not torch.utils.data.BatchSampler:
+        if not is_plain(loader):
             return None
         total = len(loader.dataset)  # type: ignore[arg-type]
         keep = math.ceil(total * self.fraction)
         if not exact:
-            keep = max(keep, min(total, MIN_BATCHES * loader.batch_size))
+            keep = max(keep, min(total, MIN_BATCHES * (loader.batch_size or 1)))
         chosen = torch.randperm(total)[:keep]
         indices = chosen.sort().values.tolist()
         part = Subset(loader.dataset, indices)
@@ -158,23 +155,20 @@ class Material:
             shuffle=isinstance(user.sampler, RandomSampler),
             collate_fn=user.collate_fn,
             drop_last=self._drops(),
-            num_workers=user.num_workers if self._slow_items else 0,
+            num_workers=user.num_workers if self._in_workers else 0,
             worker_init_fn=user.worker_init_fn,
-            multiprocessing_context=user.multiprocessing_context if self._slow_items else None,
+            multiprocessing_context=user.multiprocessing_context if self._in_workers else None,
             generator=generator,
         )
         with user_code("reading data"):
             yield from loader
 
 
-def _slow(part: Any) -> bool:
-    """Whether reading an item takes so long that worker processes pay: they cost about a tenth of a second an epoch."""
-    if part is None or isinstance(part, Remembered) or not len(part):
+def is_plain(loader: Any) -> TypeGuard[DataLoader[Any]]:
+    """Whether its batches are drawn by index, in order or at random, so that others can be drawn in the same way."""
+    if not isinstance(loader, DataLoader) or not isinstance(loader.sampler, (RandomSampler, SequentialSampler)):
         return False
-    started = time.perf_counter()
-    with user_code("reading data"), preserved():
-        part[0]
-    return time.perf_counter() - started > SLOW_ITEM
+    return loader.batch_size is not None and type(loader.batch_sampler) is torch.utils.data.BatchSampler
 
 
 def _repeats(dataset: Any) -> bool:

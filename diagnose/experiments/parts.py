@@ -18,6 +18,7 @@ from diagnose.batches import first_tensor, map_tensors
 from diagnose.defaults import LEARNING_RATE
 from diagnose.experiments import wider
 from diagnose.experiments.change import Change, Reading
+from diagnose.experiments.material import is_plain
 from diagnose.training.metrics import IGNORE_INDEX, main_output
 from probes.api import Skip
 
@@ -125,7 +126,7 @@ def precision(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
 def batch_size(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
     """A usual batch size in place of an extreme one; or each of ``values``."""
     now = getattr(ctx.pipeline.train, "batch_size", None)
-    if not isinstance(now, int):
+    if not isinstance(now, int) or not is_plain(ctx.pipeline.train):
         raise Skip("the batches are not those of a plain DataLoader")
     if values:
         return [_batches_of(int(float(value)), now) for value in values]
@@ -146,6 +147,7 @@ def frozen(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
     """Every parameter trainable, and in the optimizer."""
     if all(p.requires_grad for p in ctx.pipeline.model.parameters()):
         raise Skip("no parameter is frozen")
+    _need_another_like(ctx)
     return [
         Change("nothing frozen", "nothing frozen", 1.0, lambda pipeline: _all_trained(pipeline, release=True), order=1)
     ]
@@ -156,7 +158,18 @@ def parameters(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
     seen = ctx.coverage()
     if not seen.missing and not seen.stray:
         raise Skip("the optimizer holds the model's parameters")
+    _need_another_like(ctx)
     return [Change("optimizer rebuilt", "the optimizer built on the model's parameters", 1.0, _all_trained, order=1)]
+
+
+def _need_another_like(ctx: MeasuringContext) -> None:
+    """Raises Skip where an optimizer of the user's class cannot be built from its settings alone."""
+    fresh = ctx.fresh(ctx.seed)
+    if fresh.optimizer is not None:
+        try:
+            wider.like(fresh.optimizer, list(fresh.model.parameters()))
+        except (TypeError, ValueError) as error:
+            raise Skip(f"{type(fresh.optimizer).__name__} cannot be built anew from its settings: {error}") from error
 
 
 def _all_trained(pipeline: Pipeline, release: bool = False) -> Any:

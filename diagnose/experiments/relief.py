@@ -43,9 +43,10 @@ def relief(ctx: MeasuringContext, knob: str, steps: int) -> Relief:
     difference must be a very large one, in a training that has not come far.
     """
     usual = not is_unusual(ctx, knob)
-    if usual and (knob != "augmentation" or (ctx.trainings.subset().share or 0.0) >= COME_FAR):
+    share = ctx.trainings.subset().share
+    if usual and (knob != "augmentation" or share is None or share >= COME_FAR):
         raise Skip("it learns as configured, with a usual value")
-    change = _usual_value(ctx, knob)
+    change = usual_value(ctx, knob)
     wanted = VERY if knob == "augmentation" else MUCH
     before, after = ([_ended(ctx, c, 0, steps)] for c in (AS_CONFIGURED, change))
     if not _better(before[0], after[0], wanted):
@@ -61,9 +62,11 @@ def relief(ctx: MeasuringContext, knob: str, steps: int) -> Relief:
     return Relief(knob, arm_of(AS_CONFIGURED, before), arm_of(change, after), steps)
 
 
-def _usual_value(ctx: MeasuringContext, knob: str) -> Change:
+def usual_value(ctx: MeasuringContext, knob: str) -> Change:
     if knob == "lr":
-        now = max(ctx.learning_rates())
+        now = max(ctx.learning_rates(), default=0.0)
+        if now <= 0:
+            raise Skip("the learning rate is 0 throughout")
         return scaled_lr(starting_rate(ctx) / now)
     return arms(ctx, knob)[-1]
 

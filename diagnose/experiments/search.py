@@ -21,7 +21,7 @@ from diagnose.experiments.change import AS_CONFIGURED, Change, together
 from diagnose.experiments.judge import Learning, repaired
 from diagnose.experiments.knobs import arms, scaled_lr
 from diagnose.experiments.order import SPEAKS
-from diagnose.experiments.relief import arm_of
+from diagnose.experiments.relief import arm_of, usual_value
 from diagnose.experiments.usual import is_unusual, starting_rate
 from probes.api import Inconclusive, Skip
 from probes.records.trials import Ablation, Arm, Crossing, Relief, Search, Trace
@@ -37,6 +37,7 @@ REPLACED = (
 )  # fmt: skip
 # The settings of the user's optimizer, tried in place of a whole other one.
 OF_OPTIMIZER = ("weight-decay", "clipping", "scheduler", "parameters", "lr")
+LONGER = 3  # times the steps of a trial, that a slow start is given where the planned run is as long
 ADDS = 0.10  # of the way from guessing to the floor: a change that adds less on top of another adds nothing
 MORE = 0.20  # of that way: what a change must be ahead of another whose effect it explains
 
@@ -78,6 +79,8 @@ class _Seeking:
     def run(self) -> None:
         control = self.ctx.trainings.trial(AS_CONFIGURED, self.ctx.seed, self.steps)
         fails = control.outcome in {Learning.STUCK, Learning.SLOW, Learning.NONFINITE}
+        if fails and (control.falling or control.outcome == Learning.SLOW):
+            self._wait_longer()
         for knob in SPEAKS:
             self._ablate(knob, self.steps)
             if self._proved() and fails:  # rivals get as many steps as the repair was given, not more
@@ -89,9 +92,24 @@ class _Seeking:
         if len(repairing) > 1:
             self._cross(repairing)
         elif not repairing:
-            self._replace_everything()
+            try:
+                self._replace_everything()
+            except Skip as reason:
+                self.skipped["everything"] = str(reason)
         if proved := [knob for knob in self._proved() if not self.found[knob].given]:
             self._look_further(proved[0])
+
+    def _wait_longer(self) -> None:
+        """A slow start in a long run convicts nobody. Raises Inconclusive where more steps make it learn by itself."""
+        longer = LONGER * self.steps
+        if self.ctx.planned_steps() < longer:
+            return
+        trace = self.ctx.trainings.trial(AS_CONFIGURED, self.ctx.seed, longer)
+        if trace.outcome == Learning.LEARNS:
+            raise Inconclusive(
+                f"as configured it starts slowly, but learns within {trace.steps} steps, of {self.ctx.planned_steps()} "
+                "that are planned"
+            )
 
     def _proved(self) -> list[str]:
         return [knob for knob, ablation in self.found.items() if ablation.proved]
@@ -147,7 +165,7 @@ class _Seeking:
             if knob in self.found and knob != repaired and self.found[knob].repaired is None:
                 if not is_unusual(self.ctx, knob):
                     continue
-                change = self._arms(knob)[-1]
+                change = usual_value(self.ctx, knob)
                 before, after = (self._traces(c, self.steps) for c in (first, together([first, change])))
                 gains = [_way(a) - _way(b) for b, a in zip(before, after, strict=True)]
                 if min(gains) > 0 and median(gains) >= MORE:

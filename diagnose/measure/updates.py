@@ -197,7 +197,7 @@ def _identical_rows(p: torch.Tensor) -> bool:
 
 def largest_lr(optimizer: Any) -> float:
     return (
-        max((float(group["lr"]) for group in optimizer.param_groups if "lr" in group), default=0.0)
+        max((float(group["lr"]) for group in optimizer.param_groups if group.get("lr") is not None), default=0.0)
         if optimizer
         else 0.0
     )
@@ -274,6 +274,13 @@ def dry_run(pipeline: Pipeline, steps_per_epoch: int) -> list[float]:
     return lrs
 
 
+def _rate(group: Mapping[str, Any], key: str = "lr") -> float:
+    """0 for a group that sets its own steps, as some optimizers do."""
+    found = group.get(key)
+    found = group.get("lr") if found is None else found
+    return 0.0 if found is None else float(found)
+
+
 class MiniatureSchedule:
     """Plays the shape of the planned schedule (warm-up, peak, decay) over a short training.
 
@@ -289,7 +296,7 @@ class MiniatureSchedule:
         self._shape = [lr / peak for lr in lrs] if peak > 0 else [0.0]
         scale = peak / now if now > 0 else None
         self._peaks = [
-            float(group.get("initial_lr", group["lr"]) if scale is None else group["lr"] * scale)
+            float(_rate(group, "initial_lr") if scale is None else _rate(group) * scale)
             for group in (optimizer.param_groups if optimizer else ())
         ]
 
