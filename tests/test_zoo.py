@@ -40,7 +40,6 @@ SLICE = (
 )  # fmt: skip
 FAMILIES = (
     "torchvision/healthy/resnet18",
-    "torchvision/healthy/vit_b_16",
     "torchvision/healthy/googlenet",
     "timm/healthy/convnextv2_atto",
 )
