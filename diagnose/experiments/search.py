@@ -89,8 +89,10 @@ class _Seeking:
         if not fails:
             return
         repairing = [knob for knob, ablation in self.found.items() if ablation.repaired is not None]
-        if len(repairing) > 1:
-            self._cross(repairing)
+        # Without part of the user's loss, how far the rest falls says nothing about other changes.
+        comparable = [knob for knob in repairing if knob != "regulariser"]
+        if len(comparable) > 1:
+            self._cross(comparable)
         elif not repairing:
             try:
                 self._replace_everything()
