@@ -24,6 +24,7 @@ from diagnose.experiments.lr_range import judged
 from diagnose.experiments.order import KNOBS as NAMES
 from diagnose.experiments.order import PARTS, SPEAKS
 from diagnose.experiments.search import search as search_for
+from diagnose.judging import run_probe
 from probes.api import Skip
 from probes.records.trials import Search
 from probes.results import to_json
@@ -103,6 +104,15 @@ def test_the_guilty_part_is_what_cannot_be_given_back() -> None:
     search = found(lambda: digits_cnn(loss=OfTheMean()))
     assert search.minimal == ("loss",)
     assert search.ablations["loss"].proved
+
+
+def test_a_comparison_on_purpose_searches_no_further() -> None:
+    made: list[str] = []
+    ctx = context(lambda: of_digits(mlp(0.97), sgd(1e-9)), 0, keep=lambda key, trace: made.append(trace["name"]))
+    ctx.trainings.comparison("dropout", ["0.5"])
+    asked = set(made)
+    run_probe("dropout-too-strong", ctx)
+    assert set(made) == asked == {"as configured", "dropout 0.5 everywhere"}
 
 
 def test_the_search_is_the_same_again() -> None:

@@ -76,11 +76,12 @@ def ablate(
     every_arm: bool = False,
     given: Sequence[Change] = (),
     changes: Sequence[Change] = (),
+    control_steps: int | None = None,
 ) -> Ablation:
     """``every_arm`` runs all arms over all seeds to the end (a comparison on purpose) instead of stopping when decided;
-    ``changes`` in place of the knob's usual ones."""
+    ``changes`` in place of the knob's usual ones; ``control_steps`` of the control, where the arms take others."""
     changes = changes or arms_of(ctx, knob, values)
-    control = _Bench(ctx, steps, given, signal=knob == "dropout", to_the_end=every_arm)
+    control = _Bench(ctx, control_steps or steps, given, signal=knob == "dropout", to_the_end=every_arm)
     healthy = control.learns(AS_CONFIGURED, 0) or control.traces[AS_CONFIGURED.key][0].outcome == Learning.LEARNS
     bench = _Bench(ctx, steps, given, signal=knob == "dropout", to_the_end=every_arm)
     found: Change | None = None

@@ -64,7 +64,7 @@ def search(ctx: MeasuringContext, steps: int) -> Search:
 
 class _Seeking:
     def __init__(self, ctx: MeasuringContext, steps: int) -> None:
-        self.ctx, self.steps = ctx, steps
+        self.ctx, self.steps, self.full = ctx, steps, steps
         self.found: dict[str, Ablation] = {}
         self.repairs: dict[str, Change] = {}
         self.skipped: dict[str, str] = {}
@@ -119,7 +119,9 @@ class _Seeking:
     def _ablate(self, knob: str, steps: int, given: Sequence[Change] = (), changes: Sequence[Change] = ()) -> None:
         try:
             tried = changes or arms(self.ctx, knob)
-            self.found[knob] = ablate(self.ctx, knob, steps, given=given, changes=tried)
+            # The unchanged pipeline is tried once, for all its steps, however few a rival is given.
+            own = None if given else self.full
+            self.found[knob] = ablate(self.ctx, knob, steps, given=given, changes=tried, control_steps=own)
         except Skip as reason:
             self.skipped[knob] = str(reason)
             return
@@ -173,6 +175,7 @@ class _Seeking:
                 if min(gains) > 0 and median(gains) >= MORE:
                     arms_of = arm_of(first, before), arm_of(change, after)
                     self.further[knob] = Relief(knob, *arms_of, self.steps, (first.label,))
+                    self.found[knob] = replace(self.found[knob], holds_back=True)
 
     def _traces(self, change: Change, steps: int) -> list[Trace]:
         trainings = self.ctx.trainings

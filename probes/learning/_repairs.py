@@ -36,7 +36,7 @@ def turned(
     training that learns, else the fact that rules it out. ``details(arm)``: what the finding says beside the figures,
     its ``where`` and further ``evidence`` among it."""
     ablation = ctx.ablation(knob)
-    if not ablation.given and knob in ctx.search().further:
+    if ablation.holds_back:
         return (yield from _hampered(ctx, doc, knob, opening, details))
     if not ablation.arms or (ablation.repairing is not None and failed(ablation.control) == 0):
         return (yield from _hampered(ctx, doc, knob, opening, details))

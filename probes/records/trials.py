@@ -103,7 +103,7 @@ class Ablation:
     ``given``: labels of changes to other knobs under which control and arms were run, because no single change repairs.
     ``explained_by``: label of another change that leaves this one nothing to repair; ``rivals``: labels of changes that
     repair as well and could not be told apart from this one. ``unusual``: the value that the user has lies outside of
-    what is usual for the knob, as far as that is known."""
+    what is usual for the knob, as far as that is known. ``holds_back``: the training that another change repaired."""
 
     knob: str
     control: Arm
@@ -116,6 +116,7 @@ class Ablation:
     explained_by: str = ""
     rivals: Sequence[str] = ()
     unusual: bool = False
+    holds_back: bool = False
 
     @property
     def repairing(self) -> Arm | None:
