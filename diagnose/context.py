@@ -83,9 +83,10 @@ class MeasuringContext:
         poisoned: Mapping[str, str] | None = None,
         trials: Mapping[str, Mapping[str, Any]] | None = None,
         keep: Callable[[str, Mapping[str, Any]], None] = lambda key, trace: None,
+        processes: int = 1,
     ) -> None:
         """``progress(what, done, of)`` is told how far a training is; for ``measuring`` and ``poisoned`` see ``Memo``,
-        for ``trials`` and ``keep`` see ``KeptTrials``."""
+        for ``trials`` and ``keep`` see ``KeptTrials``; ``processes``: trials that may run side by side."""
         self.source = source
         self.seed = seed
         self.device = torch.device(device)
@@ -94,6 +95,7 @@ class MeasuringContext:
         self.download = download
         self.full_scan = full_scan
         self.progress = progress
+        self.processes = processes
         self.deadline: float | None = None
         self.rows: list[Mapping[str, Any]] = []
         self.notes: list[str] = []
@@ -109,6 +111,9 @@ class MeasuringContext:
                 return measure()
 
         return self._memo.once(key, what, guarded)
+
+    def knows(self, key: str) -> bool:
+        return self._memo.knows(key)
 
     def retry(self) -> None:
         """Let failures be met and reported anew."""
@@ -499,6 +504,18 @@ class MeasuringContext:
 
     def planned_steps(self) -> int:
         return self.pipeline.epochs * self._steps_per_epoch()
+
+    def forward_operations(self) -> float:
+        """Floating-point operations of the forward pass over the first batch, as far as torch can count them."""
+
+        def count() -> float:
+            from torch.utils.flop_counter import FlopCounterMode
+
+            with self.engine() as engine, torch.no_grad(), FlopCounterMode(display=False) as counted:
+                engine.loss(self.raws()[0])
+            return float(counted.get_total_flops())
+
+        return self.once("operations", "counting operations", count)
 
     def most_steps(self) -> dict[str, int]:
         """Training steps that each stage takes at most; without those whose length is not known."""

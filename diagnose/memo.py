@@ -28,6 +28,10 @@ class Memo:
         """Forget failures, so that whoever asks next meets them (and reports them) anew."""
         self._failed.clear()
 
+    def knows(self, key: str) -> bool:
+        """Whether asking for it takes no measurement."""
+        return key in self._values or key in self._failed or key in self._poisoned
+
     def once(self, key: str, what: str, measure: Callable[[], T]) -> T:
         """The value of ``key``. ``what`` names the measurement for the reader ("the first updates").
 

@@ -19,6 +19,7 @@ from diagnose.config import Config
 from diagnose.context import MeasuringContext
 from diagnose.environment import describe_environment
 from diagnose.errors import UsageError
+from diagnose.experiments.side_by_side import processes
 from diagnose.facts import pipeline_facts, short_history
 from diagnose.judging import crash_finding, run_probe
 from diagnose.measure.assertions import assertions
@@ -57,6 +58,7 @@ class Runner:
         self.emit = emit
         self.poisoned: Mapping[str, str] = job.get("poisoned", {})
         self.trials: Mapping[str, Mapping[str, Any]] = job.get("trials", {})
+        self.isolated = bool(job.get("isolate", True))
         self._ctx: MeasuringContext | None = None
 
     def run(self, step: dict[str, Any]) -> None:
@@ -77,6 +79,7 @@ class Runner:
                 progress=self._progress,
                 measuring=self._measuring, poisoned=self.poisoned,
                 trials=self.trials, keep=self._keep_trial,
+                processes=processes(torch.device(device)) if self.isolated else 1,
             )  # fmt: skip
             self._ctx = ctx
             self._measuring(BUILDING, False)
@@ -141,6 +144,7 @@ class Runner:
 
     def _do_bisect(self, step: dict[str, Any]) -> None:
         ctx = self.context(step)
+        ctx.trainings.thorough = True
         self._guarded(step, ctx.search)
 
     def _do_lr(self, step: dict[str, Any]) -> None:

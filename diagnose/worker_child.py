@@ -114,6 +114,11 @@ def _become_worker(guard: int) -> None:
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
 
 
+def end_with_parent() -> None:
+    """Where the kernel can do it, this process is killed when the one that forked it dies; else the guard finds it."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _soft_limit_core_files() -> None:
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))

@@ -8,12 +8,13 @@ multiple of the steps that the strongest change needed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from diagnose.experiments.change import AS_CONFIGURED, Change, together
 from diagnose.experiments.judge import Learning, repaired, stayed_at_chance, steps_to_learn
 from diagnose.experiments.knobs import arms as arms_of
+from diagnose.experiments.trials import Wanted
 from probes.records.trials import Ablation, Arm, Trace
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ SEEDS = 3
 NEEDED = 2  # of SEEDS
 PATIENCE = 2.0  # an arm may take this many times the steps of the strongest change
 ROUND_STEPS = 50
+AHEAD = 2  # arms that are screened at once where there are cores for it: one more than may be needed
 
 
 class _Bench:
@@ -49,8 +51,15 @@ class _Bench:
     def _whole(self, change: Change) -> Change:
         return together([*self.given, *([] if change is AS_CONFIGURED else [change])])
 
+    def ahead(self, trials: Iterable[tuple[Change, int]]) -> None:
+        """Makes these trials side by side where that is possible; they will be asked for."""
+        self.ctx.trainings.ahead(
+            Wanted(self._whole(change), self.ctx.seed + seed, self.steps, self.to_the_end) for change, seed in trials
+        )
+
     def count(self, change: Change) -> int:
         """How many of SEEDS seeds learn."""
+        self.ahead((change, seed) for seed in range(SEEDS))
         return sum(self.learns(change, seed) for seed in range(SEEDS))
 
     def arm(self, change: Change) -> Arm:
@@ -108,6 +117,7 @@ def ablate(
 def _screen(bench: _Bench, strongest: Change, changes: Sequence[Change], knob: str) -> bool:
     """Whether any change is worth a closer look: for a graded knob the strongest one tells, else each is tried."""
     if knob == "lr":
+        bench.ahead((change, 0) for change in changes)
         return any(bench.learns(change, 0) for change in changes)
     return bench.learns(strongest, 0)
 
@@ -115,7 +125,11 @@ def _screen(bench: _Bench, strongest: Change, changes: Sequence[Change], knob: s
 def _mildest(bench: _Bench, control: _Bench, changes: Sequence[Change], every_arm: bool) -> Change | None:
     """The first change, from the mildest, that learns in the majority of seeds; the control is repeated once found."""
     found: Change | None = None
-    for change in sorted(changes, key=lambda change: change.size):
+    if every_arm:
+        bench.ahead((change, seed) for change in changes for seed in range(SEEDS))
+    ordered = sorted(changes, key=lambda change: change.size)
+    for place, change in enumerate(ordered):
+        bench.ahead((later, 0) for later in ordered[place : place + AHEAD])
         if not every_arm and not bench.learns(change, 0):
             continue
         if bench.count(change) >= NEEDED and found is None:

@@ -14,17 +14,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from diagnose.experiments.trial import Samples
     from diagnose.pipeline import Pipeline
 
 
 @dataclass(frozen=True)
 class Reading:
     """How the samples of a trial differ from the subset's own: ``each`` raw batch is mapped; ``plainly(True)`` makes
-    the data set read without augmentation, ``plainly(False)`` as before; another ``batch_size``."""
+    the data set read without augmentation, ``plainly(False)`` as before; another ``batch_size``; ``samples``: other
+    data altogether."""
 
     each: Callable[[Any], Any] | None = None
     plainly: Callable[[bool], None] | None = None
     batch_size: int | None = None
+    samples: Callable[[], Samples] | None = None
 
 
 @dataclass(frozen=True)
@@ -96,4 +99,5 @@ def _both(readings: Sequence[Reading]) -> Reading:
         each=each if maps else None,
         plainly=next((reading.plainly for reading in readings if reading.plainly is not None), None),
         batch_size=next((reading.batch_size for reading in readings if reading.batch_size is not None), None),
+        samples=next((reading.samples for reading in readings if reading.samples is not None), None),
     )

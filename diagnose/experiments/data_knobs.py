@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 from diagnose.batches import first_tensor, map_tensors, understand
+from diagnose.experiments import reference
 from diagnose.experiments.change import Change, Reading
 from diagnose.measure import association, items
 from diagnose.user_code import UserCodeError
@@ -46,6 +47,25 @@ def inputs(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
         return map_tensors(raw, lambda x: (x - mean) / std if x is wanted else x)
 
     return [Change("standardised inputs", "standardised inputs", 1.0, reading=Reading(each=standardised))]
+
+
+def labels(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
+    """Every sample with the target of another one of its batch: what is learned then is not the labels."""
+    target = ctx.batch().target
+    if not isinstance(target, torch.Tensor) or target.ndim == 0:
+        raise Skip("there is no single target tensor")
+
+    def exchanged(raw: Any) -> Any:
+        wanted = understand(raw).target
+        return map_tensors(raw, lambda x: x.roll(1, 0) if x is wanted else x)
+
+    return [Change("labels exchanged", "labels exchanged within each batch", 1.0, reading=Reading(each=exchanged))]
+
+
+def reference_data(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
+    """Reference images in place of the user's data, of their shape and scale."""
+    samples, source = reference.samples_like(ctx)
+    return [Change("reference data", f"reference data, {source}", 1.0, reading=Reading(samples=lambda: samples))]
 
 
 def _moments(ctx: MeasuringContext, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,7 @@ STOP_SHARE = 0.10  # a trial that closed this much, twice running, needs no furt
 MEMORISED_SHARE = 0.90
 MEMORISED_SCORE = 0.99
 MEMORISED_WITH_SCORE = 0.5  # share that suffices once every sample is right: the rest is confidence
+LAST_LOOKS = 3  # in a row: one look may fall on a spike
 FALLING_SHARE = 0.02  # of the gap, in the last third of a trial: it is still getting better
 
 
@@ -65,7 +66,7 @@ def judge(trace: Trace) -> Learning:
         return Learning.UNKNOWN
     last = trace.points[-1]
     best = min(trace.points[1:] or trace.points, key=lambda point: point.train_loss)
-    if learned(trace, last, LEARNS_SHARE) or learned(trace, best, STOP_SHARE):
+    if learned(trace, last, LEARNS_SHARE) or (learned(trace, best, STOP_SHARE) and not _lost_again(trace)):
         return Learning.LEARNS
     share = closed_share(trace, last.train_loss)
     above = above_chance(trace, last.train_score, trace.samples)
@@ -74,6 +75,12 @@ def judge(trace: Trace) -> Learning:
     if above or (share is not None and share >= STUCK_SHARE):
         return Learning.SLOW
     return Learning.STUCK
+
+
+def _lost_again(trace: Trace) -> bool:
+    """Whether it ended at chance, look after look, whatever it had learned before."""
+    shares = [closed_share(trace, point.train_loss) for point in trace.points[-LAST_LOOKS:]]
+    return len(trace.points) > LAST_LOOKS and all(share is not None and share < STUCK_SHARE for share in shares)
 
 
 def _by_losses(trace: Trace) -> Learning:

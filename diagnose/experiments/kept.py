@@ -40,6 +40,13 @@ class KeptTrials:
         self._keep(key, to_json(trace))
         return trace
 
+    def has(self, key: str) -> bool:
+        return key in self._earlier
+
+    def add(self, key: str, trace: Mapping[str, Any]) -> None:
+        """One that another process has made, and kept."""
+        self._earlier[key] = trace
+
 
 def from_json(data: Mapping[str, Any]) -> Trace:
     """A trace as ``to_json`` left it; where JSON could not hold a loss, it is not a number again."""
@@ -62,7 +69,8 @@ def _number(value: float | None) -> float:
 def fingerprint(ctx: MeasuringContext) -> str:
     """Of everything that decides how a trial goes, but for the change, the seed and the steps."""
     pipeline = ctx.pipeline
-    told = hashlib.sha256(f"{diagnose.__version__} {torch.__version__} {torch.get_num_threads()}".encode())
+    threads = 1 if ctx.processes > 1 else torch.get_num_threads()  # see ``side_by_side``
+    told = hashlib.sha256(f"{diagnose.__version__} {torch.__version__} {threads}".encode())
     for name, value in pipeline.model.state_dict().items():
         known = isinstance(value, torch.Tensor) and not is_lazy(value)
         told.update(f"{name} {_digest(value) if known else repr(value)}".encode())

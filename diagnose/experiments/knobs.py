@@ -75,10 +75,11 @@ def _weight_decay(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
         ]
     if largest == 0:
         raise Skip("the optimizer has no weight decay")
-    return [
-        _in_groups(f"weight decay x {factor:g}", "weight_decay", partial(mul, factor), 1 - factor, factor)
-        for factor in (0.1, 0.0)
-    ]
+    return [scaled_weight_decay(factor) for factor in (0.1, 0.0)]
+
+
+def scaled_weight_decay(factor: float) -> Change:
+    return _in_groups(f"weight decay x {factor:g}", "weight_decay", partial(mul, factor), 1 - factor, factor)
 
 
 def _lr(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
@@ -209,6 +210,8 @@ KNOBS: dict[str, Callable[[MeasuringContext, Sequence[str]], list[Change]]] = {
     "label-smoothing": _label_smoothing,
     "augmentation": data_knobs.augmentation,
     "inputs": data_knobs.inputs,
+    "labels": data_knobs.labels,
+    "data": data_knobs.reference_data,
     "targets": data_knobs.targets,
     "lr": _lr,
     "scheduler": _scheduler,

@@ -65,6 +65,13 @@ class Material:
             self.look_train = self._look(pipeline.train, self._part)
             self.look_val = [] if pipeline.val is None else self._look(pipeline.val, None)
 
+    def in_memory(self) -> bool:
+        """Reads what is left to read; whether trials need nothing else of the user's data set."""
+        if isinstance(self._part, Remembered):
+            for index in range(len(self._part)):
+                self._part[index]
+        return self._fixed is not None or isinstance(self._part, Remembered)
+
     @property
     def samples(self) -> int:
         if self._part is not None:

@@ -46,4 +46,6 @@ ON_PURPOSE: dict[str, tuple[str, ...]] = {
     "batch-size": ("8", "32", "128"),
     "lr": ("1e-4", "1e-3", "1e-2", "1e-1"),
 }
-KNOBS = (*SPEAKS, *PARTS, "model")
+# Whole parts that localise only: the labels that are learned, the data, the model.
+WHOLES = ("labels", "data", "model")
+KNOBS = (*SPEAKS, *PARTS, *WHOLES)

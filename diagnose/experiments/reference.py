@@ -36,28 +36,17 @@ def train_on_reference(ctx: MeasuringContext, reported: Callable[[str], StepProg
 
     Raises Skip, with the reason, for models that cannot take ten classes of images.
     """
-    facts = ctx.facts
-    if facts.task != "classification":
-        raise Skip(f"the reference data are images of ten classes, this is {facts.task}")
-    if facts.custom_step or ctx.pipeline.compute_loss is not None:
-        raise Skip("the pipeline has a step or loss of its own, which may expect its own batches")
-    shape = _image_shape(ctx)
-    name, x, y, x_val, y_val, source = _data(ctx)
-    classes, model_classes = _classes(ctx)
-    keep, keep_val = y < classes, y_val < classes
-    x, y = _fitted(x[keep], shape, ctx), y[keep]
-    x_val, y_val = _fitted(x_val[keep_val], shape, ctx), y_val[keep_val]
+    name, source, samples, classes, model_classes = _prepared(ctx)
     threshold = THRESHOLDS[name]
     setting = Setting(
         build=_builder(ctx, model_classes),
         task="classification",
         device=ctx.device,
         channels_last=ctx.trainings.channels_last(),
-        yardsticks=Yardsticks(0.0, float(torch.tensor(classes).log()), float(y.bincount().max()) / len(y), classes),
+        yardsticks=Yardsticks(0.0, float(torch.tensor(classes).log()), _commonest(samples), classes),
         learning_rates=ctx.learning_rates(),
         deadline=ctx.deadline,
     )
-    samples = Samples(_batches(x, y), _chunks(x[:LOOK], y[:LOOK]), _chunks(x_val[:LOOK], y_val[:LOOK]))
 
     def reached(trace: Trace) -> str:
         score = trace.points[-1].val_score
@@ -70,6 +59,39 @@ def train_on_reference(ctx: MeasuringContext, reported: Callable[[str], StepProg
     except UserCodeError as error:  # made for other data (class weights, say): no fault of the user's
         raise Skip(f"the pipeline does not take the reference data: {error}") from error
     return Reference(source=source, trace=trace, threshold=threshold)
+
+
+def samples_like(ctx: MeasuringContext) -> tuple[Samples, str]:
+    """(reference data for the model as it is, what they are). Raises Skip as ``train_on_reference`` does, and for
+    models that were made for fewer classes."""
+    width = int(output.shape[1]) if (output := ctx.attempt().output) is not None and output.ndim == 2 else 0
+    if width < 10:
+        raise Skip("the model has fewer than ten outputs")
+    _, source, samples, _, _ = _prepared(ctx)
+    return samples, source
+
+
+def _prepared(ctx: MeasuringContext) -> tuple[str, str, Samples, int, int | None]:
+    """(name, source, the samples, their classes, the class count to ask of the factory)."""
+    facts = ctx.facts
+    if facts.task != "classification":
+        raise Skip(f"the reference data are images of ten classes, this is {facts.task}")
+    if facts.custom_step or ctx.pipeline.compute_loss is not None:
+        raise Skip("the pipeline has a step or loss of its own, which may expect its own batches")
+    shape = _image_shape(ctx)
+    name, x, y, x_val, y_val, source = _data(ctx)
+    classes, model_classes = _classes(ctx)
+    keep, keep_val = y < classes, y_val < classes
+    x, y = _fitted(x[keep], shape, ctx), y[keep]
+    x_val, y_val = _fitted(x_val[keep_val], shape, ctx), y_val[keep_val]
+    samples = Samples(_batches(x, y), _chunks(x[:LOOK], y[:LOOK]), _chunks(x_val[:LOOK], y_val[:LOOK]))
+    return name, source, samples, classes, model_classes
+
+
+def _commonest(samples: Samples) -> float:
+    """The share of the most common class among the samples that are looked at."""
+    y = torch.cat([labels for _, labels in samples.look_train])
+    return float(y.bincount().max()) / len(y)
 
 
 def _image_shape(ctx: MeasuringContext) -> tuple[int, int, int]:

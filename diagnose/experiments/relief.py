@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from diagnose.experiments.ablate import SEEDS
 from diagnose.experiments.change import AS_CONFIGURED, Change
 from diagnose.experiments.knobs import arms, scaled_lr
+from diagnose.experiments.trials import Wanted
 from diagnose.experiments.usual import is_unusual, starting_rate
 from probes.api import Skip
 from probes.records.trials import Arm, Relief, Trace
@@ -34,10 +35,14 @@ VERY = Gain(0.30, 1.0)
 COME_FAR = 0.5  # of the way from guessing to the floor
 LONG_RUN = 3.0  # planned steps over those of a trial, from which on the pace is extrapolated
 CAUGHT_UP = 0.5  # of what the relieved one reaches, that a proportional pace gets to in the planned run
+FEWEST_STEPS = 100  # a planned run that is shorter tells little
+HARDLY, MOSTLY = 1 / 3, 2 / 3  # of the way: a training that gets less far has failed where the other gets further
+UNPLANNED = 10  # times the steps of a trial, that a run of unknown length is thought to take
 
 
 def relief(ctx: MeasuringContext, knob: str, steps: int) -> Relief:
-    """The pipeline as it is and with the knob at a usual value, over the seeds, all for ``steps`` steps.
+    """The pipeline as it is and with the knob at a usual value, over the seeds, all for ``steps`` steps, or for those
+    of the planned run where it is shorter.
 
     Raises Skip where the value is usual, or makes no large difference. Augmentation has no usual value: there the
     difference must be a very large one, in a training that has not come far.
@@ -46,20 +51,25 @@ def relief(ctx: MeasuringContext, knob: str, steps: int) -> Relief:
     share = ctx.trainings.subset().share
     if usual and (knob != "augmentation" or share is None or share >= COME_FAR):
         raise Skip("it learns as configured, with a usual value")
+    if ctx.facts.epochs_stated and FEWEST_STEPS <= ctx.planned_steps() < steps:
+        steps = ctx.planned_steps()
     change = usual_value(ctx, knob)
     wanted = VERY if knob == "augmentation" else MUCH
-    before, after = ([_ended(ctx, c, 0, steps)] for c in (AS_CONFIGURED, change))
-    if not _better(before[0], after[0], wanted):
+    pair = (AS_CONFIGURED, change)
+    ctx.trainings.ahead(Wanted(c, ctx.seed, steps, to_the_end=True) for c in pair)
+    if not _better(_ended(ctx, AS_CONFIGURED, 0, steps), _ended(ctx, change, 0, steps), wanted):
         raise Skip(f"it learns as configured, and {change.label} makes no great difference")
-    for seed in range(1, SEEDS):
-        before.append(_ended(ctx, AS_CONFIGURED, seed, steps))
-        after.append(_ended(ctx, change, seed, steps))
+    seeds = range(SEEDS)
+    ctx.trainings.ahead(Wanted(c, ctx.seed + seed, steps, to_the_end=True) for c in pair for seed in seeds)
+    before, after = ([_ended(ctx, c, seed, steps) for seed in seeds] for c in pair)
     if not all(_better(b, a, wanted) for b, a in zip(before, after, strict=True)):
         raise Skip(f"it learns as configured, and {change.label} does not help with every seed")
     longer = ctx.planned_steps() / steps
     if longer > LONG_RUN and _catches_up(before, after, longer):
         raise Skip(f"it learns as configured, in a run {longer:.0f} times as long as the trials")
-    return Relief(knob, arm_of(AS_CONFIGURED, before), arm_of(change, after), steps)
+    longer = longer if ctx.facts.epochs_stated else max(longer, UNPLANNED)
+    decisive = all(_fails(b, a) for b, a in zip(before, after, strict=True)) and not _will(before, after, longer)
+    return Relief(knob, arm_of(AS_CONFIGURED, before), arm_of(change, after), steps, decisive=decisive)
 
 
 def usual_value(ctx: MeasuringContext, knob: str) -> Change:
@@ -92,6 +102,21 @@ def _fall(trace: Trace) -> float:
 
 def _catches_up(before: Sequence[Trace], after: Sequence[Trace], longer: float) -> bool:
     return longer * mean(map(_fall, before)) >= CAUGHT_UP * mean(map(_fall, after))
+
+
+def _fails(before: Trace, after: Trace) -> bool:
+    """Whether the one gets hardly anywhere, and the other most of the way: to the floor, or to where the other gets."""
+    if before.share is not None and after.share is not None:
+        return before.share < HARDLY and after.share > MOSTLY
+    return _fall(before) < HARDLY * _fall(after)
+
+
+def _will(before: Sequence[Trace], after: Sequence[Trace], longer: float) -> bool:
+    """Whether, at the pace of its last half, it gets to CAUGHT_UP of what the other reaches, in so many times the
+    steps. A straight line: losses fall ever more slowly."""
+    fall = mean(map(_fall, before))
+    late = mean(trace.points[len(trace.points) // 2].train_loss - trace.points[-1].train_loss for trace in before)
+    return fall + 2 * max(0.0, late) * max(0.0, longer - 1) >= CAUGHT_UP * mean(map(_fall, after))
 
 
 def arm_of(change: Change, traces: Sequence[Trace]) -> Arm:

@@ -5,7 +5,7 @@
    once another is made, while that one adds much, only soothed the same fault.
 3. Where none repairs, all settings and parts are made known-good at once. If that learns, changes are taken back one
    by one until none can be spared: a part to look at, or several faults at once, each proved with the others mended.
-4. Where even that does not learn, a small reference model tells model from data.
+4. Where even that does not learn, a small reference model and reference data tell model from data.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from diagnose.experiments.ablate import SEEDS, ablate
+from diagnose.experiments.ablate import NEEDED, SEEDS, ablate
 from diagnose.experiments.change import AS_CONFIGURED, Change, together
-from diagnose.experiments.judge import Learning, repaired
+from diagnose.experiments.judge import Learning, repaired, steps_to_learn
 from diagnose.experiments.knobs import arms, scaled_lr
+from diagnose.experiments.milder import boundary
 from diagnose.experiments.order import SPEAKS
 from diagnose.experiments.relief import arm_of, usual_value
+from diagnose.experiments.trials import Wanted
 from diagnose.experiments.usual import is_unusual, starting_rate
 from probes.api import Inconclusive, Skip
 from probes.records.trials import Ablation, Arm, Crossing, Relief, Search, Trace
@@ -37,7 +39,9 @@ REPLACED = (
 )  # fmt: skip
 # The settings of the user's optimizer, tried in place of a whole other one.
 OF_OPTIMIZER = ("weight-decay", "clipping", "scheduler", "parameters", "lr")
+AHEAD = 2  # knobs that are screened at once where there are cores for it
 LONGER = 3  # times the steps of a trial, that a slow start is given where the planned run is as long
+SOONER = 1.5  # times, from which on a change that makes a slow start quicker is worth a word
 ADDS = 0.10  # of the way from guessing to the floor: a change that adds less on top of another adds nothing
 MORE = 0.20  # of that way: what a change must be ahead of another whose effect it explains
 
@@ -59,6 +63,7 @@ def search(ctx: MeasuringContext, steps: int) -> Search:
         minimal=tuple(seeking.minimal),
         further=seeking.further,
         cut=cut,
+        slow_start=seeking.slow_start,
     )
 
 
@@ -72,6 +77,7 @@ class _Seeking:
         self.everything: Arm | None = None
         self.minimal: list[str] = []
         self.further: dict[str, Relief] = {}
+        self.slow_start = ""
 
     def control(self) -> Arm | None:
         return next((ablation.control for ablation in self.found.values() if not ablation.given), None)
@@ -80,8 +86,13 @@ class _Seeking:
         control = self.ctx.trainings.trial(AS_CONFIGURED, self.ctx.seed, self.steps)
         fails = control.outcome in {Learning.STUCK, Learning.SLOW, Learning.NONFINITE}
         if fails and (control.falling or control.outcome == Learning.SLOW):
-            self._wait_longer()
-        for knob in SPEAKS:
+            self.slow_start = self._learns_later()
+            if self.slow_start:
+                self.skipped = dict.fromkeys(SPEAKS, self.slow_start)
+                return
+        for place, knob in enumerate(SPEAKS):
+            if fails:
+                self._screen_ahead(list(SPEAKS)[place : place + AHEAD])
             self._ablate(knob, self.steps)
             if self._proved() and fails:  # rivals get as many steps as the repair was given, not more
                 self.ctx.trainings.has_proof = True
@@ -100,18 +111,34 @@ class _Seeking:
                 self.skipped["everything"] = str(reason)
         if proved := [knob for knob in self._proved() if not self.found[knob].given]:
             self._look_further(proved[0])
+            if self.ctx.trainings.thorough:
+                self._find_boundary(proved[0])
 
-    def _wait_longer(self) -> None:
-        """A slow start in a long run convicts nobody. Raises Inconclusive where more steps make it learn by itself."""
+    def _screen_ahead(self, knobs: Sequence[str]) -> None:
+        """The first trial of each knob's ablation, side by side where that is possible."""
+        strongest = [arms_of[-1] for knob in knobs if (arms_of := self._arms(knob))]
+        self.ctx.trainings.ahead(Wanted(change, self.ctx.seed, self.steps) for change in strongest)
+
+    def _learns_later(self) -> str:
+        """A slow start in a long run convicts nobody: how it learns by itself, given more steps; empty where the run is
+        not planned to be as long, or more steps do not do."""
         longer = LONGER * self.steps
         if self.ctx.planned_steps() < longer:
-            return
+            return ""
         trace = self.ctx.trainings.trial(AS_CONFIGURED, self.ctx.seed, longer)
-        if trace.outcome == Learning.LEARNS:
-            raise Inconclusive(
-                f"as configured it starts slowly, but learns within {trace.steps} steps, of {self.ctx.planned_steps()} "
-                "that are planned"
-            )
+        if trace.outcome != Learning.LEARNS:
+            return ""
+        told = (
+            f"as configured it starts slowly, but learns within {trace.steps:,} steps, of {self.ctx.planned_steps():,} "
+            "that are planned"
+        )
+        for knob in SPEAKS:
+            if knob != "lr" and (changes := self._arms(knob)):
+                other = self.ctx.trainings.trial(changes[-1], self.ctx.seed, self.steps)
+                factor = steps_to_learn(trace) / max(1, steps_to_learn(other))
+                if repaired(other) and factor >= SOONER:
+                    return f"{told}; {factor:.1f} times slower than with {changes[-1].label}"
+        return told
 
     def _proved(self) -> list[str]:
         return [knob for knob, ablation in self.found.items() if ablation.proved]
@@ -177,8 +204,15 @@ class _Seeking:
                     self.further[knob] = Relief(knob, *arms_of, self.steps, (first.label,))
                     self.found[knob] = replace(self.found[knob], holds_back=True)
 
+    def _find_boundary(self, knob: str) -> None:
+        found = self.found[knob]
+        if not found.explained_by:
+            edge = boundary(self.ctx, knob, self.repairs[knob], found.steps, NEEDED, SEEDS)
+            self.found[knob] = replace(found, boundary=edge)
+
     def _traces(self, change: Change, steps: int) -> list[Trace]:
         trainings = self.ctx.trainings
+        trainings.ahead(Wanted(change, self.ctx.seed + seed, steps, to_the_end=True) for seed in range(SEEDS))
         return [trainings.trial(change, self.ctx.seed + seed, steps, to_the_end=True) for seed in range(SEEDS)]
 
     # -- nothing repairs by itself ------------------------------------------------------------------------------
@@ -194,7 +228,8 @@ class _Seeking:
             (trace.share,),
         )  # fmt: skip
         if not repaired(trace):
-            self._ablate("model", self.steps)
+            for knob in ("model", "data"):
+                self._ablate(knob, self.steps)
             return
         members = self._spared(members, list(members))
         if "optimizer" in members:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,6 @@ from diagnose.batches import understand
 from diagnose.experiments import dropout, judge, reference, wider
 from diagnose.experiments.ablate import ablate
 from diagnose.experiments.change import AS_CONFIGURED, Change, Reading
-from diagnose.experiments.kept import fingerprint
 from diagnose.experiments.knobs import arms
 from diagnose.experiments.lr_range import range_test
 from diagnose.experiments.material import Material
@@ -25,6 +24,7 @@ from diagnose.experiments.order import ON_PURPOSE
 from diagnose.experiments.relief import relief
 from diagnose.experiments.search import search
 from diagnose.experiments.trial import Samples, Setting, StepProgress, gradient_agreement, run_trial
+from diagnose.experiments.trials import Trials, Wanted
 from diagnose.experiments.yardsticks import yardsticks_of
 from diagnose.training.metrics import IGNORE_INDEX
 from diagnose.user_code import UserCodeError
@@ -51,11 +51,14 @@ PROGRESS_SECONDS = 0.3  # between two reports of one training
 
 
 class ShortTrainings:
-    """``has_proof``: an ablation has proved a cause, so that its rivals are given less room."""
+    """``has_proof``: an ablation has proved a cause, so that its rivals are given less room. ``thorough``: the search
+    also looks how mild the repair may be."""
 
     def __init__(self, ctx: MeasuringContext) -> None:
         self._ctx = ctx
         self.has_proof = False
+        self.thorough = False
+        self._trials = Trials(ctx, self.on_subset, self.material, self._reported)
         self._compared: dict[str, Ablation] = {}
 
     @property
@@ -145,21 +148,11 @@ class ShortTrainings:
     def trial(self, change: Change, seed: int, steps: int = SUBSET_STEPS, *, to_the_end: bool = False) -> Trace:
         """A short training on the subset, remembered by change, seed and steps. ``to_the_end``: all the steps, though
         it has learned before."""
+        return self._trials.trial(Wanted(change, seed, steps, to_the_end))
 
-        def train() -> Trace:
-            self._ctx.completed_attempt()
-            setting, samples = self.on_subset(change)
-            progress = self._reported(f"{change.label}, seed {seed}")
-            stop = (lambda trace: "") if to_the_end else judge.stop_when_learned
-            return run_trial(setting, samples, change, seed, steps, stop=stop, progress=progress)
-
-        key = f"trial {change.key} {seed} {steps}{' to the end' if to_the_end else ''}"
-        return self._ctx.once(
-            key, f"training {change.label}", lambda: self._ctx.kept.once(f"{self._fingerprint()} {key}", train)
-        )
-
-    def _fingerprint(self) -> str:
-        return self._ctx.once("fingerprint", "reading the first batch", lambda: fingerprint(self._ctx))
+    def ahead(self, trials: Iterable[Wanted]) -> None:
+        """Makes trials that will be asked for, side by side where that is possible."""
+        self._trials.ahead(trials)
 
     def learning_rate_range(self, change: Change = AS_CONFIGURED) -> LearningRateRange:
         """The range test, of the pipeline as it is or under a change."""
@@ -233,7 +226,10 @@ class ShortTrainings:
 
     def on_subset(self, change: Change = AS_CONFIGURED) -> tuple[Setting, Samples]:
         """What a trial on the part of the data needs."""
-        material, each = self._material(change.reading), change.reading.each
+        if change.reading.samples is not None:
+            samples = change.reading.samples()
+            return self._setting(samples.look_train, change), samples
+        material, each = self.material(change.reading), change.reading.each
         if each is None:
             train, val, batches = material.look_train, material.look_val, material.batches
         else:
@@ -242,7 +238,9 @@ class ShortTrainings:
         samples = Samples(batches, train, val, material.samples, material.steps_per_epoch)
         return self._setting(train, change), samples
 
-    def _material(self, reading: Reading) -> Material:
+    def material(self, reading: Reading) -> Material:
+        """The part of the data, as a change reads it."""
+
         def choose() -> Material:
             self._ctx.need_data()
             wanted = self._ctx.fraction

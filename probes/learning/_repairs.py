@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 
     from probes.api import Findings, ProbeDoc
     from probes.measurements import Context
-    from probes.records.trials import Ablation, Arm, Trace
+    from probes.records.trials import Ablation, Arm, Relief, Trace
 
 SENTENCE = (
     "{given}, {control_failed} of {control_seeds} seeds did not learn in {steps} steps; with {change} {learned} did."
 )
+EDGE = " The mildest value that learned is {mildest}; with {too_much} it does not."
+MILDER = " It learns with {mildest}, too."
 LEARNED = 0.10  # of the way from guessing to the floor, from which on a trial has clearly learned
+UNUSUAL = ("dropout", "weight-decay", "clipping", "label-smoothing", "lr")
+"""Knobs of which it is known which values are usual: one of them may hold back a training that learns."""
 LEARNING_FAILURES = (
     "stuck-at-chance", "predicts-one-class", "slow-to-learn", "cannot-overfit", "fails-on-reference-data",
 )  # fmt: skip
@@ -38,14 +42,21 @@ def turned(
     ablation = ctx.ablation(knob)
     if ablation.holds_back:
         return (yield from _hampered(ctx, doc, knob, opening, details))
-    if not ablation.arms or (ablation.repairing is not None and failed(ablation.control) == 0):
+    learns = ablation.repairing is not None and 2 * failed(ablation.control) < len(ablation.control.outcomes)
+    if not ablation.arms or (learns and (failed(ablation.control) == 0 or _relief(ctx, knob) is not None)):
         return (yield from _hampered(ctx, doc, knob, opening, details))
     arm = repairing_arm(ablation)
     if arm is None:
         return nothing_repairs(ablation)
     told = dict(details(arm))
     evidence = [*proof(ablation), *told.pop("evidence", ())]
-    yield doc.finding(opening + SENTENCE, evidence=evidence, **told, **figures(ablation, arm))
+    edge = ablation.boundary
+    yield doc.finding(
+        opening + SENTENCE + (EDGE if edge and edge.fails else MILDER if edge else ""),
+        evidence=evidence,
+        **told,
+        **figures(ablation, arm),
+    )
     return ""
 
 
@@ -65,29 +76,43 @@ def _hampered(
             [arm.label, trace.seed, _end(trace)] for arm in (relief.before, relief.after) for trace in arm.traces
         ], f"{relief.steps} steps each, on the same samples"),
     ]  # fmt: skip
+    grade = _relief_grade(ctx, knob, relief)
     yield doc.finding(
         opening + "the model does less well: {unit} {before_end} {given}, {after_end} with {change} ({steps} steps).",
-        severity=Severity.WARNING,
+        severity=Severity.ERROR if relief.decisive else Severity.WARNING,
         evidence=evidence,
         unit=unit,
         before_end=_listed(before, unit),
         after_end=_listed(after, unit),
         change=relief.after.label,
         steps=relief.steps,
-        # Beside a proved cause the rivals are ruled out; in a training that learns there is nothing to be proved.
-        grade=str(Grade.SUPPORTED if relief.given else Grade.SUSPECTED),
+        grade=str(grade),
         given=f"with {' and '.join(relief.given)}" if relief.given else "as configured",
         **told,
     )
     return ""
 
 
-def relieving(ctx: Context, knob: str) -> Arm | None:
-    """The usual value with which a training that learns does much better, None where there is none."""
+def _relief_grade(ctx: Context, knob: str, relief: Relief) -> Grade:
+    if relief.given:  # beside a proved cause the rivals are ruled out
+        return Grade.SUPPORTED
+    if not relief.decisive:  # in a training that learns there is nothing to be proved
+        return Grade.SUSPECTED
+    rivals = [other for other in UNUSUAL if other != knob and (found := _relief(ctx, other)) and found.decisive]
+    return Grade.SUPPORTED if rivals else Grade.PROVED
+
+
+def _relief(ctx: Context, knob: str) -> Relief | None:
     try:
-        return ctx.relief(knob).after
+        return ctx.relief(knob)
     except Skip:
         return None
+
+
+def relieving(ctx: Context, knob: str) -> Arm | None:
+    """The usual value with which a training that learns does much better, None where there is none."""
+    found = _relief(ctx, knob)
+    return None if found is None else found.after
 
 
 def _slower(ablation: Ablation) -> str:
@@ -172,6 +197,7 @@ def figures(ablation: Ablation, arm: Arm) -> dict[str, Any]:
         "given": f"even with {' and '.join(ablation.given)}" if ablation.given else "as configured",
         "rivals": ", ".join(ablation.rivals),
         "unusual": ablation.unusual,
+        **({"mildest": edge.learns, "too_much": edge.fails} if (edge := ablation.boundary) else {}),
         "loss_repaired": trace.points[-1].train_loss,
         "accuracy_repaired": trace.points[-1].val_score,
         "chance": control.chance,

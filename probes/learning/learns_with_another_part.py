@@ -38,6 +38,7 @@ LOOK_AT = {
     "channel-order": "whether images were viewed where they should have been permuted",
     "optimizer": "which optimizer it is, and its settings",
     "model": "the architecture: a small reference model learns these data",
+    "data": "the data, inputs and labels: the pipeline learns others",
 }
 
 
@@ -45,7 +46,7 @@ def run(ctx: Context) -> Findings:
     found = ctx.search()
     if found.everything is None:
         raise Skip("it learns as it is, or with one setting changed")
-    parts = [knob for knob in (*found.minimal, "model") if knob in LOOK_AT and knob in found.ablations]
+    parts = [knob for knob in (*found.minimal, "model", "data") if knob in LOOK_AT and knob in found.ablations]
     for part in parts:
         ablation = found.ablations[part]
         try:

@@ -28,8 +28,10 @@ def run(ctx: Context) -> Findings:
     trace = ctx.subset()
     if trace.outcome != "slow":
         return "" if trace.share is None else f"{trace.share:.0%} of the way from guessing to the floor"
+    later = ctx.search().slow_start
     yield DOC.finding(
-        "After {steps} steps the loss closed {share_closed:.1%} of the way from guessing to its floor.",
+        "After {steps} steps the loss closed {share_closed:.1%} of the way from guessing to its floor{later}.",
+        later=f": {later}" if later else "",
         steps=trace.steps,
         share_closed=trace.share if trace.share is not None else float("nan"),
     )

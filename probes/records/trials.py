@@ -96,6 +96,15 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Boundary:
+    """Labels of the mildest change of a graded setting that was found to repair, and of the strongest that was not;
+    the latter empty where all that were tried repair."""
+
+    learns: str
+    fails: str
+
+
+@dataclass(frozen=True)
 class Ablation:
     """A knob turned. ``repaired``: key of the mildest arm that learns in the majority of seeds, or None; ``proved``:
     the control failed in the majority of seeds as well. Each arm was given at most ``steps`` steps.
@@ -103,7 +112,8 @@ class Ablation:
     ``given``: labels of changes to other knobs under which control and arms were run, because no single change repairs.
     ``explained_by``: label of another change that leaves this one nothing to repair; ``rivals``: labels of changes that
     repair as well and could not be told apart from this one. ``unusual``: the value that the user has lies outside of
-    what is usual for the knob, as far as that is known. ``holds_back``: the training that another change repaired."""
+    what is usual for the knob, as far as that is known. ``holds_back``: the training that another change repaired.
+    ``boundary``: how mild the repair may be, where that was asked for."""
 
     knob: str
     control: Arm
@@ -117,6 +127,7 @@ class Ablation:
     rivals: Sequence[str] = ()
     unusual: bool = False
     holds_back: bool = False
+    boundary: Boundary | None = None
 
     @property
     def repairing(self) -> Arm | None:
@@ -126,13 +137,16 @@ class Ablation:
 @dataclass(frozen=True)
 class Relief:
     """A training that learns, over the seeds, as it is and with one unusual setting at a usual value, which does much
-    better with every seed. Each trial took ``steps`` steps. ``given``: labels of the changes that made it learn."""
+    better with every seed. Each trial took ``steps`` steps. ``given``: labels of the changes that made it learn.
+    ``decisive``: with every seed it gets hardly anywhere as it is, and most of the way otherwise, and the planned run
+    will not make up for it."""
 
     knob: str
     before: Arm
     after: Arm
     steps: int
     given: Sequence[str] = ()
+    decisive: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,7 +182,8 @@ class Search:
 
     ``everything``: all of them replaced at once, where no single setting repairs; ``minimal``: the knobs and parts of
     it that cannot be spared. ``further``: settings that hold it back once it is repaired, by knob. ``cut``: how the
-    time budget ended it early, or empty."""
+    time budget ended it early, or empty. ``slow_start``: what shows that it learns by itself, only later; empty where
+    it learns at once, or not at all."""
 
     control: Arm | None
     ablations: Mapping[str, Ablation]
@@ -178,6 +193,7 @@ class Search:
     minimal: Sequence[str] = ()
     further: Mapping[str, Relief] = field(default_factory=dict)
     cut: str = ""
+    slow_start: str = ""
 
 
 @dataclass(frozen=True)
