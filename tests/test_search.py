@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,22 +13,23 @@ from faults import adam, mlp, of_digits, sgd
 from probing import context
 from small_pipelines import digits_cnn, regression
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, WeightedRandomSampler
+from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 from diagnose import Pipeline
 from diagnose.errors import UsageError
 from diagnose.experiments import parts, schedules
 from diagnose.experiments.change import AS_CONFIGURED, Change, Reading, together
 from diagnose.experiments.kept import KeptTrials, fingerprint, from_json
-from diagnose.experiments.knobs import KNOBS, arms
+from diagnose.experiments.knobs import KNOBS, arms, scaled_lr
 from diagnose.experiments.lr_range import judged
+from diagnose.experiments.milder import boundary
 from diagnose.experiments.order import KNOBS as NAMES
 from diagnose.experiments.order import PARTS, SPEAKS
 from diagnose.experiments.search import search as search_for
 from diagnose.judging import run_probe
 from probes.api import Skip
 from probes.records.trials import Search
-from probes.results import to_json
+from probes.results import Severity, to_json
 
 STEPS = 250  # of a trial
 
@@ -121,6 +123,69 @@ def test_the_search_is_the_same_again() -> None:
                 for s in (first, again)]  # fmt: skip
     assert outcomes[0] == outcomes[1]
     assert any(repaired for repaired, *_ in outcomes[0].values())
+
+
+def slow_start() -> Pipeline:
+    return of_digits(mlp(0.6), adam(1e-4), epochs=4_000)
+
+
+def test_a_slow_start_in_a_long_run_is_told_with_its_factor_and_convicts_nobody() -> None:
+    ctx = context(slow_start, 0)
+    search = ctx.search()
+    assert "learns within" in search.slow_start
+    assert "times slower than with no dropout" in search.slow_start
+    assert not search.ablations
+    assert "learns within" in search.skipped["dropout"]
+    told = run_probe("slow-to-learn", ctx)
+    assert all(finding.severity is Severity.NOTE for finding in told.findings)
+    assert "times slower" in (told.findings[0].message if told.findings else run_probe("stuck-at-chance", ctx).reason)
+
+
+def test_how_mild_the_repair_may_be_is_found_by_bisection() -> None:
+    ctx = context(lambda: of_digits(mlp(0.95), adam(1e-3)), 0)
+    halved = next(change for change in arms(ctx, "dropout") if change.key == "dropout x 0.5")
+    edge = boundary(ctx, "dropout", halved, steps=600, needed=2, seeds=3)
+    assert edge is not None
+    mildest, too_much = (float(label.removeprefix("dropout ")) for label in (edge.learns, edge.fails))
+    assert 0.475 < mildest < too_much < 0.95
+
+
+def test_a_repair_that_nothing_milder_replaces_has_no_boundary() -> None:
+    ctx = context(lambda: of_digits(mlp(), adam(1e-9)), 0)
+    assert boundary(ctx, "lr", scaled_lr(1e4), steps=50, needed=2, seeds=3) is None
+    assert boundary(ctx, "initialisation", AS_CONFIGURED, steps=50, needed=2, seeds=3) is None
+
+
+def heavy_dropout(epochs: int) -> Pipeline:
+    """Learns, but in so few epochs gets hardly anywhere."""
+    return of_digits(mlp(0.8), adam(1e-3), epochs=epochs)
+
+
+def test_a_training_that_fails_in_its_planned_run_is_proved_and_one_with_time_is_not() -> None:
+    short = run_probe("dropout-too-strong", context(partial(heavy_dropout, 5)))
+    assert [(f.severity, f.values["grade"]) for f in short.findings] == [(Severity.ERROR, "proved")], short.reason
+    long = run_probe("dropout-too-strong", context(partial(heavy_dropout, 2_000)))
+    assert [f for f in long.findings if f.severity is Severity.ERROR] == []
+
+
+def test_labels_that_were_exchanged_are_not_learned() -> None:
+    ctx = context(lambda: of_digits(mlp(), adam(1e-3)), 0)
+    (exchanged,) = arms(ctx, "labels")
+    assert ctx.trainings.trial(AS_CONFIGURED, 0, 100).outcome == "learns"
+    assert ctx.trainings.trial(exchanged, 0, 100).val_above_chance is False
+
+
+def test_reference_data_are_learned_in_place_of_data_that_cannot_be() -> None:
+    g = torch.Generator().manual_seed(0)
+    noise = TensorDataset(torch.rand(400, 1, 8, 8, generator=g), torch.randint(0, 10, (400,), generator=g))
+
+    def build() -> Pipeline:
+        return of_digits(mlp(), adam(1e-3), loaders=(DataLoader(noise, 32, shuffle=True), DataLoader(noise, 32)))
+
+    ctx = context(build, 0)
+    (swapped,) = arms(ctx, "data")
+    assert ctx.trainings.trial(swapped, 0, 200).outcome == "learns"
+    assert ctx.trainings.trial(AS_CONFIGURED, 0, 50).outcome != "learns"
 
 
 def test_every_name_has_its_arms_and_every_knob_a_place() -> None:
