@@ -7,6 +7,7 @@ this is how far it is from the edge.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from diagnose.experiments import dropout, knobs
@@ -56,11 +57,16 @@ def _dropout(ctx: MeasuringContext, change: Change, share: float) -> Change:
 
 def _weight_decay(ctx: MeasuringContext, change: Change, share: float) -> Change:
     # Over orders of magnitude, as far down as a thousandth where the repair is none at all.
-    return knobs.scaled_weight_decay(_plain(max(change.factors["weight_decay"], 1e-3) ** share))
+    factor = _plain(max(change.factors["weight_decay"], 1e-3) ** share)
+    groups = ctx.pipeline.optimizer.param_groups if ctx.pipeline.optimizer else []
+    now = max((float(group.get("weight_decay") or 0.0) for group in groups), default=0.0)
+    return replace(knobs.scaled_weight_decay(factor), label=f"weight decay {now * factor:.2g}")
 
 
 def _lr(ctx: MeasuringContext, change: Change, share: float) -> Change:
-    return knobs.scaled_lr(_plain(change.factors["lr"] ** share))
+    factor = _plain(change.factors["lr"] ** share)
+    now = max(ctx.learning_rates(), default=0.0)
+    return replace(knobs.scaled_lr(factor), label=f"learning rate {now * factor:.2g}")
 
 
 def _plain(value: float) -> float:

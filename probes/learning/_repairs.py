@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from probes.api import Inconclusive, Skip
 from probes.learning._curves import failed, learned_of, proof, shares
-from probes.results import Grade, Severity, Table
+from probes.results import Evidence, Grade, Scalar, Severity, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from probes.api import Findings, ProbeDoc
     from probes.measurements import Context
-    from probes.records.trials import Ablation, Arm, Relief, Trace
+    from probes.records.trials import Ablation, Arm, Crossing, Relief, Trace
 
 SENTENCE = (
     "{given}, {control_failed} of {control_seeds} seeds did not learn in {steps} steps; with {change} {learned} did."
@@ -49,7 +49,7 @@ def turned(
     if arm is None:
         return nothing_repairs(ablation)
     told = dict(details(arm))
-    evidence = [*proof(ablation), *told.pop("evidence", ())]
+    evidence = [*proof(ablation), *_crossed(ctx.search().crossings, arm), *told.pop("evidence", ())]
     edge = ablation.boundary
     yield doc.finding(
         opening + SENTENCE + (EDGE if edge and edge.fails else MILDER if edge else ""),
@@ -58,6 +58,22 @@ def turned(
         **figures(ablation, arm),
     )
     return ""
+
+
+def _crossed(crossings: Sequence[Crossing], arm: Arm) -> list[Evidence]:
+    """How the change and its rivals did alone and together, over the seeds."""
+    rows: list[list[Scalar]] = [
+        [label, ", ".join(f"{share:.0%}" for share in closed)]
+        for crossing in crossings
+        if arm.label in {crossing.first, crossing.second}
+        for label, closed in (
+            (crossing.first, crossing.first_alone),
+            (crossing.second, crossing.second_alone),
+            (f"{crossing.first} and {crossing.second}", crossing.both),
+        )
+    ]
+    once = list({str(row): row for row in rows}.values())
+    return [Table(("change", "way to the floor, each seed"), once, "Rivals, alone and together")] if once else []
 
 
 def _hampered(
