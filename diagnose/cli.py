@@ -51,7 +51,12 @@ app.command("gate", help="For CI: data, smoke and overfit; exit code, annotation
 )
 
 
-@app.command("watch", rich_help_panel="Runs", context_settings={"allow_interspersed_args": False})
+@app.command(
+    "watch",
+    short_help="Run a script as python would, and look for faults of its loop.",
+    rich_help_panel="Runs",
+    context_settings={"allow_interspersed_args": False},
+)
 def watch(
     words: Annotated[
         Optional[list[str]],  # noqa: UP045  (Typer reads this form on every Python we support)

@@ -114,7 +114,11 @@ class Progress(Quiet):
         losses = [point["train_loss"] for point in trace["points"]]
         ends = " to ".join("not finite" if loss is None else f"{loss:.3f}" for loss in (losses[0], losses[-1]))
         label = f"{trace['name']}, seed {trace['seed']}"
-        self._print(f"  {label:<48} {sparkline(losses):<14} loss {ends} in {trace['steps']} steps: {trace['outcome']}")
+        if len(label) > LABEL_WIDTH:
+            self._print(f"  {label}")
+            label = ""
+        curve = f"{label:<{LABEL_WIDTH}} {sparkline(losses):<14}"
+        self._print(f"  {curve} loss {ends} in {trace['steps']} steps: {trace['outcome']}")
 
     def output(self, line: str) -> None:
         self._print(f"  | {line.rstrip()}")
@@ -131,6 +135,7 @@ class Progress(Quiet):
         self._console.print(text, markup=False)
 
 
+LABEL_WIDTH = 48
 LEAST_SPAN = 0.1
 BARS = "▁▂▃▄▅▆▇█"
 

@@ -101,14 +101,12 @@ def _tell_plan(session: Session, config: Config) -> None:
 
 
 def _print_what_was_measured(results: RunResults) -> None:
-    """The sentence of a comparison or range test; of a comparison also a table with one line for each arm."""
+    """Of a comparison a table with one line for each arm; its sentence comes with the result."""
     from rich.console import Console
     from rich.table import Table as RichTable
 
-    found = [f for r in results.results for f in r.findings if f.name in {"settings-compared", "learning-rate-range"}]
-    console = Console(highlight=False, soft_wrap=True)
+    found = [f for r in results.results for f in r.findings if f.name == "settings-compared"]
     for finding in found:
-        console.print(finding.message, markup=False)
         for item in [e for e in finding.evidence if isinstance(e, Table) and e.columns[0] == "change"]:
             shown = RichTable("change", "train loss at end", "val accuracy", "learns", box=None, pad_edge=False)
             for label in dict.fromkeys(str(row[0]) for row in item.rows):

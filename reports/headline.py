@@ -11,7 +11,7 @@ from reports.causes import place
 from reports.curves import chance_of, clock, is_cross_entropy, last, metric_of, points
 from reports.numbers import figure, finite, number, one_line, percent, plural
 from reports.shapes import TableView
-from reports.words import OUTCOMES
+from reports.words import MEASURED, MEASURED_TITLES, OUTCOMES
 
 _STRONG = (Grade.PROVED, Grade.SUPPORTED)
 
@@ -21,12 +21,23 @@ def title(results: RunResults) -> str:
     target = one_line(results.target) or "pipeline"
     if results.verdict is Verdict.FAULTY:
         return f"{target}: {causes[0].name}" if causes else f"{target}: faulty"
+    if measured(results):
+        return f"{target}: {MEASURED_TITLES[results.command]}"
     return f"{target}: {results.verdict.value}"
+
+
+def measured(results: RunResults) -> str:
+    """What came of a command that was asked to measure, not to judge; empty for others, and where a fault was found."""
+    if results.verdict is not Verdict.HEALTHY:
+        return ""
+    wanted = MEASURED.get(results.command)
+    told = [f.message for r in results.results for f in r.findings if f.name == wanted]
+    return one_line(told[0])[:1].upper() + one_line(told[0])[1:].rstrip(".") + "." if told else ""
 
 
 def headline(results: RunResults) -> str:
     """One sentence that answers the reader's question."""
-    return {
+    return measured(results) or {
         Verdict.FAULTY: _faulty,
         Verdict.HEALTHY: _healthy,
         Verdict.INCONCLUSIVE: _inconclusive,

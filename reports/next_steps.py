@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from probes.results import Grade, RunResults, Status, Verdict
 from reports.numbers import one_line
 from reports.shapes import Step
-from reports.words import STAGE_QUESTIONS
+from reports.words import MEASURED, STAGE_QUESTIONS
 
 ASKED_FOR = {"watch", "lr", "ablate", "evaluate"}
 """Commands whose answer is complete; no stage follows from it."""
@@ -30,7 +30,7 @@ def _next(results: RunResults) -> list[Step]:
         read = [Step("Read about the first failed check.", f"diagnose explain {failed}")] if failed else []
         return [*read, Step("Correct what failed, then run again.", _again(results))]
     if results.verdict is Verdict.HEALTHY and results.command in ASKED_FOR:
-        return []
+        return _with_suggested_rate(results)
     if results.verdict is Verdict.HEALTHY:
         ran = {stage.name for stage in results.stages if stage.status is Status.PASS}
         if ran and not ran & {"train", "evaluate"} and not ran >= REHEARSAL:
@@ -49,6 +49,18 @@ def _next(results: RunResults) -> list[Step]:
     if results.verdict is Verdict.INTERRUPTED and results.command in RESUMED:
         return [Step("Go on where it stopped.", f"{_again(results)} --resume")]
     return [Step("Run it again, to its end.", _again(results))]
+
+
+def _with_suggested_rate(results: RunResults) -> list[Step]:
+    """After a range test: where the rate may be set from outside, the command that tries it."""
+    found = [f.values for r in results.results for f in r.findings if f.name == MEASURED["lr"]]
+    rate = found[0].get("suggested") if found else None
+    if not isinstance(rate, (int, float)):
+        return []
+    return [
+        Step(f"Set the learning rate to {rate:.1e} in your code, then see whether it learns.",
+             _command(results, "subset")),
+    ]  # fmt: skip
 
 
 def _after_fix(results: RunResults) -> list[Step]:

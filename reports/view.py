@@ -10,7 +10,7 @@ from reports.causes import accused, cause_view, place
 from reports.checks import finding_views, not_run, stage_table, stage_views
 from reports.curves import progress_table
 from reports.evaluation import evaluation_tables
-from reports.headline import headline, symptom_table, title
+from reports.headline import headline, measured, symptom_table, title
 from reports.next_steps import next_steps
 from reports.numbers import cleaned, duration, one_line
 from reports.open_questions import not_checked, ruled_out
@@ -32,7 +32,7 @@ def build_view(results: RunResults) -> View:
     return View(
         title=title(results),
         origin=_origin(results),
-        verdict=VERDICTS[results.verdict],
+        verdict="Measured" if measured(results) else VERDICTS[results.verdict],
         headline=headline(results),
         summary=_summary(results),
         symptoms=tuple(
@@ -62,6 +62,8 @@ def _summary(results: RunResults) -> str:
     for cause in results.diagnosis.causes[:1]:
         for where in cause.where[:1]:
             text = text.replace(f" ({place(where)})", "")
+    if measured(results):
+        return ""
     return _REPEATED.sub("", text) if results.verdict is Verdict.HEALTHY else text
 
 

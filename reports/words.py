@@ -35,6 +35,10 @@ VERDICTS = {
     Verdict.INTERRUPTED: "Interrupted",
 }
 
+# Commands that were asked to measure: name of the finding that holds what came of it.
+MEASURED = {"lr": "learning-rate-range", "ablate": "settings-compared"}
+MEASURED_TITLES = {"lr": "learning-rate range", "ablate": "comparison"}
+
 GRADES = {
     Grade.PROVED: (
         "Proved is the strongest grade. Either the defect was seen directly, or an experiment that changed only "

@@ -71,7 +71,10 @@ def _weight_decay(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
     largest = max((float(group.get("weight_decay") or 0.0) for group in groups), default=0.0)
     if values:
         return [
-            _in_groups(f"weight decay {v:g}", "weight_decay", _always(v), abs(v - largest)) for v in map(float, values)
+            _in_groups(
+                f"weight decay {v:g}", "weight_decay", _always(v), abs(v - largest), v / largest if largest else 1.0
+            )
+            for v in map(float, values)
         ]
     if largest == 0:
         raise Skip("the optimizer has no weight decay")

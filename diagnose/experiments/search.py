@@ -174,9 +174,10 @@ class _Seeking:
             ahead = median(alone[best]) - median(alone[other]) >= MORE and min(alone[best]) > max(alone[other])
             explains = ahead and median(both) - median(alone[best]) <= ADDS
             labels = changes[best].label, changes[other].label
-            self.crossings.append(
-                Crossing(*labels, tuple(alone[best]), tuple(alone[other]), tuple(both), explains, steps)
-            )
+            crossing = Crossing(*labels, tuple(alone[best]), tuple(alone[other]), tuple(both), explains, steps)
+            self.crossings.append(crossing)
+            for knob in (best, other):
+                self.found[knob] = replace(self.found[knob], crossings=(*self.found[knob].crossings, crossing))
             if explains:
                 self.found[other] = replace(self.found[other], explained_by=labels[0])
         left = [knob for knob in knobs if not self.found[knob].explained_by]

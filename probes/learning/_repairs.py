@@ -49,7 +49,7 @@ def turned(
     if arm is None:
         return nothing_repairs(ablation)
     told = dict(details(arm))
-    evidence = [*proof(ablation), *_crossed(ctx.search().crossings, arm), *told.pop("evidence", ())]
+    evidence = [*proof(ablation), *_crossed(ablation.crossings), *told.pop("evidence", ())]
     edge = ablation.boundary
     yield doc.finding(
         opening + SENTENCE + (EDGE if edge and edge.fails else MILDER if edge else ""),
@@ -60,12 +60,11 @@ def turned(
     return ""
 
 
-def _crossed(crossings: Sequence[Crossing], arm: Arm) -> list[Evidence]:
+def _crossed(crossings: Sequence[Crossing]) -> list[Evidence]:
     """How the change and its rivals did alone and together, over the seeds."""
     rows: list[list[Scalar]] = [
         [label, ", ".join(f"{share:.0%}" for share in closed)]
         for crossing in crossings
-        if arm.label in {crossing.first, crossing.second}
         for label, closed in (
             (crossing.first, crossing.first_alone),
             (crossing.second, crossing.second_alone),

@@ -96,6 +96,20 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Crossing:
+    """Two changes that both repair, alone and together, over the seeds, for ``steps`` steps each: shares of the way
+    from guessing to the floor. ``explains``: the second adds nothing once the first is made, and does less alone."""
+
+    first: str
+    second: str
+    first_alone: Sequence[float]
+    second_alone: Sequence[float]
+    both: Sequence[float]
+    explains: bool
+    steps: int
+
+
+@dataclass(frozen=True)
 class Boundary:
     """Labels of the mildest change of a graded setting that was found to repair, and of the strongest that was not;
     the latter empty where all that were tried repair."""
@@ -113,7 +127,8 @@ class Ablation:
     ``explained_by``: label of another change that leaves this one nothing to repair; ``rivals``: labels of changes that
     repair as well and could not be told apart from this one. ``unusual``: the value that the user has lies outside of
     what is usual for the knob, as far as that is known. ``holds_back``: the training that another change repaired.
-    ``boundary``: how mild the repair may be, where that was asked for."""
+    ``boundary``: how mild the repair may be, where that was asked for. ``crossings``: its repair and others, alone and
+    together."""
 
     knob: str
     control: Arm
@@ -128,6 +143,7 @@ class Ablation:
     unusual: bool = False
     holds_back: bool = False
     boundary: Boundary | None = None
+    crossings: Sequence[Crossing] = ()
 
     @property
     def repairing(self) -> Arm | None:
@@ -160,20 +176,6 @@ class LearningRateRange:
     now: float
     suggested: float | None
     diverges: float | None
-
-
-@dataclass(frozen=True)
-class Crossing:
-    """Two changes that both repair, alone and together, over the seeds, for ``steps`` steps each: shares of the way
-    from guessing to the floor. ``explains``: the second adds nothing once the first is made, and does less alone."""
-
-    first: str
-    second: str
-    first_alone: Sequence[float]
-    second_alone: Sequence[float]
-    both: Sequence[float]
-    explains: bool
-    steps: int
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from diagnose.config import Config
-from probes.results import Because, Diagnosis, Expected, Result, Status, Training, Verdict
+from probes.results import Because, Diagnosis, Expected, Finding, Result, Severity, Status, Training, Verdict
 from reports.compare import build_comparison
 from reports.markdown import render_markdown
 from reports.markup import cell, code, diff, diff_lines, fence, inline
@@ -317,3 +317,17 @@ def test_links_do_not_link_themselves() -> None:
 def test_diff_marks_only_what_changes() -> None:
     body = str(diff("a\nb\nc", "a\nB\nc")).splitlines()
     assert body == ["```diff", "  a", "- b", "+ B", "  c", "```"]
+
+
+def test_what_was_only_measured_is_not_called_healthy() -> None:
+    note = Finding(
+        "learning-rate-range", Severity.NOTE, "suggested learning rate 1.0e-02; yours is 1.0e-05", {"suggested": 0.01}
+    )
+    result = Result("FIT010", "learning-rate-range", "subset", Status.PASS, "", (note,))
+    base = replace(samples.healthy(), command="lr", reproduce="diagnose lr net:get_pipeline", results=(result,))
+    view = build_view(base)
+    assert view.verdict == "Measured"
+    assert view.title.endswith(": learning-rate range")
+    assert view.headline == "Suggested learning rate 1.0e-02; yours is 1.0e-05."
+    assert view.steps[0].text.startswith("Set the learning rate to 1.0e-02")
+    assert build_view(samples.healthy()).verdict == "Healthy"
