@@ -116,7 +116,7 @@ class _Seeking:
 
     def _screen_ahead(self, knobs: Sequence[str]) -> None:
         """The first trial of each knob's ablation, side by side where that is possible."""
-        strongest = [arms_of[-1] for knob in knobs if (arms_of := self._arms(knob))]
+        strongest = [arms_of[-1] for knob in knobs if knob != "lr" and (arms_of := self._arms(knob))]
         self.ctx.trainings.ahead(Wanted(change, self.ctx.seed, self.steps) for change in strongest)
 
     def _learns_later(self) -> str:

@@ -21,8 +21,6 @@ from typing import Any
 
 import torch
 
-from diagnose.worker_child import end_with_parent
-
 MOST = 4  # each has a model of its own in memory
 SILENCE = 60.0  # seconds: a fork may inherit a lock that nobody will open again
 
@@ -97,6 +95,8 @@ def _forked(call: Callable[[Sign], Any]) -> tuple[Connection, Any]:
 
 
 def _answer(call: Callable[[Sign], Any], sender: Connection) -> None:
+    from diagnose.worker_child import end_with_parent  # it needs what only Unix has
+
     end_with_parent()
     faulthandler.disable()  # its file is the worker's
     torch.set_num_threads(1)  # the threads of the parent do not exist here
