@@ -29,6 +29,7 @@ from diagnose.experiments.search import search as search_for
 from diagnose.judging import run_probe
 from probes.api import Skip
 from probes.records.trials import Search
+from probes.regularisation.label_smoothing_too_strong import what_is_left
 from probes.results import Severity, to_json
 
 STEPS = 250  # of a trial
@@ -166,6 +167,21 @@ def test_a_training_that_fails_in_its_planned_run_is_proved_and_one_with_time_is
     assert [(f.severity, f.values["grade"]) for f in short.findings] == [(Severity.ERROR, "proved")], short.reason
     long = run_probe("dropout-too-strong", context(partial(heavy_dropout, 2_000)))
     assert [f for f in long.findings if f.severity is Severity.ERROR] == []
+
+
+@pytest.mark.parametrize(("smoothing", "said"), [(0.1, []), (0.4, []), (0.9, [Severity.WARNING])])
+def test_targets_that_are_all_alike_are_told_though_the_classes_are_still_ranked(
+    smoothing: float, said: list[Severity]
+) -> None:
+    build = lambda: of_digits(mlp(), adam(1e-3), nn.CrossEntropyLoss(label_smoothing=smoothing))  # noqa: E731
+    result = run_probe("label-smoothing-too-strong", context(build, 0))
+    assert [finding.severity for finding in result.findings] == said
+
+
+def test_what_smoothing_leaves_to_learn() -> None:
+    assert what_is_left(0.0, 10) == pytest.approx(1.0)
+    assert what_is_left(1.0, 10) == pytest.approx(0.0)
+    assert what_is_left(0.5, 2) == pytest.approx(1 - (0.75 * math.log(4 / 3) + 0.25 * math.log(4)) / math.log(2))
 
 
 def test_labels_that_were_exchanged_are_not_learned() -> None:
