@@ -41,6 +41,7 @@ def digits(tmp_path: Path) -> Path:
     [
         (["smok"], "No such command 'smok'"),
         (["smoke"], "no target was given"),
+        (["evaluate", "--epochs", "3"], "--epochs is an option of diagnose train and run only. Leave it out here."),
         (["smoke", "--sed", "1", TARGET], "--seed"),
         (["smoke", "--seed", "x", TARGET], "--seed"),
         (["smoke", "--seed", "-1", TARGET], "expected a whole number from 0 up"),
