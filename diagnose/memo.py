@@ -28,6 +28,11 @@ class Memo:
         """Forget failures, so that whoever asks next meets them (and reports them) anew."""
         self._failed.clear()
 
+    def forget(self, *keys: str) -> None:
+        """Let go of these values; whoever asks next takes the measurement again."""
+        for key in keys:
+            self._values.pop(key, None)
+
     def once(self, key: str, what: str, measure: Callable[[], T]) -> T:
         """The value of ``key``. ``what`` names the measurement for the reader ("the first updates").
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,25 @@ def test_tensorboard_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert [event.step for event in events.Scalars("epoch/val_loss")] == [6, 12]
     assert events.Scalars("epoch/val_loss")[-1].value == pytest.approx(history[-1]["val_loss"], rel=1e-5)
     assert len(events.Scalars("step/train_loss")) > 2
+
+
+def test_data_lie_in_memory_once(tmp_path: Path) -> None:
+    """However often the pipeline has been built before: for its facts, for a first step."""
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def build() -> Pipeline:
+        pipeline = plain(epochs=2)
+        alive.add(pipeline.train.dataset)  # type: ignore[attr-defined]
+        return pipeline
+
+    ctx = context(build)
+    ctx.updates()
+    counts: list[int] = []
+    train(ctx, tmp_path, on_epoch=lambda row: counts.append(len(alive)))
+    assert counts == [1, 1]
+    assert ctx.facts.splits == ("train", "val")
+    assert len(alive) == 0
+    assert ctx.pipeline.epochs == 2
 
 
 def test_losses_are_means_over_samples(tmp_path: Path) -> None:

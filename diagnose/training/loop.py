@@ -8,6 +8,7 @@ epoch. Not covered: what loader workers that persist over epochs draw at random,
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -78,7 +79,10 @@ def train(
         finally:
             training.close()
             on_end([*training.watching.findings(), *training.diverged])
-    return training.history
+    history = training.history
+    del training
+    gc.collect()  # it refers to itself, and its data would lie beside those of the pipeline that is built next
+    return history
 
 
 class _Training:
@@ -93,6 +97,9 @@ class _Training:
         self.options = ctx.source.training
         self.task = ctx.facts.task
         self.ignore_index = ctx.trainings.ignore_index()
+        channels_last = _channels_last(ctx)
+        ctx.expected()
+        ctx.set_aside()  # all that was to be asked of it is known
         pipeline = self.pipeline = ctx.source.build(ctx.seed)
         self._say(with_validation(pipeline, ctx.seed))
         self.epochs = epochs or pipeline.epochs
@@ -101,7 +108,7 @@ class _Training:
         self.history: list[Row] = []
         self.step = self._nonfinite_run = 0
         self._said_at = 0.0
-        self.engine = Engine(pipeline, ctx.device, channels_last=_channels_last(ctx), reuse=False)
+        self.engine = Engine(pipeline, ctx.device, channels_last=channels_last, reuse=False)
         self.train_batches = BatchStream(pipeline.train, "training", EPOCH_BATCHES, self._say)
         self.val_batches = (
             None if pipeline.val is None else BatchStream(pipeline.val, "validation", PASS_BATCHES, self._say)
@@ -116,6 +123,7 @@ class _Training:
         self._within: Mapping[str, Any] | None = None  # the checkpoint, where it was made within an epoch
 
     def close(self) -> None:
+        self._say(self.watching.memory_growth())
         self.watching.close()
         self.engine.close()
         if self.journal is not None:
@@ -160,7 +168,7 @@ class _Training:
             row = self._epoch(len(self.history) + 1)
             self.history.append(row)
             self.ctx.rows = list(self.history)
-            self._say(self.watching.epoch(row))
+            self.watching.epoch(row)
             if not self._nonfinite_run:  # else the last good state is kept
                 is_best = best_epoch(self.history) == row["epoch"]
                 self.keeper.save(self.step, self.history, best=is_best, keep=self.keeper.keeps(row["epoch"]))
