@@ -112,7 +112,7 @@ app.command("lr", help="Learning-rate range test, with a picture and a suggestio
 
 @app.command(rich_help_panel="Runs", no_args_is_help=False)
 def demo(
-    name: Annotated[str, typer.Argument(help="stuck or healthy.")] = "stuck",
+    name: Annotated[str, typer.Argument(help="stuck, repaired or healthy.")] = "stuck",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     out: Annotated[str, typer.Option(help="Folder of the run, instead of .diagnose/runs/.")] = "",
     json: Annotated[bool, typer.Option("--json", help="Print results.json and nothing else on stdout.")] = False,

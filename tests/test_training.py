@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from diagnose import Pipeline
+from diagnose.datasets.glyphs import Glyphs
+from diagnose.demos import repaired
 from diagnose.errors import UsageError
 from diagnose.training import batch_stream, checkpoints
 from diagnose.training.expected import expected_for, is_tiny_imagenet, kind_of
@@ -424,6 +426,16 @@ def test_expected_of_known_data() -> None:
     assert rows[50] == (0.35, 0.40)
     assert not context(plain).expected()
     assert not is_tiny_imagenet(plain(), ctx.facts)
+
+
+def test_expected_of_the_demo_holds_for_the_data_it_was_measured_on_alone() -> None:
+    ctx = context(repaired.get_pipeline)
+    assert {row.epoch: row.low for row in ctx.expected()}[12] > 0.6
+    assert not any(module.p for module in ctx.pipeline.model.modules() if isinstance(module, nn.Dropout))
+    others = repaired.get_pipeline(), repaired.get_pipeline()
+    others[0].train = DataLoader(Glyphs(200, size=32, samples=10_000), 64)
+    others[1].model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 200))
+    assert [expected_for(other, ctx.facts) for other in others] == [[], []]
 
 
 def test_kind_of_model() -> None:
