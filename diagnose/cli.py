@@ -244,6 +244,10 @@ def _commands_with(option: str) -> list[str]:
 
 
 def _end_with_usage(problems: Sequence[str]) -> NoReturn:
+    if "RANK" in os.environ:
+        from diagnose.torchrun import let_rank_0_speak
+
+        let_rank_0_speak()
     for problem in dict.fromkeys(problems):
         print(f"diagnose: {problem}", file=sys.stderr)
     sys.exit(ExitCode.USAGE)
