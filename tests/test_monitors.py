@@ -12,6 +12,7 @@ import torch
 from probing import context
 from small_pipelines import digits_cnn
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from diagnose import Pipeline
 from diagnose.monitors import memory, windows
@@ -309,6 +310,27 @@ def test_a_healthy_training_is_silent(tmp_path: Path) -> None:
     assert all(row["gradient_norm"] > 0 and 0 < row["data_wait"] < 1 for row in rows)
     assert rows[-1]["update_ratio"] > 0  # step 100 lies in the third epoch
     assert {"step", "_recent"} <= checkpoints.read(tmp_path / "checkpoints/latest_checkpoint.pth")["monitor"].keys()
+
+
+def test_a_training_that_keeps_its_losses_is_told_which_steps_are_still_there(tmp_path: Path) -> None:
+    kept: list[Tensor] = []
+
+    def build() -> Pipeline:
+        pipeline = digits_cnn(n=700, epochs=1)
+        pipeline.train = DataLoader(pipeline.train.dataset, 2)  # type: ignore[attr-defined]
+
+        def leaking(model: nn.Module, batch: Any) -> Tensor:
+            loss = nn.functional.cross_entropy(model(batch[0]), batch[1])
+            kept.append(loss)
+            return loss
+
+        pipeline.compute_loss = leaking
+        return pipeline
+
+    ended: list[Finding] = []
+    train(context(build), tmp_path, on_end=ended.extend)
+    assert names(ended) == ["graph-retained"]
+    assert ended[0].values["since_step"] == memory.EVERY
 
 
 def test_monitors_can_be_switched_off(tmp_path: Path) -> None:
