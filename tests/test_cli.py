@@ -186,6 +186,23 @@ def test_keep_going_after_a_stage_that_failed(digits: Path) -> None:
 
 
 @slow
+def test_a_run_that_ends_before_the_training_tells_what_was_expected_of_it(tmp_path: Path) -> None:
+    (tmp_path / "nan.py").write_text(
+        "import torch\nfrom torch import nn\nfrom torch.utils.data import DataLoader, TensorDataset\n"
+        "from diagnose import Pipeline\n"
+        "def get_pipeline():\n"
+        "    data = TensorDataset(torch.full((64, 4), torch.nan), torch.arange(64) % 2)\n"
+        "    loader = DataLoader(data, 16, shuffle=True)\n"
+        "    return Pipeline(nn.Linear(4, 2), loader, loader, expected=[(3, 'accuracy', 0.6, 0.7)])\n"
+    )
+    done = run("run", "nan.py:get_pipeline", cwd=tmp_path)
+    assert done.code == 1
+    assert done.status("train") == "skipped"
+    assert [row["low"] for row in done.results["training"]["expected"]] == [0.6]
+    assert "60 % to 70 %" in (done.folder / "report.md").read_text()
+
+
+@slow
 def test_the_plan_runs_nothing(digits: Path) -> None:
     done = run("run", TARGET, "--plan", cwd=digits)
     assert done.code == 0
