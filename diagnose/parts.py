@@ -129,10 +129,18 @@ def add_companions(parts: Parts, module: ModuleType, settings: Settings) -> None
     for name in ("compute_loss", "train_step"):
         if callable(function := getattr(module, name, None)):
             parts.functions[name] = function
+    parts.interval = _interval(module) or parts.interval
+
+
+def _interval(module: ModuleType) -> str | None:
     interval = getattr(module, "scheduler_interval", None)
-    if interval is not None and interval not in ("epoch", "step"):
-        raise UsageError(f"scheduler_interval of {file.name}: got {interval!r}, expected 'epoch' or 'step'.")
-    parts.interval = interval if interval is not None else parts.interval
+    if interval is None or interval in ("epoch", "step"):
+        return interval
+    raise UsageError(f"scheduler_interval of {_file_name(module)}: got {interval!r}, expected 'epoch' or 'step'.")
+
+
+def _file_name(module: ModuleType) -> str:
+    return Path(getattr(module, "__file__", None) or module.__name__).name
 
 
 def _defined(module: ModuleType, names: Sequence[str]) -> str | None:
@@ -140,7 +148,7 @@ def _defined(module: ModuleType, names: Sequence[str]) -> str | None:
 
 
 def _companion(module: ModuleType, scope: str, name: str, settings: Settings, origin: str) -> Part:
-    label = f"{name} of {Path(getattr(module, '__file__', None) or module.__name__).name}"
+    label = f"{name} of {_file_name(module)}"
     return Part(origin, label, Call(getattr(module, name), scope, label, settings[scope], _LEADING[scope]))
 
 
@@ -153,6 +161,8 @@ def _from_given_modules(parts: Parts, scope: str, settings: Settings) -> bool:
         part.origin = f"function {part.label}"
         if not part.problems(_KNOWN[scope]):
             parts.by_scope[scope] = part
+            if scope == "scheduler":
+                parts.interval = _interval(module)
             return True
         assert part.call is not None
         needs = ", ".join(key for key in part.call.required() if key not in _KNOWN[scope])

@@ -537,9 +537,10 @@ def test_a_pipeline_factory_that_requires_a_class_count(project: Project) -> Non
 def test_a_scheduler_beside_the_optimizer_is_used_where_it_can_be(project: Project) -> None:
     optimizer = "def get_optimizer(model, lr=0.1): return torch.optim.SGD(model.parameters(), lr)\n"
     schedule = "def get_scheduler(optimizer, {}): return torch.optim.lr_scheduler.StepLR(optimizer, 3)\n"
-    usable = {"training_utils.py": optimizer + schedule.format("epochs")}
+    usable = {"training_utils.py": optimizer + schedule.format("epochs") + "scheduler_interval = 'step'\n"}
     source = project(LINEAR + LOADERS, files=usable, optimizer="training_utils:get_optimizer")
     assert isinstance(source.build(0).scheduler, torch.optim.lr_scheduler.StepLR)
+    assert source.build(0).scheduler_interval == "step"
     assert source.provenance["scheduler"] == "function get_scheduler of training_utils.py"
     needy = {"training_utils.py": optimizer + schedule.format("name")}
     source = project(LINEAR + LOADERS, files=needy, optimizer="training_utils:get_optimizer")
