@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn, Optional
 import typer
 
 from diagnose.errors import ExitCode, UsageError
-from diagnose.options import COMMON, with_options
+from diagnose.options import COMMON, OPTIONS, with_options
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -117,7 +117,7 @@ app.command("lr", help="Learning-rate range test, with a picture and a suggestio
 
 @app.command(rich_help_panel="Runs", no_args_is_help=False)
 def demo(
-    name: Annotated[str, typer.Argument(help="stuck or healthy.")] = "stuck",
+    name: Annotated[str, typer.Argument(help="stuck, repaired or healthy.")] = "stuck",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     out: Annotated[str, typer.Option(help="Folder of the run, instead of .diagnose/runs/.")] = "",
     json: Annotated[bool, typer.Option("--json", help="Print results.json and nothing else on stdout.")] = False,
@@ -228,6 +228,9 @@ def _told_by_click(error: Exception) -> list[str]:
     if not message or message.startswith("Usage:"):
         return []
     stop = "" if message.endswith((".", "?")) else "."
+    if command and (others := _commands_with(getattr(error, "option_name", ""))):
+        option = error.option_name  # type: ignore[attr-defined]
+        return [f"{command}: {option} is an option of diagnose {' and '.join(others)} only. Leave it out here."]
     return [
         f"{command}: {message}{stop} See diagnose {command} --help."
         if command
@@ -235,7 +238,21 @@ def _told_by_click(error: Exception) -> list[str]:
     ]
 
 
+def _commands_with(option: str) -> list[str]:
+    """The commands that take ``option``, such as "--epochs"."""
+    name = option.removeprefix("--").replace("-", "_")
+    name = {"from": "from_stage", "until": "until_stage"}.get(name, name)
+    if not option.startswith("--") or name not in OPTIONS:
+        return []
+    found = [command for command, (_, extra) in STAGES.items() if name in (*COMMON, *extra)]
+    return [*found, *(["run"] if name in (*COMMON, *_RUN) else [])]
+
+
 def _end_with_usage(problems: Sequence[str]) -> NoReturn:
+    if "RANK" in os.environ:
+        from diagnose.torchrun import let_rank_0_speak
+
+        let_rank_0_speak()
     for problem in dict.fromkeys(problems):
         print(f"diagnose: {problem}", file=sys.stderr)
     sys.exit(ExitCode.USAGE)

@@ -13,11 +13,10 @@ from diagnose.creation import CreationLog
 from diagnose.defaults import Choices, choose_loss, choose_optimizer, choose_task
 from diagnose.errors import UsageError
 from diagnose.parts import Parts, Settings, check_loss, check_optimizer, check_scheduler
-from diagnose.pipeline import Pipeline
+from diagnose.pipeline import Pipeline, Unstated
 from diagnose.rng import seeded
 from diagnose.user_code import user_code
 
-SCHEDULER_KNOWN = ("epochs", "steps_per_epoch")  # passed by themselves where get_scheduler requires them
 _STEPWISE = (OneCycleLR, CyclicLR)
 _CHECKS = {"loss": check_loss, "optimizer": check_optimizer, "scheduler": check_scheduler}
 
@@ -36,6 +35,8 @@ def complete(
     if config.task is not None:
         pipeline.task = config.task  # type: ignore[assignment]
     pipeline.epochs = config.epochs or pipeline.epochs
+    if isinstance(pipeline.epochs, Unstated):
+        choices.by_default("epochs", f"No number of epochs was given: {pipeline.epochs}.")
     pipeline.intents = tuple(dict.fromkeys((*pipeline.intents, *config.intents)))
     known = {} if pipeline.num_classes is None else {"num_classes": pipeline.num_classes}
     with seeded(seed):
@@ -50,6 +51,7 @@ def complete(
             pipeline.scheduler = None  # it steers the optimizer that was replaced
             choices.notes["scheduler"] = "The pipeline's scheduler belongs to its own optimizer: left out."
         _place_scheduler(pipeline, parts, choices, known)
+    choices.add_hints(parts.hints)
     return pipeline
 
 

@@ -6,6 +6,7 @@ training (``diagnose.training``), which leaves its rows here.
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -102,6 +103,7 @@ class MeasuringContext:
         self.kept = KeptTrials(trials or {}, keep)
         self.trainings = ShortTrainings(self)
         self._memo = Memo(measuring, poisoned or {})
+        self._facts: Facts | None = None
 
     def once(self, key: str, what: str, measure: Callable[[], T]) -> T:
         """See ``Memo.once``; the measurement leaves the global random generators as they were."""
@@ -128,7 +130,14 @@ class MeasuringContext:
 
     @property
     def facts(self) -> Facts:
-        return known_facts(self.pipeline, self.source, str(self.device), self.notes)
+        if self._facts is None:
+            self._facts = known_facts(self.pipeline, self.source, str(self.device), ())
+        return replace(self._facts, notes=(*self.source.notes, *self.notes))
+
+    def set_aside(self) -> None:
+        """Let go of the pipeline, so that data in memory are there once while a training has its own."""
+        self._memo.forget("pipeline")
+        gc.collect()
 
     def created_at(self, module: nn.Module | str) -> Sequence[Where]:
         """Where a module, or the module of that path, was created in the user's code; empty if unknown."""

@@ -34,6 +34,12 @@ class Choices:
         self.notes[part] = sentence
         self.provenance.setdefault(part, "default")
 
+    def add_hints(self, hints: Mapping[str, str]) -> None:
+        """Part -> what stands near and could be taken in place of the default."""
+        for part, hint in hints.items():
+            if self.provenance.get(part) == "default" and not self.notes[part].endswith(hint):
+                self.notes[part] += f" {hint}"
+
 
 def choose_task(pipeline: Pipeline, choices: Choices) -> None:
     """Set ``pipeline.task`` where it is None."""

@@ -56,9 +56,12 @@ class Progress(Quiet):
         self._spinner: Spinner | None = None
         self._passed = 0
         self._pass = ("", 0, 0.0)
+        self._is_training = self._told_epoch = False
+        self._untold: Mapping[str, Any] | None = None
 
     def stage(self, stage: str, question: str) -> None:
         self._passed = 0
+        self._is_training, self._told_epoch = stage == "train", False
         self._print(f"{stage}: {question}")
         if self._live:
             self._spinner = self._console.status("")
@@ -81,11 +84,18 @@ class Progress(Quiet):
         return f", {duration((now - since) / (done - first) * (of - done))} left" if first < done < of else ""
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        if row.get("epoch") in KEY_EPOCHS and "seconds" in row:
-            told = [
-                f"{key.replace('_', ' ')} {figure(key, row[key])}" for key in row if key.startswith(("train_", "val_"))
-            ]
-            self._print(f"  epoch {row['epoch']}: {', '.join(told)} ({duration(row['seconds'])})")
+        """The key epochs; of the full training also the first one, for a resumed one begins late, and the last."""
+        if "seconds" not in row:
+            return
+        if row.get("epoch") in KEY_EPOCHS or (self._is_training and not self._told_epoch):
+            self._tell_epoch(row)
+        elif self._is_training:
+            self._untold = row
+
+    def _tell_epoch(self, row: Mapping[str, Any]) -> None:
+        self._told_epoch, self._untold = True, None
+        told = [f"{key.replace('_', ' ')} {figure(key, row[key])}" for key in row if key.startswith(("train_", "val_"))]
+        self._print(f"  epoch {row['epoch']}: {', '.join(told)} ({duration(row['seconds'])})")
 
     def result(self, result: Result) -> None:
         if result.status is Status.PASS and not self._verbose:
@@ -99,6 +109,8 @@ class Progress(Quiet):
 
     def stage_done(self, stage: StageResult) -> None:
         self.close()
+        if self._untold is not None:
+            self._tell_epoch(self._untold)
         words = {Status.PASS: "passed", Status.FAIL: "FAILED", Status.CRASHED: "CRASHED"}.get(
             stage.status, str(stage.status)
         )

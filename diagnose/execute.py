@@ -31,9 +31,10 @@ ADVISORY = (Stage.MNIST,)  # by itself it decides nothing, unless it is what was
 
 def run_command(command: str, flags: Mapping[str, Any], *, argv: Sequence[str]) -> int:
     """Runs the stages of ``command``; prints the result; returns the exit code."""
+    torchrun.refuse_ranks(command)
     config = load_config(flags, Path.cwd())
     if torchrun.WORLD > 1:
-        config = torchrun.adapted(command, config)
+        config = torchrun.adapted(config)
     plan = make_plan(command, config)
     if config.plan:
         return _print_plan(config, plan)
@@ -96,6 +97,7 @@ def in_session(
     command: str, config: Config, argv: Sequence[str], work: Callable[[Session], None], *, plan: Plan | None = None
 ) -> tuple[RunResults, Path]:
     """Opens a run folder and a worker for ``work``; whatever ends it, the results are written, no process is left."""
+    torchrun.refuse_ranks(command)
     interrupt_on_termination()
     if config.baseline:
         read_baseline(Path(config.baseline))  # before anything runs: a usage error should cost nothing

@@ -32,6 +32,11 @@ class Memo:
         """Whether asking for it takes no measurement."""
         return key in self._values or key in self._failed or key in self._poisoned
 
+    def forget(self, *keys: str) -> None:
+        """Let go of these values; whoever asks next takes the measurement again."""
+        for key in keys:
+            self._values.pop(key, None)
+
     def once(self, key: str, what: str, measure: Callable[[], T]) -> T:
         """The value of ``key``. ``what`` names the measurement for the reader ("the first updates").
 

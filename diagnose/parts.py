@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from diagnose import neighbours
 from diagnose.arguments import Call
 from diagnose.config import Config
 from diagnose.datasets import builtin_loaders, is_builtin
@@ -20,9 +21,11 @@ from diagnose.errors import UsageError
 from diagnose.locate import Located, locate
 from diagnose.settings import SCOPES, parse_setting
 from diagnose.training import schedulers
+from diagnose.user_code import is_user_file
 
 Settings = Mapping[str, Mapping[str, str]]
 
+SCHEDULER_KNOWN = ("epochs", "steps_per_epoch")  # passed by themselves where get_scheduler requires them
 COMPANIONS = {
     "data": ("get_loaders", "get_dataloaders", "get_dataset_loaders"),
     "loss": ("get_loss", "get_criterion"),
@@ -30,6 +33,7 @@ COMPANIONS = {
     "scheduler": ("get_scheduler",),
 }
 _LEADING = {"data": 0, "loss": 0, "optimizer": 1, "scheduler": 1}
+_KNOWN = dict.fromkeys(COMPANIONS, ("num_classes",)) | {"scheduler": ("num_classes", *SCHEDULER_KNOWN)}
 _MODEL_PARAMETERS = ("params", "parameters")
 
 
@@ -60,6 +64,8 @@ class Parts:
     by_scope: dict[str, Part] = field(default_factory=dict)
     functions: dict[str, Callable[..., Any]] = field(default_factory=dict)  # compute_loss, train_step
     interval: str | None = None
+    modules: list[ModuleType] = field(default_factory=list)  # the user's, in which parts were given
+    hints: dict[str, str] = field(default_factory=dict)  # scope -> what stands near, but was not taken
 
     def problems(self, known: tuple[str, ...], settings: Settings, epochs_known: tuple[str, ...]) -> list[str]:
         """What is wrong with the settings of all parts, and settings that no part takes."""
@@ -99,26 +105,76 @@ def flagged_parts(config: Config, settings: Settings, cwd: Path) -> Parts:
             parts.interval = settings[scope].get("interval", schedulers.INTERVALS[reference])
         else:
             located = locate(reference, f"--{scope}", cwd)
+            parts.modules.append(located.module)
             parts.by_scope[scope] = _part(scope, located, settings, origin)
     return parts
 
 
 def add_companions(parts: Parts, module: ModuleType, settings: Settings) -> None:
-    """Fill what is missing with functions of the target's module."""
-    file = Path(getattr(module, "__file__", None) or module.__name__).name
+    """Fill what is missing with functions of the target's module, then of the modules in which other parts were given.
+
+    Of the latter only what can be called with the settings there are. What is not taken, there or in files beside the
+    target, becomes a hint.
+    """
+    file = Path(getattr(module, "__file__", None) or module.__name__)
     for scope, names in COMPANIONS.items():
-        name = next((name for name in names if callable(getattr(module, name, None))), None)
-        if scope not in parts.by_scope and name is not None:
-            label = f"{name} of {file}"
-            call = Call(getattr(module, name), scope, label, settings[scope], _LEADING[scope])
-            parts.by_scope[scope] = Part(f"function {name}", label, call)
+        if scope in parts.by_scope:
+            continue
+        if (name := _defined(module, names)) is not None:
+            parts.by_scope[scope] = _companion(module, scope, name, settings, f"function {name}")
+        elif not _from_given_modules(parts, scope, settings):
+            known = [file, *(Path(str(given.__file__)) for given in parts.modules if _is_own(given))]
+            if scope not in parts.hints and (hint := neighbours.hint(scope, names, file.parent, known)):
+                parts.hints[scope] = hint
     for name in ("compute_loss", "train_step"):
         if callable(function := getattr(module, name, None)):
             parts.functions[name] = function
+    parts.interval = _interval(module) or parts.interval
+
+
+def _interval(module: ModuleType) -> str | None:
     interval = getattr(module, "scheduler_interval", None)
-    if interval is not None and interval not in ("epoch", "step"):
-        raise UsageError(f"scheduler_interval of {file}: got {interval!r}, expected 'epoch' or 'step'.")
-    parts.interval = interval if interval is not None else parts.interval
+    if interval is None or interval in ("epoch", "step"):
+        return interval
+    raise UsageError(f"scheduler_interval of {_file_name(module)}: got {interval!r}, expected 'epoch' or 'step'.")
+
+
+def _file_name(module: ModuleType) -> str:
+    return Path(getattr(module, "__file__", None) or module.__name__).name
+
+
+def _defined(module: ModuleType, names: Sequence[str]) -> str | None:
+    return next((name for name in names if callable(getattr(module, name, None))), None)
+
+
+def _companion(module: ModuleType, scope: str, name: str, settings: Settings, origin: str) -> Part:
+    label = f"{name} of {_file_name(module)}"
+    return Part(origin, label, Call(getattr(module, name), scope, label, settings[scope], _LEADING[scope]))
+
+
+def _from_given_modules(parts: Parts, scope: str, settings: Settings) -> bool:
+    """Whether a module of another part has this one too, such as get_scheduler beside the optimizer's function."""
+    for module in filter(_is_own, parts.modules):
+        if (name := _defined(module, COMPANIONS[scope])) is None:
+            continue
+        part = _companion(module, scope, name, settings, "")
+        part.origin = f"function {part.label}"
+        if not part.problems(_KNOWN[scope]):
+            parts.by_scope[scope] = part
+            if scope == "scheduler":
+                parts.interval = _interval(module)
+            return True
+        assert part.call is not None
+        needs = ", ".join(key for key in part.call.required() if key not in _KNOWN[scope])
+        parts.hints[scope] = (
+            f"{part.label} was not taken: it needs {needs or 'other settings'} (--set {scope}.KEY=VALUE)."
+        )
+    return False
+
+
+def _is_own(module: ModuleType) -> bool:
+    file = getattr(module, "__file__", None)
+    return file is not None and is_user_file(file)
 
 
 def _builtin(name: str, config: Config, settings: Settings, origin: str) -> Part:

@@ -174,12 +174,14 @@ class Runner:
                 self.context(step).notes.append(cost)
                 self._notes()
 
+    def _do_expected(self, step: dict[str, Any]) -> None:
+        """What the full training should reach, told before it runs: a report that ends earlier has it too."""
+        if expected := [to_json(row) for row in self.context(step).expected()]:
+            self.emit({"event": "expected", "expected": expected})
+
     def _do_train(self, step: dict[str, Any]) -> None:
         ctx = self.context(step)
         from_event = lambda row: self.emit({"event": "epoch", "row": to_json(row)})  # noqa: E731
-        expected = [to_json(row) for row in ctx.expected()]
-        if expected:
-            self.emit({"event": "expected", "expected": expected})
         self._guarded(
             step,
             lambda: loop.train(

@@ -139,6 +139,8 @@ class Session:
             self._keep(Result(FOREIGN, name, str(plan.stages[0]), Status.SKIPPED, reason))
         loaded = self._loaded is not None
         stopped = "" if loaded else self._load_failure or "the pipeline was not loaded"
+        if loaded and Stage.TRAIN in plan.stages and self.has_data:
+            self._quietly({"do": "expected", "stage": str(Stage.TRAIN)}, Stage.TRAIN)
         for stage in plan.stages:
             if stopped and not (loaded and self.config.keep_going):
                 self._stage_done(StageResult(str(stage), Status.SKIPPED, stopped))

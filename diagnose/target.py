@@ -14,14 +14,14 @@ from typing import Any
 from torch import nn
 
 from diagnose.arguments import Call
-from diagnose.completion import SCHEDULER_KNOWN, complete
+from diagnose.completion import complete
 from diagnose.config import NO_TARGET, Config
 from diagnose.creation import CreationLog
 from diagnose.defaults import Choices, default_optimizer_call
 from diagnose.errors import UsageError
 from diagnose.loaders import Loaders, class_count, class_names, read_loaders
 from diagnose.locate import Located, locate
-from diagnose.parts import Parts, add_companions, flagged_parts, read_settings
+from diagnose.parts import SCHEDULER_KNOWN, Parts, add_companions, flagged_parts, read_settings
 from diagnose.pipeline import Pipeline, check_fields
 from diagnose.rng import seeded
 from diagnose.settings import parse_setting
@@ -258,6 +258,8 @@ class Source:
             pipeline = Pipeline(model, loaders.train, loaders.val, test=loaders.test, **functions)
             pipeline.num_classes = self._known(loaders).get("num_classes")
             pipeline.class_names = loaders.class_names
+            if "scheduler" not in self._parts.by_scope:
+                self._choices.by_default("scheduler", "No scheduler was given: the learning rate stays as it is.")
             return pipeline
         self.has_data = False
         with seeded(seed):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -18,20 +19,34 @@ from diagnose.errors import ExitCode, UsageError
 from diagnose.store import RunFolder
 from probes.results import RunResults, Verdict
 
-WORLD, RANK = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+WORLD = int(os.environ.get("WORLD_SIZE", "1"))
+RANK = int(os.environ.get("RANK", "0")) if WORLD > 1 else 0
 SHOWN_SECONDS = 10.0  # torchrun ends all ranks as soon as one fails: time for rank 0 to tell what it saw
 
 
-def adapted(command: str, config: Config) -> Config:
+def refuse_ranks(command: str) -> None:
     """Only the training runs on several ranks. Raises UsageError for another command."""
-    if command != "train":
+    if WORLD > 1 and command != "train":
+        first = "diagnose run TARGET --until subset" if command == "run" else f"diagnose {command} TARGET"
         raise UsageError(
-            f"torchrun: diagnose {command} runs in one process; expected diagnose train. Rehearse without torchrun "
-            "first, then train: torchrun --nproc-per-node N -m diagnose train TARGET."
+            f"torchrun: diagnose {command} runs in one process, only diagnose train on several. Rehearse first: "
+            f"{first}. Then train: torchrun --nproc-per-node {WORLD} -m diagnose train TARGET."
         )
+
+
+def adapted(config: Config) -> Config:
+    """``config`` of a training on several ranks."""
     if config.in_process:
         raise UsageError("torchrun: --in-process is for one process. Leave it out.")
     return replace(config, only=True, quiet=config.quiet or RANK > 0)
+
+
+def let_rank_0_speak() -> None:
+    """A usage error is met by all ranks, and torchrun ends the others once rank 0 has told it; what is still here after
+    a while is this rank's own."""
+    if RANK > 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(SHOWN_SECONDS)
 
 
 def own_folder(header: Mapping[str, Any]) -> RunFolder:

@@ -41,6 +41,7 @@ def digits(tmp_path: Path) -> Path:
     [
         (["smok"], "No such command 'smok'"),
         (["smoke"], "no target was given"),
+        (["evaluate", "--epochs", "3"], "--epochs is an option of diagnose train and run only. Leave it out here."),
         (["smoke", "--sed", "1", TARGET], "--seed"),
         (["smoke", "--seed", "x", TARGET], "--seed"),
         (["smoke", "--seed", "-1", TARGET], "expected a whole number from 0 up"),
@@ -182,6 +183,23 @@ def test_keep_going_after_a_stage_that_failed(digits: Path) -> None:
     assert done.causes[0] == "softmax-before-cross-entropy"
     assert done.status("smoke") == "fail"
     assert done.status("mnist") != "skipped"
+
+
+@slow
+def test_a_run_that_ends_before_the_training_tells_what_was_expected_of_it(tmp_path: Path) -> None:
+    (tmp_path / "nan.py").write_text(
+        "import torch\nfrom torch import nn\nfrom torch.utils.data import DataLoader, TensorDataset\n"
+        "from diagnose import Pipeline\n"
+        "def get_pipeline():\n"
+        "    data = TensorDataset(torch.full((64, 4), torch.nan), torch.arange(64) % 2)\n"
+        "    loader = DataLoader(data, 16, shuffle=True)\n"
+        "    return Pipeline(nn.Linear(4, 2), loader, loader, expected=[(3, 'accuracy', 0.6, 0.7)])\n"
+    )
+    done = run("run", "nan.py:get_pipeline", cwd=tmp_path)
+    assert done.code == 1
+    assert done.status("train") == "skipped"
+    assert [row["low"] for row in done.results["training"]["expected"]] == [0.6]
+    assert "60 % to 70 %" in (done.folder / "report.md").read_text()
 
 
 @slow

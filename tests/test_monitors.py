@@ -12,9 +12,11 @@ import torch
 from probing import context
 from small_pipelines import digits_cnn
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from diagnose import Pipeline
-from diagnose.monitors import windows
+from diagnose.monitors import memory, windows
+from diagnose.monitors.memory import steady_growth
 from diagnose.monitors.monitor import Monitor, Step
 from diagnose.monitors.names import OF_EPOCHS, OF_STEPS, STOPPABLE
 from diagnose.monitors.nonfinite import find_origin
@@ -109,13 +111,67 @@ def test_slow_loader_and_quick_one() -> None:
     assert feed(classifier(), 100, lambda step: 1.0, correct=30, waited=0.2, seconds=0.6) == []
 
 
-def test_memory_that_grows_with_every_epoch() -> None:
-    growing, filling = classifier(), classifier()
-    for epoch in range(1, 7):
-        growing.observe_epoch({"epoch": epoch, "memory_mb": 1000.0 + 100 * epoch})
-        filling.observe_epoch({"epoch": epoch, "memory_mb": 1000.0 + 100 * min(epoch, 3)})
-    assert "grew" in growing.memory_growth()
-    assert filling.memory_growth() == ""
+def test_memory_that_grows_with_the_steps_and_memory_that_only_sways() -> None:
+    steps = range(500, 2500, 50)
+    told = steady_growth([(step, 1000 + step / 10) for step in steps])
+    assert "at step 500" in told
+    assert "10 MB per 100 steps" in told
+    for healthy in (
+        lambda step: 1000 + 30 * math.sin(step),  # allocators
+        lambda step: 1000 + 300 * (1 - math.exp(-step / 400)),  # a cache that fills
+        lambda step: 1000 + 300 * (step > 1500),  # something loaded once
+        lambda step: 1000 + step / 200,  # an hour of it would not matter
+    ):
+        assert steady_growth([(step, healthy(step)) for step in steps]) == ""
+    assert steady_growth([(step, 1000 + step) for step in range(0, 500, 50)]) == ""  # too short to tell
+
+
+def looped(keep: Callable[[list[Tensor], Tensor, int], object], steps: int = 350) -> list[Finding]:
+    """What the monitor of a loop finds that keeps of each step's loss what ``keep`` keeps."""
+    model, kept, found = nn.Linear(4, 2), list[Tensor](), list[Finding]()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    monitor = Monitor(model, optimizer, task="regression")
+    for step in range(steps):
+        with monitor.watched():
+            output = model(torch.randn(8, 4))
+            loss = output.pow(2).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        keep(kept, loss, step)
+        found += monitor.observe_step(Step(loss.item(), output=output))
+    monitor.close()
+    return found
+
+
+def test_kept_graphs_are_found_and_kept_numbers_are_not() -> None:
+    (found,) = looped(lambda kept, loss, step: kept.append(loss))
+    assert found.name == "graph-retained"
+    assert found.values["retained"] == memory.RETAINED
+    assert found.values["since_step"] == memory.EVERY
+    assert found.severity is Severity.WARNING  # so small a model loses no memory worth the name
+    assert looped(lambda kept, loss, step: kept.append(loss.detach())) == []
+    assert looped(lambda kept, loss, step: (kept.append(loss), kept.clear() if step % 40 == 0 else None)) == []
+
+
+def test_kept_graphs_that_fill_the_memory_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = iter(range(1000, 2000, 20))
+    monkeypatch.setattr(memory.MemoryWatch, "megabytes", lambda self: float(next(sizes)))
+    (found,) = looped(lambda kept, loss, step: kept.append(loss))
+    assert found.severity is Severity.ERROR
+    assert found.values["rate"] == pytest.approx(40)
+
+
+def test_memory_is_followed_from_the_second_epoch_on() -> None:
+    monitor = classifier()
+    feed(monitor, 5000, lambda step: 1.0, correct=30)
+    assert monitor._memory.samples == []
+    monitor.observe_epoch({"epoch": 1})
+    feed(monitor, 5000, lambda step: 1.0, correct=30)
+    steps = [step for step, _ in monitor._memory.samples]
+    assert steps[0] < 5200
+    assert steps[-1] > 9600
+    assert memory.MOST_SAMPLES / 2 < len(steps) <= memory.MOST_SAMPLES
 
 
 def test_epochs_are_judged_by_the_probes_of_the_history() -> None:
@@ -254,6 +310,27 @@ def test_a_healthy_training_is_silent(tmp_path: Path) -> None:
     assert all(row["gradient_norm"] > 0 and 0 < row["data_wait"] < 1 for row in rows)
     assert rows[-1]["update_ratio"] > 0  # step 100 lies in the third epoch
     assert {"step", "_recent"} <= checkpoints.read(tmp_path / "checkpoints/latest_checkpoint.pth")["monitor"].keys()
+
+
+def test_a_training_that_keeps_its_losses_is_told_which_steps_are_still_there(tmp_path: Path) -> None:
+    kept: list[Tensor] = []
+
+    def build() -> Pipeline:
+        pipeline = digits_cnn(n=700, epochs=1)
+        pipeline.train = DataLoader(pipeline.train.dataset, 2)  # type: ignore[attr-defined]
+
+        def leaking(model: nn.Module, batch: Any) -> Tensor:
+            loss = nn.functional.cross_entropy(model(batch[0]), batch[1])
+            kept.append(loss)
+            return loss
+
+        pipeline.compute_loss = leaking
+        return pipeline
+
+    ended: list[Finding] = []
+    train(context(build), tmp_path, on_end=ended.extend)
+    assert names(ended) == ["graph-retained"]
+    assert ended[0].values["since_step"] == memory.EVERY
 
 
 def test_monitors_can_be_switched_off(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from torch.utils.data.distributed import DistributedSampler
 from diagnose import torchrun
 from diagnose.config import Config
 from diagnose.errors import UsageError
+from diagnose.execute import run_command
 from diagnose.store import RunFolder
 from diagnose.training.meter import Meter
 from diagnose.training.ranks import Ranks, Shares, fingerprint, is_lost
@@ -124,10 +125,27 @@ def test_sums_of_ranks_and_lost_ones() -> None:
     assert not is_lost(RuntimeError("shapes cannot be multiplied"))
 
 
-def test_only_train_runs_on_several_ranks() -> None:
-    assert torchrun.adapted("train", Config()).only
-    with pytest.raises(UsageError, match="diagnose run runs in one process"):
-        torchrun.adapted("run", Config())
+def test_only_train_runs_on_several_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert torchrun.adapted(Config()).only
+    torchrun.refuse_ranks("run")
+    monkeypatch.setattr(torchrun, "WORLD", 2)
+    torchrun.refuse_ranks("train")
+    for command in ("run", "ablate"):
+        with pytest.raises(UsageError, match=f"diagnose {command} runs in one process"):
+            run_command(command, {"target": "two.py:get_pipeline"}, argv=[])
+
+
+@pytest.mark.slow
+def test_a_whole_run_on_several_ranks_is_refused_once_and_at_once(tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "diagnose",
+        "run", "two.py:get_pipeline",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode != 0
+    assert done.stderr.count("diagnose: torchrun: diagnose run runs in one process") == 1
+    assert "--until subset" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_rank_tells_its_own_failure_only(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:

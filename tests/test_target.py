@@ -532,3 +532,44 @@ def test_a_pipeline_factory_that_requires_a_class_count(project: Project) -> Non
     assert project(text, "models:make", set=["num_classes=3"]).kind == "pipeline factory"
     with pytest.raises(UsageError, match=r"num_classes"):
         project(text.replace("data(), data()", "data(), data(), 3"), "models:make")
+
+
+def test_a_scheduler_beside_the_optimizer_is_used_where_it_can_be(project: Project) -> None:
+    optimizer = "def get_optimizer(model, lr=0.1): return torch.optim.SGD(model.parameters(), lr)\n"
+    schedule = "def get_scheduler(optimizer, {}): return torch.optim.lr_scheduler.StepLR(optimizer, 3)\n"
+    usable = {"training_utils.py": optimizer + schedule.format("epochs") + "scheduler_interval = 'step'\n"}
+    source = project(LINEAR + LOADERS, files=usable, optimizer="training_utils:get_optimizer")
+    assert isinstance(source.build(0).scheduler, torch.optim.lr_scheduler.StepLR)
+    assert source.build(0).scheduler_interval == "step"
+    assert source.provenance["scheduler"] == "function get_scheduler of training_utils.py"
+    needy = {"training_utils.py": optimizer + schedule.format("name")}
+    source = project(LINEAR + LOADERS, files=needy, optimizer="training_utils:get_optimizer")
+    assert source.build(0).scheduler is None
+    (note,) = [note for note in source.notes if note.startswith("No scheduler was given")]
+    assert "it needs name" in note
+    named = project(
+        LINEAR + LOADERS, files=needy, optimizer="training_utils:get_optimizer", set=["scheduler.name=step"]
+    )
+    assert named.build(0).scheduler is not None
+
+
+def test_what_stands_in_other_files_is_told_and_not_imported(project: Project) -> None:
+    script = (
+        "raise SystemExit('a script that trains')\ndef get_scheduler(optimizer): ...\ndef get_optimizer(model): ...\n"
+    )
+    source = project(LINEAR + LOADERS, files={"train.py": script})
+    pipeline = source.build(0)
+    assert isinstance(pipeline.optimizer, torch.optim.Adam)
+    assert pipeline.scheduler is None
+    source.build(1)
+    assert sorted(note for note in source.notes if "train.py" in note) == [
+        "No optimizer was given: Adam, lr 0.001. train.py has get_optimizer: give --optimizer train:get_optimizer to "
+        "use it.",
+        "No scheduler was given: the learning rate stays as it is. train.py has get_scheduler: give --scheduler "
+        "train:get_scheduler to use it.",
+    ]
+
+
+def test_the_number_of_epochs_is_assumed_only_where_nobody_gave_one(project: Project) -> None:
+    assert "No number of epochs was given: 10." in project(LINEAR + LOADERS).notes
+    assert not [note for note in project(LINEAR + LOADERS, epochs=10).notes if "epochs" in note]

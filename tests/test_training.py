@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from diagnose import Pipeline
+from diagnose.datasets.glyphs import Glyphs
+from diagnose.demos import repaired
 from diagnose.errors import UsageError
 from diagnose.training import batch_stream, checkpoints
 from diagnose.training.expected import expected_for, is_tiny_imagenet, kind_of
@@ -105,6 +108,25 @@ def test_tensorboard_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert [event.step for event in events.Scalars("epoch/val_loss")] == [6, 12]
     assert events.Scalars("epoch/val_loss")[-1].value == pytest.approx(history[-1]["val_loss"], rel=1e-5)
     assert len(events.Scalars("step/train_loss")) > 2
+
+
+def test_data_lie_in_memory_once(tmp_path: Path) -> None:
+    """However often the pipeline has been built before: for its facts, for a first step."""
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def build() -> Pipeline:
+        pipeline = plain(epochs=2)
+        alive.add(pipeline.train.dataset)  # type: ignore[attr-defined]
+        return pipeline
+
+    ctx = context(build)
+    ctx.updates()
+    counts: list[int] = []
+    train(ctx, tmp_path, on_epoch=lambda row: counts.append(len(alive)))
+    assert counts == [1, 1]
+    assert ctx.facts.splits == ("train", "val")
+    assert len(alive) == 0
+    assert ctx.pipeline.epochs == 2
 
 
 def test_losses_are_means_over_samples(tmp_path: Path) -> None:
@@ -404,6 +426,16 @@ def test_expected_of_known_data() -> None:
     assert rows[50] == (0.35, 0.40)
     assert not context(plain).expected()
     assert not is_tiny_imagenet(plain(), ctx.facts)
+
+
+def test_expected_of_the_demo_holds_for_the_data_it_was_measured_on_alone() -> None:
+    ctx = context(repaired.get_pipeline)
+    assert {row.epoch: row.low for row in ctx.expected()}[12] > 0.6
+    assert not any(module.p for module in ctx.pipeline.model.modules() if isinstance(module, nn.Dropout))
+    others = repaired.get_pipeline(), repaired.get_pipeline()
+    others[0].train = DataLoader(Glyphs(200, size=32, samples=10_000), 64)
+    others[1].model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 200))
+    assert [expected_for(other, ctx.facts) for other in others] == [[], []]
 
 
 def test_kind_of_model() -> None:

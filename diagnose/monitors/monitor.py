@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,6 +15,7 @@ from diagnose.judging import run_probe
 from diagnose.monitors import windows
 from diagnose.monitors.activations import ActivationLooks
 from diagnose.monitors.gradients import GradientWatch
+from diagnose.monitors.memory import EVERY, MemoryWatch
 from diagnose.monitors.names import OF_EPOCHS
 from diagnose.monitors.nonfinite import Origin
 from probes import catalogue
@@ -73,6 +73,7 @@ class Monitor:
         self._bad_gradient = False
         self._looks = None if model is None else ActivationLooks(model)
         self._gradients = None if optimizer is None else GradientWatch(optimizer, self._nonfinite_gradient)
+        self._memory = MemoryWatch()
         self._first: list[float] = []
         self._recent: deque[tuple[float, int, int]] = deque(maxlen=windows.WINDOW)
         self._rates: deque[float | None] = deque(maxlen=windows.WINDOW // JUDGE_EVERY)
@@ -122,6 +123,8 @@ class Monitor:
             self._recent.append((done.loss, done.correct, done.judged))
         if self.step % LOOK_EVERY == 0:
             self._take_classes(done)
+        if self.step % EVERY == 0:
+            new += self._settled({"graph-retained": self._memory.look(self.step, done.output)})
         if self.step % JUDGE_EVERY == 0:
             new += self._judge_window(done.lr)
         return new
@@ -217,7 +220,7 @@ class Monitor:
                 self._since.pop(name, None)
                 continue
             since = self._since.setdefault(name, self.step)
-            told = replace(finding, values={**finding.values, "since_step": since})
+            told = replace(finding, values={"since_step": since, **finding.values})
             if name not in self.findings:
                 new.append(told)
             self.findings[name] = told
@@ -234,12 +237,13 @@ class Monitor:
             found["update_ratio"] = self._ratios / self._ratio_count
         if self._seconds > 0:
             found["data_wait"] = self._waited / self._seconds
-        found["memory_mb"] = _memory_mb()
+        found["memory_mb"] = self._memory.megabytes()
         return found
 
     def observe_epoch(self, row: Mapping[str, Any]) -> list[Finding]:
         """``row`` as in the history of results.json, the figures of this epoch among them where they are wanted."""
         self._rows.append(row)
+        self._memory.settle()
         self._new_epoch()
         new = []
         for name in OF_EPOCHS:
@@ -251,8 +255,8 @@ class Monitor:
         return new
 
     def memory_growth(self) -> str:
-        """A sentence where the process has grown in each of the last epochs; "" otherwise."""
-        return windows.memory_growth([row["memory_mb"] for row in self._rows if row.get("memory_mb")])
+        """A sentence where memory grows steadily, and no finding tells why; "" otherwise."""
+        return "" if "graph-retained" in self.findings else self._memory.growth()
 
     # -- state --------------------------------------------------------------------------------------------------
 
@@ -286,9 +290,3 @@ def _packed(value: Any) -> Any:
     if isinstance(value, (deque, list)):
         return [_packed(item) for item in value]
     return dict(value) if isinstance(value, dict) else list(value) if isinstance(value, tuple) else value
-
-
-def _memory_mb() -> float:
-    import psutil
-
-    return float(psutil.Process(os.getpid()).memory_info().rss) / 2**20

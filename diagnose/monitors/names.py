@@ -2,7 +2,7 @@
 
 OF_STEPS = (
     "nonfinite-training", "stuck-at-chance", "diverging", "predicts-one-class", "slow-dataloader", "dead-relu",
-    "saturated-activations",
+    "saturated-activations", "graph-retained",
 )  # fmt: skip
 OF_EPOCHS = ("diverging", "loss-spike", "plateau", "overfitting", "below-expected-curve")
 STOPPABLE = tuple(dict.fromkeys((*OF_STEPS, *OF_EPOCHS)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import NormalDist, fmean
 
 from probes import catalogue
@@ -25,8 +24,6 @@ LEVEL = 0.999  # of the one-sided interval around chance
 GROWN = 3.0  # times the first loss, over a whole window: a training that is merely rough stays below
 RISING = 1.01  # times the learning rate at the start of the window: warm-up is not over
 BALANCED = 2.0  # times 1/C, up to which the largest class counts as one of many
-GROWING_EPOCHS = 3  # in a row, in which the memory of the process grew by GROWTH
-GROWTH = 0.05  # of the memory at the end of the first epoch, in each of them
 MIN_LOOKS = 4  # looks at the activations before they are judged
 
 
@@ -156,17 +153,3 @@ def silent_units(records: Sequence[ActivationRecord], samples: int, looks: int, 
             )
         )
     return found
-
-
-def memory_growth(sizes: Sequence[float]) -> str:
-    """``sizes``: megabytes of the process after each epoch. A sentence where it grew in each of the last; else ""."""
-    if len(sizes) < GROWING_EPOCHS + 2:  # caches fill in the first epochs
-        return ""
-    last = sizes[-GROWING_EPOCHS - 1 :]
-    if any(b - a < GROWTH * sizes[0] for a, b in pairwise(last)):
-        return ""
-    return (
-        f"The memory of the process grew in each of the last {GROWING_EPOCHS} epochs, from {last[0]:,.0f} to "
-        f"{last[-1]:,.0f} MB: something is kept from step to step, such as losses with their graphs "
-        "(keep loss.item() instead)."
-    )

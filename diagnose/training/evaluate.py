@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from diagnose.training.batch_stream import PASS_BATCHES, BatchStream
 from diagnose.training.journal import Journal
 from diagnose.training.meter import Meter, aligned, run_pass
 from diagnose.training.pictures import write_evaluation_pictures
+from diagnose.training.progress import throttled
 from diagnose.training.scores import ClassScores, Scores, scores_for
 from diagnose.training.step import Engine
 from diagnose.training.task_pictures import write_task_picture
@@ -119,7 +120,7 @@ def _relative(path: Path, folder: Path) -> str:
 def _run(ctx: MeasuringContext, pipeline: Pipeline, loader: Any, meter: Meter, scores: Scores | None) -> None:
     engine = Engine(pipeline, ctx.device)
     stream = BatchStream(loader, "evaluation", PASS_BATCHES, ctx.notes.append)
-    report = _throttled(ctx.progress)
+    report = throttled(ctx.progress)
     pipeline.model.eval()
     try:
         with torch.no_grad():
@@ -135,17 +136,6 @@ def _run(ctx: MeasuringContext, pipeline: Pipeline, loader: Any, meter: Meter, s
                 report("evaluating", index + 1, stream.most)
     finally:
         engine.close()
-
-
-def _throttled(progress: Callable[[str, int, int], None]) -> Callable[[str, int, int], None]:
-    last = [0.0]
-
-    def report(what: str, done: int, of: int) -> None:
-        if time.monotonic() - last[0] > 0.3 or done == of:
-            last[0] = time.monotonic()
-            progress(what, done, of)
-
-    return report
 
 
 def _write_predictions(folder: Path, scores: Scores) -> None:

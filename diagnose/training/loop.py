@@ -8,9 +8,10 @@ epoch. Not covered: what loader workers that persist over epochs draw at random,
 
 from __future__ import annotations
 
-import math
+import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,11 @@ from diagnose.measure.updates import largest_lr
 from diagnose.rng import deterministic, preserved, seed_all
 from diagnose.training import checkpoints
 from diagnose.training.batch_stream import EPOCH_BATCHES, PASS_BATCHES, BatchStream
+from diagnose.training.ending import Ending
 from diagnose.training.journal import POINTS_PER_EPOCH, Journal
 from diagnose.training.keeping import Keeper
 from diagnose.training.meter import Meter, run_pass
+from diagnose.training.progress import throttled
 from diagnose.training.ranks import RankLost, Ranks, batch_print, is_lost
 from diagnose.training.rows import Row, best_epoch, finite, losses_and_metrics, nonfinite_counts
 from diagnose.training.schedule import Schedule
@@ -32,14 +35,11 @@ from diagnose.training.step import Engine
 from diagnose.training.validation import with_validation
 from diagnose.training.watching import OnFinding, Watching
 from diagnose.user_code import UserCodeError
-from probes.api import Inconclusive, Skip
+from probes.api import Skip
 from probes.results import Finding
 
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
-
-STOP_AFTER_NONFINITE = 20  # steps in a row whose loss is NaN or infinite: the parameters do not come back
-PROGRESS_SECONDS = 0.3
 
 
 def train(
@@ -78,7 +78,10 @@ def train(
         finally:
             training.close()
             on_end([*training.watching.findings(), *training.diverged])
-    return training.history
+    history = training.history
+    del training
+    gc.collect()  # it refers to itself, and its data would lie beside those of the pipeline that is built next
+    return history
 
 
 class _Training:
@@ -88,20 +91,21 @@ class _Training:
         self, ctx: MeasuringContext, folder: Path, epochs: int | None, deadline: float | None, on_finding: OnFinding
     ) -> None:
         self.ranks = Ranks(ctx.device)
-        self.ctx, self.folder, self.deadline = ctx, Path(self.ranks.share(str(folder))), deadline
+        self.ctx, self.folder = ctx, Path(self.ranks.share(str(folder)))
         self.diverged: list[Finding] = []
-        self.options = ctx.source.training
         self.task = ctx.facts.task
         self.ignore_index = ctx.trainings.ignore_index()
+        channels_last = _channels_last(ctx)
+        ctx.expected()
+        ctx.set_aside()  # all that was to be asked of it is known
         pipeline = self.pipeline = ctx.source.build(ctx.seed)
         self._say(with_validation(pipeline, ctx.seed))
         self.epochs = epochs or pipeline.epochs
         pipeline.train = self.ranks.shard(pipeline.train, "training", train=True)
         pipeline.val = None if pipeline.val is None else self.ranks.shard(pipeline.val, "validation", train=False)
         self.history: list[Row] = []
-        self.step = self._nonfinite_run = 0
-        self._said_at = 0.0
-        self.engine = Engine(pipeline, ctx.device, channels_last=_channels_last(ctx), reuse=False)
+        self.step = 0
+        self.engine = Engine(pipeline, ctx.device, channels_last=channels_last, reuse=False)
         self.train_batches = BatchStream(pipeline.train, "training", EPOCH_BATCHES, self._say)
         self.val_batches = (
             None if pipeline.val is None else BatchStream(pipeline.val, "validation", PASS_BATCHES, self._say)
@@ -112,10 +116,13 @@ class _Training:
         self.watching = Watching(ctx, self.engine, on_finding)
         self.keeper = Keeper(ctx, self.folder, self.ranks, self.saved, self.train_batches, self.watching, self._say)
         self.schedule = Schedule(pipeline, self.epochs > pipeline.epochs, self._say)
+        self.ending = Ending(ctx.source.training, self.ranks, self.watching, self.epochs, deadline)
+        self._progress = throttled(ctx.progress)
         self.journal: Journal | None = None
         self._within: Mapping[str, Any] | None = None  # the checkpoint, where it was made within an epoch
 
     def close(self) -> None:
+        self._say(self.watching.memory_growth())
         self.watching.close()
         self.engine.close()
         if self.journal is not None:
@@ -149,7 +156,7 @@ class _Training:
 
     def _can_save_within(self) -> bool:
         """Whether the state within an epoch is whole: right after an update only."""
-        return self.train_batches.has_position and self.engine.updated and not self._nonfinite_run
+        return self.train_batches.has_position and self.engine.updated and not self.ending.nonfinite_run
 
     # -- epochs -------------------------------------------------------------------------------------------------
 
@@ -160,26 +167,17 @@ class _Training:
             row = self._epoch(len(self.history) + 1)
             self.history.append(row)
             self.ctx.rows = list(self.history)
-            self._say(self.watching.epoch(row))
-            if not self._nonfinite_run:  # else the last good state is kept
+            self.watching.epoch(row)
+            if not self.ending.nonfinite_run:  # else the last good state is kept
                 is_best = best_epoch(self.history) == row["epoch"]
                 self.keeper.save(self.step, self.history, best=is_best, keep=self.keeper.keeps(row["epoch"]))
             if self.journal is not None:
                 self.journal.row(self.history)
             on_epoch(dict(row))
-            self._stop_if_asked(row["epoch"])
-            if reason := self._ending(row):
+            self.ending.check_findings(self.step, row["epoch"])
+            if reason := self.ending.after_epoch(self.history):
                 self._say(f"The training ended in epoch {row['epoch']} of {self.epochs}: {reason}.")
                 return
-
-    def _ending(self, row: Row) -> str:
-        """Why no further epoch follows; empty where nothing speaks against one."""
-        if self._nonfinite_run >= STOP_AFTER_NONFINITE:
-            return f"the loss was not finite for {self._nonfinite_run} steps in a row"
-        best, patience = best_epoch(self.history), self.options.patience
-        if patience is not None and best is not None and row["epoch"] - best >= patience:
-            return f"no epoch since epoch {best} was better (patience {patience})"
-        return ""
 
     def _epoch(self, epoch: int) -> Row:
         started = time.monotonic()
@@ -242,19 +240,18 @@ class _Training:
                 done = engine.step(raw)
             loss = meter.add(done)
             watching.stepped(done, loss, meter, lr)
-            is_finite = self.ranks.all(loss is None or math.isfinite(loss))
-            self._nonfinite_run = 0 if is_finite else self._nonfinite_run + 1
+            self.ending.saw(loss)
             if engine.updated:
                 self._updated(loss)
             if index % every == 0 and self.journal is not None:
                 self.journal.point(self.step, finite(loss))
             self._progress(f"epoch {epoch} of {self.epochs}", index + 1, stream.most, loss)
-            if self._nonfinite_run >= STOP_AFTER_NONFINITE:
+            if self.ending.is_lost:
                 break
-            if self._can_save_within() and self.keeper.is_due(self.step, at_once=self._must_end()):
+            if self._can_save_within() and self.keeper.is_due(self.step, at_once=self.ending.is_due()):
                 self._save_within(index + 1, meter, began)
-            self._check_deadline(epoch, index + 1)
-            self._stop_if_asked(epoch)
+            self.ending.check_time(self.step, epoch, partial(self._left, index + 1))
+            self.ending.check_findings(self.step, epoch)
             watching.waiting()
         if engine.finish_update():
             self._updated(None)
@@ -286,45 +283,19 @@ class _Training:
         with torch.no_grad():
             for index, raw in enumerate(stream.epoch()):
                 if not self.ranks.several:  # they may have batches more or less
-                    self._check_deadline(epoch, index, "validation ")
+                    self.ending.check_time(self.step, epoch, partial(self._left, index, "validation "))
                 loss = meter.add(run_pass(self.engine, raw))
                 self._progress(f"validation after epoch {epoch}", index + 1, stream.most, loss)
         self.engine.caller = wrapped
         model.train()
         return meter
 
-    def _must_end(self) -> bool:
-        return self._is_late() or bool(self.watching.stop)
-
-    def _is_late(self) -> bool:
-        return self.deadline is not None and time.monotonic() > self.deadline
-
-    def _check_deadline(self, epoch: int, batches: int, which: str = "") -> None:
-        if not self.ranks.agree(self._is_late(), self.step):
-            return
+    def _left(self, batches: int, which: str = "") -> str:
+        """Where an epoch stands that is ended, and where --resume goes on."""
         saved = f"{len(self.history)} finished epochs are saved" if self.history else "no epoch was finished"
         within = self.keeper.step == self.step and self.train_batches.has_position and not which
         where = "from there" if within else "after what is saved"
-        raise Inconclusive(
-            f"the time budget ended in epoch {epoch} of {self.epochs}, after {batches} {which}batches; {saved}, and "
-            f"--resume goes on {where}."
-        )
-
-    def _stop_if_asked(self, epoch: int) -> None:
-        """Raises Inconclusive where a finding was made that was to end the training, and says what that saves."""
-        if not self.ranks.agree(bool(self.watching.stop), self.step):
-            return
-        raise Inconclusive(
-            f"--stop-on {self.watching.stop} ended the training in epoch {epoch} of {self.epochs}, after "
-            f"{self.step:,} updates; the last good state is saved."
-        )
-
-    def _progress(self, what: str, done: int, of: int, loss: float | None) -> None:
-        now = time.monotonic()
-        if now - self._said_at > PROGRESS_SECONDS or done == of:
-            self._said_at = now
-            told = f", loss {loss:.3f}" if loss is not None and math.isfinite(loss) else ""
-            self.ctx.progress(what + told, done, of)
+        return f"after {batches} {which}batches; {saved}, and --resume goes on {where}"
 
 
 def _channels_last(ctx: MeasuringContext) -> bool:

@@ -78,12 +78,13 @@ class Watching:
             )
         )
 
-    def epoch(self, row: Mapping[str, Any]) -> str:
-        """After an epoch; a remark on memory, or an empty text."""
-        if self.monitor is None:
-            return ""
-        self._take(self.monitor.observe_epoch(row))
-        return self.monitor.memory_growth()
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        if self.monitor is not None:
+            self._take(self.monitor.observe_epoch(row))
+
+    def memory_growth(self) -> str:
+        """At the end, a remark, or an empty text."""
+        return "" if self.monitor is None else self.monitor.memory_growth()
 
     def figures(self) -> Mapping[str, float]:
         return {} if self.monitor is None else self.monitor.figures()
