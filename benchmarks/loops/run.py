@@ -47,15 +47,18 @@ def run(source: str, seed: int) -> dict[str, Any]:
             os.dup2(log, 2)
             code = 1
             try:
-                Run(job).start()
+                program = Run(job)
+                program.start()
                 code = 0
             finally:
+                program.finish()
                 os._exit(code)
         _, status = os.waitpid(pid, 0)
         if not record.is_file():
             return {"found": {}, "first": "", "code": status, "log": (Path(folder) / "log.txt").read_text()[-600:]}
-        loop = validate(Loop, json.loads(record.read_text())["loop"])
-        results = judge.judge(loop, CONFIG)
+        data = json.loads(record.read_text())
+        loop = validate(Loop, data["loop"])
+        results = [*judge.judge(loop, CONFIG), *judge.parts(data["parts"], CONFIG, loop)]
         stage = judge.stage(loop, results, 0.0)
         causes = find_causes(results, [stage]).causes
         findings = [f for r in results for f in r.findings if f.severity is not Severity.NOTE]
