@@ -18,7 +18,7 @@ from diagnose.rng import preserved
 from diagnose.watch import judge
 from diagnose.watch.hooks import recording
 from diagnose.watch.recorder import Recorder
-from diagnose.watch.replay import check_parts
+from diagnose.watch.replay import check_apart
 from probes.records.loop import Loop
 from probes.results import Result, Severity
 
@@ -70,6 +70,6 @@ def watch_source(source: str, folder: Path, ended: str = "end", *, internal: boo
     finally:
         sys.modules["__main__"] = before
     loop = recorder.record(ended)
-    results = [*judge.judge(loop, Config()), *(check_parts(recorder, Config()) if parts else ())]
+    results = [*judge.judge(loop, Config()), *(check_apart(recorder, Config()) if parts else ())]
     assert internal or [r.reason for r in results if r.status == "internal"] == []
     return Watched(loop, results)

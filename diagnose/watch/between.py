@@ -80,6 +80,9 @@ def _made(name: str, node: Any) -> Operation | None:
         place = (slice(None),) * int(node._saved_dim)
         step, start, end = (int(_signed(value)) for value in (node._saved_step, node._saved_start, node._saved_end))
         return lambda x: x[(*place, slice(start, end, step))]
+    if name == "select":
+        place, index = (slice(None),) * int(node._saved_dim), int(_signed(node._saved_index))
+        return lambda x: x[(*place, index)]
     if name in {"softmax", "logsoftmax"}:
         dim = _signed(node._saved_dim)
         return (lambda x: x.softmax(dim)) if name == "softmax" else (lambda x: x.log_softmax(dim))

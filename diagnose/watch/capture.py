@@ -91,11 +91,13 @@ class StepCapture:
         self.loss: LossSeen | None = None
         self.call: _Call | None = None  # the one that is kept, without its tensors
         self.pretrained = False
+        self.batch_size: int | None = None
         self.optimizer_at: tuple[Where, ...] = ()
         self._model: weakref.ref[nn.Module] | None = None
         self._open: _Call | None = None
         self._files: list[Any] = []
         self._inside = False
+        self._backward = False  # is running: what is called in it repeats a part of the forward
         self._tries = 0
         self._fed: set[int] | None = None
 
@@ -116,7 +118,7 @@ class StepCapture:
         """A model is called by the program, gradients on."""
         self._inside = False
         model = unwrapped(module)
-        if not any(p.requires_grad for p in model.parameters()):
+        if self._backward or not any(p.requires_grad for p in model.parameters()):
             return
         if self._model is not None and self._model() is not model:
             self.give_up("several models are trained together")
@@ -153,6 +155,7 @@ class StepCapture:
 
     @_guarded
     def before_backward(self, tensor: Any, where: tuple[Where, ...]) -> None:
+        self._backward = True
         call = self._open
         if call is None or call.output is None:
             return
@@ -171,6 +174,7 @@ class StepCapture:
 
     @_guarded
     def after_backward(self) -> None:
+        self._backward = False
         if self._open is None:
             return
         if self._fed is None:
@@ -195,8 +199,10 @@ class StepCapture:
             self._files.append(file)
 
     @_guarded
-    def steps(self, optimizer: Any, optimizers: int, where: tuple[Where, ...], loaded: set[int]) -> None:
-        """An optimizer is about to be stepped, of so many that hold trainable tensors."""
+    def steps(
+        self, optimizer: Any, optimizers: int, where: tuple[Where, ...], loaded: set[int], batch_size: int | None
+    ) -> None:
+        """An optimizer is about to be stepped, of so many that hold trainable tensors. ``batch_size``: of the loader."""
         if self.snapshot is None or self.call is None:
             return
         if self.done:
@@ -217,6 +223,7 @@ class StepCapture:
                 return
             self.log.copied(model, self.snapshot.model)
             self.snapshot.seal()
+            self.batch_size = batch_size
             self.pretrained = any(id(part) in loaded for part in model.modules())
             self.optimizer_at, self.done, self.reason = where, True, ""
             self.call.model = self.snapshot.model

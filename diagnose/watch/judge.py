@@ -32,6 +32,11 @@ CHECKS = (
     "wrong-custom-backward", "bf16-update-lost", "fp16-overflow", "fp16-underflow", "everything-frozen",
     "adam-epsilon-out-of-range",
 )  # fmt: skip
+WITHOUT_LOSS = (
+    "nonfinite-inputs", "constant-inputs", "channels-last-input", "scrambled-image-layout", "inputs-normalised-twice",
+    "nonfinite-activations", "batch-mixing", "unregistered-modules", "layer-created-in-forward", "missing-nonlinearity",
+    "nondeterministic-eval", "ignored-input", "dead-relu", "saturated-activations",
+)  # fmt: skip
 PROGRESS = ("nonfinite-training", "stuck-at-chance", "diverging", "predicts-one-class", "loss-spike", "plateau")
 
 

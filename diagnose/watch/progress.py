@@ -19,7 +19,7 @@ from diagnose.judging import run_probe
 from diagnose.monitors.monitor import LOOK_EVERY, Monitor, Step
 from probes import catalogue
 from probes.api import Stage
-from probes.results import Finding, Result, Severity, Status
+from probes.results import Finding, Result, Severity, Status, Where
 
 OF_STEPS = ("nonfinite-training", "stuck-at-chance", "diverging", "predicts-one-class")
 OF_EPOCHS = ("diverging", "loss-spike", "plateau")
@@ -130,37 +130,42 @@ class Progress:
 
     # -- at the end ---------------------------------------------------------------------------------------------
 
-    def results(self, names: Sequence[str], optimizers: int) -> list[Result]:
-        """One for each of ``names``; ``optimizers``: how many were stepped."""
+    def results(self, names: Sequence[str], optimizers: int, where: tuple[Where, ...]) -> list[Result]:
+        """One for each of ``names``; ``optimizers``: how many were stepped; ``where``: the line of the loss."""
         found = dict(self._monitor.findings) if self._monitor is not None else {}
         since = self._seen - self._first_bad + 1
         if self._first_bad and self._bad_since < LASTING * since:
             found.pop("nonfinite-training", None)
         plain = optimizers == 1 and self.task in {"classification", "regression"}
         results = []
+        failed = "nonfinite-training" in found
         for name in names:
-            if name == "nonfinite-training" or (plain and name in OF_STEPS and name in found):
-                results.append(self._of_steps(name, found.get(name)))
+            if name == "nonfinite-training":
+                results.append(self._of_steps(name, found.get(name), where))
+            elif failed:
+                results.append(_result(name, Status.SKIPPED, "the training has failed before"))
+            elif plain and name in OF_STEPS and name in found:
+                results.append(self._of_steps(name, found[name], where))
             elif not plain:
                 results.append(_result(name, Status.SKIPPED, "what its loss should come to is not known"))
             elif name in OF_EPOCHS:
                 results.append(self._of_epochs(name, found))
             else:
-                results.append(self._of_steps(name, None))
+                results.append(self._of_steps(name, None, where))
         return results
 
-    def _of_steps(self, name: str, finding: Finding | None) -> Result:
+    def _of_steps(self, name: str, finding: Finding | None, where: tuple[Where, ...]) -> Result:
         if finding is None:
             return _result(name, Status.PASS, f"{self._seen:,} steps")
         message = f"{finding.message.rstrip('. ')} (since step {finding.values['since_step']:,})"
-        told = replace(finding, message=message)
+        told = replace(finding, message=message, where=finding.where or where)
         status = Status.PASS if finding.severity is Severity.NOTE else Status.FAIL
         return replace(_result(name, status, message), findings=(told,))
 
     def _of_epochs(self, name: str, found: Mapping[str, Finding]) -> Result:
         if len(self._loaders) > 1:
             return _result(name, Status.SKIPPED, "its epochs are over several loaders, and cannot be compared")
-        if "nonfinite-training" in found or ("diverging" in found and name != "diverging"):
+        if "diverging" in found and name != "diverging":
             return _result(name, Status.SKIPPED, "the training has failed before")
         facts = SimpleNamespace(task=self.task, num_classes=self._classes)
         context: Any = SimpleNamespace(

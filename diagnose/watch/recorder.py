@@ -289,7 +289,9 @@ class Recorder:
             watch.before_step()
             watch.recheck()
             watch.had = watch.has_gradients()
-            self.capture.steps(optimizer, self._at_work(), watch.created, self.weights.loaded)
+            found = self.passes.current()
+            size = getattr(found[0].ref(), "batch_size", None) if found is not None else None
+            self.capture.steps(optimizer, self._at_work(), watch.created, self.weights.loaded, size)
             if not self.capture.wanted:
                 self._calls.close()
 

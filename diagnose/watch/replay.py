@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import MethodType
@@ -63,10 +64,6 @@ class TorchLoss:
         return self._seen.sign * value
 
 
-class LossUnknown(Exception):
-    """The program's loss could not be captured: what needs it is skipped."""
-
-
 def check_capture(capture: StepCapture, names: Sequence[str], seconds: float = MOST_SECONDS) -> list[Result]:
     """A result for each of ``names``; the random generators and the standard streams are left as they were."""
     if not capture.done:
@@ -80,25 +77,45 @@ def check_capture(capture: StepCapture, names: Sequence[str], seconds: float = M
         except (UsageError, UserCodeError, Skip) as error:
             return not_checked(names, f"the step could not be repeated: {error}")
         results: list[Result] = []
+        unknown = capture.loss.unknown if capture.loss is not None else ""
         for name in names:
-            if time.monotonic() > deadline:
+            if unknown and name not in judge.WITHOUT_LOSS:
+                results += not_checked([name], unknown)
+            elif time.monotonic() > deadline:
                 results += not_checked([name], f"checking the captured step took longer than {seconds:.0f} s")
             elif why := barred(name, results):
                 results += not_checked([name], why)
             else:
-                results.append(_placed(_judged(name, ctx, capture), capture))
+                results.append(_placed(_judged(name, ctx), capture))
     return results
+
+
+class Batches(list[Any]):
+    """The captured batches; ``batch_size`` as the program's loader has it, None where there was no loader."""
+
+    def __init__(self, batches: Sequence[Any], batch_size: int | None) -> None:
+        super().__init__(batches)
+        self.batch_size = batch_size
 
 
 def check_parts(recorder: Recorder, config: Config, *, until: str = "") -> list[Result]:
     """How the training went, and what its captured step tells. ``until``: why no step is to be repeated."""
     recorder.losses.settle()
     stepped = sum(watch.steps > 0 for watch in recorder.optimizers)
-    going = recorder.progress.results(judge.chosen(judge.PROGRESS, config), stepped)
+    loss = recorder.capture.loss
+    going = recorder.progress.results(
+        judge.chosen(judge.PROGRESS, config), stepped, loss.where if loss is not None else ()
+    )
     wanted = judge.chosen(judge.CHECKS, config)
     if until or recorder.failure:
         return [*going, *not_checked(wanted, until or "the recording failed")]
     return [*going, *check_capture(recorder.capture, wanted)]
+
+
+def check_apart(recorder: Recorder, config: Config) -> list[Result]:
+    """``check_parts`` in a thread of its own, so that no line of the caller is taken for one of the program's."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(check_parts, recorder, config).result()
 
 
 def not_checked(names: Sequence[str], reason: str) -> list[Result]:
@@ -108,13 +125,10 @@ def not_checked(names: Sequence[str], reason: str) -> list[Result]:
     ]
 
 
-def _judged(name: str, ctx: MeasuringContext, capture: StepCapture) -> Result:
+def _judged(name: str, ctx: MeasuringContext) -> Result:
     result = run_probe(name, ctx, stage=str(Stage.WATCH))
-    loss = capture.loss
     if result.status is Status.CRASHED:
         return not_checked([name], f"it failed on the repeated step: {result.reason}")[0]
-    if result.status is Status.SKIPPED and loss is not None and LossUnknown.__name__ in result.reason:
-        return replace(result, reason=f"not checked: {loss.unknown}")
     return result
 
 
@@ -151,13 +165,13 @@ def pipeline(capture: StepCapture) -> Pipeline:
     for group in optimizer.param_groups:  # of a schedule that begins low, the rate that it rises to
         group["lr"] = max(group.get("lr", 0.0), group.get("initial_lr", 0.0))
     seen = capture.loss
-    made = Pipeline(model, capture.batches(), optimizer=optimizer, precision=_precision(capture))
+    made = Pipeline(model, Batches(capture.batches(), capture.batch_size), optimizer=optimizer, precision=_precision(capture))
     if seen.function:
         made.loss = TorchLoss(seen)
     elif not seen.unknown:
         made.compute_loss = _own_loss(seen)
     else:
-        made.loss = _unknown
+        made.compute_loss, made.task = _stand_in, "custom"
     return made
 
 
@@ -165,15 +179,20 @@ def _precision(capture: StepCapture) -> Any:
     return (capture.call.autocast if capture.call is not None else "") or "fp32"
 
 
-def _unknown(output: Any, target: Any) -> Tensor:
-    raise LossUnknown
+def _called(model: nn.Module, batch: Any) -> Any:
+    return model(**batch) if isinstance(batch, Mapping) else model(batch[0])
+
+
+def _stand_in(model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
+    """Something to differentiate, where the loss is not known: nothing of the loss or its gradient is judged then."""
+    output = _called(model, batch)
+    main = main_output(output)
+    return (torch.zeros(()) if main is None else main.float().pow(2).mean()), output
 
 
 def _own_loss(seen: LossSeen) -> Any:
     def compute_loss(model: nn.Module, batch: Any) -> tuple[Tensor, Any]:
-        given = batch if isinstance(batch, Mapping) else None
-        output = model(**given) if given is not None else model(batch[0])
-        leaf = output
+        leaf = output = _called(model, batch)
         for key in seen.path:
             leaf = leaf[key]
         return seen.sign * leaf, output
