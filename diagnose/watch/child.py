@@ -21,7 +21,6 @@ from diagnose import isolation
 from diagnose.config import Config
 from diagnose.environment import describe_environment
 from diagnose.judging import crash_finding
-from diagnose.worker_child import exit_code
 from diagnose.store import write_atomically
 from diagnose.user_code import UserCodeError, is_user_file
 from diagnose.watch import judge
@@ -29,6 +28,7 @@ from diagnose.watch.hooks import recording
 from diagnose.watch.recorder import Recorder, is_due
 from diagnose.watch.replay import check_parts, not_checked
 from diagnose.watch.script import Program, read_module, read_notebook, read_script
+from diagnose.worker_child import exit_code
 from probes import catalogue
 from probes.api import Stage
 from probes.records.loop import Loop

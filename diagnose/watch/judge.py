@@ -16,15 +16,15 @@ from reports.schema import validate
 
 NO_TRAINING = "no optimizer was stepped in the watched process"
 LIMITED = "the script was stopped at the limit that was set"
-# What a model, a few batches, a loss and an optimizer tell by themselves. Not here: what needs the data set or a loader,
-# what is judged by the loop itself, and what needs a short training.
+# What a model, a few batches, a loss and an optimizer tell by themselves. Not here: what needs the data set or a
+# loader, what is judged by the loop itself, and what needs a short training.
 CHECKS = (
     "nonfinite-inputs", "constant-inputs", "labels-out-of-range", "label-dtype-mismatch", "all-targets-ignored",
     "target-outside-loss-domain", "channels-last-input", "scrambled-image-layout", "inputs-normalised-twice",
     "padding-affects-output", "nonfinite-activations", "output-shape-mismatch", "target-broadcast",
     "softmax-before-cross-entropy", "activation-on-logits", "softmax-over-batch", "batch-mixing", "future-leak",
-    "unregistered-modules", "layer-created-in-forward", "missing-nonlinearity", "nondeterministic-eval", "ignored-input",
-    "dead-relu", "saturated-activations", "exploding-initialisation", "vanishing-initialisation",
+    "unregistered-modules", "layer-created-in-forward", "missing-nonlinearity", "nondeterministic-eval",
+    "ignored-input", "dead-relu", "saturated-activations", "exploding-initialisation", "vanishing-initialisation",
     "symmetric-initialisation", "padding-idx-is-a-real-token", "initial-loss-off", "loss-summed", "loss-sign-flipped",
     "nll-on-probabilities", "bce-on-probabilities", "mse-for-classification", "wrong-loss-axis",
     "ignore-index-hits-class", "unstable-log", "misaligned-language-model-labels", "nonfinite-loss", "graph-cut",
@@ -77,7 +77,9 @@ def parts(told: Sequence[Any] | None, config: Config, loop: Loop) -> list[Result
     """What the process made of the captured step, after the program; None where it did not come to it."""
     if told is not None:
         return [validate(Result, result) for result in told]
-    why = "the program did not come to its end" if loop.ended == "cut" else "the process died when the step was repeated"
+    why = (
+        "the program did not come to its end" if loop.ended == "cut" else "the process died when the step was repeated"
+    )
     found = [catalogue.doc(name) for name in chosen((*CHECKS, *PROGRESS), config)]
     return [Result(d.code, d.name, str(Stage.WATCH), Status.SKIPPED, f"not checked: {why}") for d in found]
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from diagnose.judging import run_probe
+from diagnose.monitors import windows
 from diagnose.monitors.monitor import LOOK_EVERY, Monitor, Step
 from probes import catalogue
 from probes.api import Stage
@@ -148,6 +149,8 @@ class Progress:
                 results.append(self._of_steps(name, found[name], where))
             elif not plain:
                 results.append(_result(name, Status.SKIPPED, "what its loss should come to is not known"))
+            elif why := self._too_little(name):
+                results.append(_result(name, Status.SKIPPED, why))
             elif name in OF_EPOCHS:
                 results.append(self._of_epochs(name, found))
             else:
@@ -161,6 +164,15 @@ class Progress:
         told = replace(finding, message=message, where=finding.where or where)
         status = Status.PASS if finding.severity is Severity.NOTE else Status.FAIL
         return replace(_result(name, status, message), findings=(told,))
+
+    def _too_little(self, name: str) -> str:
+        """Why the course of the steps does not tell yet; "" where it does."""
+        if name not in {"stuck-at-chance", "predicts-one-class"}:
+            return ""
+        if self.task != "classification" or self._classes is None:
+            return "the loss is not one of classes"
+        least = windows.PATIENCE
+        return "" if self._seen >= least else f"{self._seen:,} of the at least {least:,} steps that it takes"
 
     def _of_epochs(self, name: str, found: Mapping[str, Finding]) -> Result:
         if len(self._loaders) > 1:

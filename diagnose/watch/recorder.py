@@ -48,9 +48,7 @@ class Recorder:
     ``shielded``: given by whoever puts the hooks in; makes a hook that fails end the recording instead of the script.
     """
 
-    def __init__(
-        self, on_step: Callable[[Recorder], None] = lambda recorder: None, folder: Path | None = None
-    ) -> None:
+    def __init__(self, on_step: Callable[[Recorder], None] = lambda recorder: None, folder: Path | None = None) -> None:
         """``folder``: for the files of a captured step."""
         self.on_step = on_step
         self.log = CreationLog()

@@ -7,6 +7,7 @@ repetition, not in the program, and is never told as its fault.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import time
@@ -156,7 +157,8 @@ def _context(capture: StepCapture) -> MeasuringContext:
 
 def pipeline(capture: StepCapture) -> Pipeline:
     """The captured step as a pipeline, anew each time."""
-    assert capture.snapshot is not None and capture.loss is not None and capture.call is not None
+    assert capture.snapshot is not None
+    assert capture.loss is not None
     model, optimizer = capture.snapshot.restore()
     capture.log.copied(capture.snapshot.model, model)
     for where in capture.optimizer_at:
@@ -165,7 +167,9 @@ def pipeline(capture: StepCapture) -> Pipeline:
     for group in optimizer.param_groups:  # of a schedule that begins low, the rate that it rises to
         group["lr"] = max(group.get("lr", 0.0), group.get("initial_lr", 0.0))
     seen = capture.loss
-    made = Pipeline(model, Batches(capture.batches(), capture.batch_size), optimizer=optimizer, precision=_precision(capture))
+    made = Pipeline(
+        model, Batches(capture.batches(), capture.batch_size), optimizer=optimizer, precision=_precision(capture)
+    )
     if seen.function:
         made.loss = TorchLoss(seen)
     elif not seen.unknown:
@@ -220,7 +224,8 @@ def _train_but(asleep: tuple[str, ...]) -> Any:
 
 def _differs(ctx: MeasuringContext, capture: StepCapture) -> str:
     """Why the repeated step is not the program's; "" where it gives the same loss."""
-    assert capture.loss is not None and capture.call is not None
+    assert capture.loss is not None
+    assert capture.call is not None
     fresh = ctx.fresh(ctx.seed)
     fresh.model.train(fresh.model.training)
     engine = Engine(fresh, ctx.device)
@@ -235,7 +240,7 @@ def _differs(ctx: MeasuringContext, capture: StepCapture) -> str:
     finally:
         engine.close()
     wanted = capture.loss.sign * capture.loss.value
-    if value == wanted or (value != value and wanted != wanted):
+    if value == wanted or (math.isnan(value) and math.isnan(wanted)):
         return ""
     if abs(value - wanted) <= TOLERANCE[_precision(capture)] * max(abs(wanted), 1e-6):
         return ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
+import weakref
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ class Snapshot:
         self.model = _copied(model, self._memo)
         self.optimizer: Any = None
         self.device = tensors[0].device if tensors else torch.device("cpu")
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # lives as long as the snapshot
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed with the snapshot
+        weakref.finalize(self, self._file.close)
         torch.save([t.detach() for t in tensors], self._file)
 
     def add(self, optimizer: Optimizer) -> None:
@@ -57,9 +59,6 @@ class Snapshot:
             for hollow, value in zip(self._hollow, values, strict=True)
         }
         return copy.deepcopy((self.model, self.optimizer), memo)
-
-    def close(self) -> None:
-        self._file.close()
 
 
 class _Memo(dict[int, Any]):

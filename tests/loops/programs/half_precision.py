@@ -1,4 +1,4 @@
-"""A convolutional net under bf16 autocast, a teacher's soft answers beside the labels, compiled where that is possible."""
+"""A convolutional net under bf16 autocast, trained with a teacher's soft answers beside the labels."""
 
 import os
 
@@ -16,7 +16,11 @@ loader = DataLoader(TensorDataset(images[:800], labels[:800]), batch_size=40, sh
 
 def build(width):
     return nn.Sequential(
-        nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.SiLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Conv2d(1, width, 3, padding=1),
+        nn.BatchNorm2d(width),
+        nn.SiLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
         nn.Linear(width * 16, 10),
     )
 

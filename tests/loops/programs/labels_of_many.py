@@ -1,4 +1,4 @@
-"""Several labels per sample, with the loss on logits; features of a frozen, pretrained-like extractor with checkpointing."""
+"""Several labels per sample, with the loss on logits; activations are computed again in backward (checkpointing)."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A tagger of sequences: recurrent in both directions, one class per token, padding ignored, classes on the last axis."""
+"""A tagger of sequences: recurrent in both directions, one class per token, padding ignored."""
 
 import os
 
