@@ -51,8 +51,10 @@ def run(source: str, seed: int) -> dict[str, Any]:
                 program.start()
                 code = 0
             finally:
-                program.finish()
-                os._exit(code)
+                try:
+                    program.finish()
+                finally:
+                    os._exit(code)
         _, status = os.waitpid(pid, 0)
         if not record.is_file():
             return {"found": {}, "first": "", "code": status, "log": (Path(folder) / "log.txt").read_text()[-600:]}

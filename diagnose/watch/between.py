@@ -77,9 +77,9 @@ def _made(name: str, node: Any) -> Operation | None:
         dims = tuple(_signed(d) for d in node._saved_dims)
         return lambda x: x.permute(dims)
     if name == "slice":
-        place: tuple[Any, ...] = (slice(None),) * int(node._saved_dim)
+        along = int(node._saved_dim)
         step, start, end = (int(_signed(value)) for value in (node._saved_step, node._saved_start, node._saved_end))
-        return lambda x: x[tuple([*place, slice(start, end, step)])]
+        return lambda x: x.movedim(along, 0)[start:end:step].movedim(0, along)
     if name == "select":
         dim, index = int(node._saved_dim), int(_signed(node._saved_index))
         return lambda x: x.select(dim, index)

@@ -159,7 +159,9 @@ class Run:
         if self.code is None and not hurried:
             return
         try:
-            self.parts = check_parts(self.recorder, self.config, until=hurried)
+            parts = check_parts(self.recorder, self.config, until=hurried)
+            to_json(parts)  # what cannot be written is ours too
+            self.parts = parts
         except Exception:  # ours: told as such
             first, *others = judge.names(self.config)
             failed = Result(

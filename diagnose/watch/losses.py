@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -46,3 +47,7 @@ class LossBook:
             self._stride *= 2
             self.kept = [entry for entry in self.kept if entry[0] % self._stride == 0]
         self._told(list(by_step.values()))
+
+    def record(self) -> tuple[tuple[int, float | None], ...]:
+        """A loss that is not finite is None."""
+        return tuple((step, value if math.isfinite(value) else None) for step, value in self.kept)

@@ -24,7 +24,7 @@ from probes.results import Finding, Result, Severity, Status, Where
 
 OF_STEPS = ("nonfinite-training", "stuck-at-chance", "diverging", "predicts-one-class")
 OF_EPOCHS = ("diverging", "loss-spike", "plateau")
-LOOKED_EVERY = 4  # steps of which one is asked for its accuracy; divides LOOK_EVERY
+LOOKED_EVERY = 20  # steps of which one is asked for its accuracy; divides LOOK_EVERY
 MOST_ROWS = 512  # of its outputs
 MOST_ELEMENTS = 65_536
 LASTING = 0.5  # of the steps since the first loss that was not finite: fewer, and the program got over it
@@ -42,8 +42,8 @@ class Progress:
         self.task = ""  # "" unknown yet, "custom" where a falling loss is not to be expected
         self._classes: int | None = None
         self._monitor: Monitor | None = None
-        self._waiting: list[Step] = []  # steps whose losses are still to come
-        self._step = Step(None)
+        self._waiting: list[tuple[float, Step | None]] = []  # lr and look of steps whose losses are still to come
+        self._looked: Step | None = None
         self._steps = self._losses_in_step = 0
         self._first_bad, self._bad_since = 0, 0
         self._seen = 0
@@ -80,7 +80,7 @@ class Progress:
             correct = (output.argmax(1) == labels) & known
             kept = (self._steps + 1) % LOOK_EVERY == 0
             self._classes = int(given.shape[1])
-            self._step = Step(
+            self._looked = Step(
                 None, int(correct.sum()), int(known.sum()),
                 output=output[known].clone() if kept else None, target=labels[known].clone() if kept else None,
             )  # fmt: skip
@@ -93,25 +93,26 @@ class Progress:
             self.task = "custom"
         self._losses_in_step = 0
         self._steps += 1
-        self._waiting.append(replace(self._step, lr=lr))
-        self._step = Step(None)
+        self._waiting.append((lr, self._looked))
+        self._looked = None
 
     def losses(self, values: Sequence[float]) -> None:
         """The losses of the steps since the last call."""
         if self._monitor is None:
             self._monitor = Monitor(task=self.task or "custom", num_classes=self._classes)
         steps, self._waiting = self._waiting[: len(values)], self._waiting[len(values) :]
-        for step, value in zip(steps, values, strict=False):
+        for (lr, looked), value in zip(steps, values, strict=False):
             self._seen += 1
             if not math.isfinite(value):
                 self._first_bad = self._first_bad or self._seen
                 self._bad_since += 1
-            self._monitor.observe_step(replace(step, loss=value))
+            step = Step(value, lr=lr) if looked is None else replace(looked, loss=value, lr=lr)
+            self._monitor.observe_step(step)
             self._epoch.append(value)
             if step.judged:
                 self._correct.append((step.correct, step.judged))
             while self._ends and self._ends[0][0] <= self._seen:
-                self._row(step.lr)
+                self._row(lr)
 
     def epoch(self, loader: int) -> None:
         """A pass over a loader ended under which steps were made."""

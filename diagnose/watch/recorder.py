@@ -381,7 +381,7 @@ class Recorder:
             optimizers=tuple(watch.seen() for watch in self.optimizers),
             loaders=tuple(loader.record(self._trained_on, learned) for loader in self.passes.loaders),
             schedulers=self.schedules.records(), weights=self.weights.records(),
-            metrics=self.outputs.metrics(), losses=tuple(self.losses.kept),
+            metrics=self.outputs.metrics(), losses=self.losses.record(),
             marked=self.graphs.marked, retained=self.graphs.most, retained_at=self.graphs.where,
             bare_evaluations=self.outputs.evaluations, bare_awake=self.outputs.awake, bare_at=self.outputs.awake_at,
             seeded=self.seeded, gpu_idle=self.gpu_idle, gpu_present=torch.cuda.is_available(),
