@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -112,6 +113,8 @@ def stage(loop: Loop | None, results: list[Result], seconds: float, number: Call
         return StageResult(name, Status.INCONCLUSIVE, "the script was cut off before its end", seconds)
     looks = sum(len(o.looks) for o in loop.optimizers)
     end = f"; {LIMITED}" if loop.ended == "limit" else ""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        end += "; one rank of several, which were not compared"
     return StageResult(
         name, Status.PASS, f"{number(loop.steps)} optimizer steps, {looks} of them looked at closely{end}", seconds
     )

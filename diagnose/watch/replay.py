@@ -38,7 +38,8 @@ from diagnose.training.step import Engine
 from diagnose.user_code import UserCodeError
 from diagnose.watch import judge
 from diagnose.watch.between import applied
-from diagnose.watch.capture import LossSeen, StepCapture
+from diagnose.watch.capture import StepCapture
+from diagnose.watch.loss_seen import LossSeen
 from diagnose.watch.recorder import Recorder
 from probes import catalogue
 from probes.api import Skip, Stage
