@@ -2,11 +2,13 @@
 
 ``python benchmarks/watch.py [--steps 1000] [--only resnet]``. The first 50 steps, in which most looks
 are taken, are reported apart. CPU seconds of this process count; memory is the peak of a process of its own each.
+torch-audit and torcheck are measured in the same turns, each beside a training of its own, where they are installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import subprocess
 import sys
@@ -72,11 +74,34 @@ WORKLOADS: dict[str, Callable[[], tuple[nn.Module, DataLoader[Any], float]]] = {
 }  # fmt: skip
 
 
-def training(name: str) -> Iterator[None]:
+Attach = Callable[[nn.Module, torch.optim.Optimizer], object]
+
+
+def peers() -> dict[str, Attach]:
+    """Those that are installed: what puts each of them to work on a model and its optimizer."""
+    found: dict[str, Attach] = {}
+    if importlib.util.find_spec("torch_audit"):
+        audit = importlib.import_module("torch_audit")
+        found["torch-audit"] = lambda model, optimizer: audit.autopatch(model, optimizer=optimizer)
+    if importlib.util.find_spec("torcheck"):
+        registry = importlib.import_module("torcheck.registry").Registry
+
+        def torcheck(model: nn.Module, optimizer: torch.optim.Optimizer) -> object:
+            made = registry()
+            made.register(optimizer)
+            made.add_module(model, check_nan=True, check_inf=True)  # not "changing": it stops at a bias before a norm
+            return made
+
+        found["torcheck"] = torcheck
+    return found
+
+
+def training(name: str, attach: Attach = lambda model, optimizer: None) -> Iterator[None]:
     """One step at a time, as an ordinary loop makes them."""
     torch.manual_seed(0)
     model, loader, lr = WORKLOADS[name]()
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+    _attached = attach(model, optimizer)  # held as long as the training goes on
     while True:
         model.train()
         for x, y in loader:
@@ -100,12 +125,18 @@ def measure(name: str, count: int) -> dict[str, float]:
     turn(off, 5, nullcontext())  # what torch sets up at its first steps is nobody's
     first = [turn(off, FIRST, nullcontext()), turn(on, FIRST, recording(recorder))]
     sums = [0.0, 0.0]
+    others = {peer: training(name, attach) for peer, attach in peers().items()}
+    for other in others.values():
+        turn(other, FIRST, nullcontext())
+    beside = dict.fromkeys(others, 0.0)
     for _ in range(count // TURN):
         sums[0] += turn(off, TURN, nullcontext())
         sums[1] += turn(on, TURN, recording(recorder))
+        for peer, other in others.items():
+            beside[peer] += turn(other, TURN, nullcontext())
     return {
         "seconds off": sums[0], "seconds on": sums[1], "overhead": sums[1] / sums[0] - 1,
-        "first 50": first[1] / first[0] - 1,
+        "first 50": first[1] / first[0] - 1, **{peer: spent / sums[0] - 1 for peer, spent in beside.items()},
     }  # fmt: skip
 
 
@@ -140,7 +171,7 @@ def main() -> None:
             print(
                 f"{name}: {asked.steps} steps {found['seconds off']:.2f} s off, {found['seconds on']:.2f} s on: "
                 f"{found['overhead']:+.1%} (limit {LIMIT:.0%}); first {FIRST}: {found['first 50']:+.1%}; "
-                f"peak memory {watched / plain - 1:+.1%}"
+                f"peak memory {watched / plain - 1:+.1%}" + "".join(f"; {peer} {found[peer]:+.1%}" for peer in peers())
             )
 
 

@@ -78,13 +78,14 @@ class CreationLog:
         self._loads: list[_Load] = []
 
     @contextmanager
-    def recording(self) -> Iterator[None]:
-        """Record every module, optimizer and DataLoader that is created in the block, and every load_state_dict of a
-        module; recordings do not nest."""
+    def recording(self, *, loads: bool = True) -> Iterator[None]:
+        """Record every module, optimizer and DataLoader that is created in the block, and (with ``loads``) every
+        load_state_dict of a module; recordings do not nest."""
         owners: tuple[Any, ...] = (nn.Module, Optimizer, DataLoader)
         originals = [(owner, owner.__init__) for owner in owners]
         load = nn.Module.load_state_dict
-        nn.Module.load_state_dict = self._loader(load)  # type: ignore[method-assign]
+        if loads:
+            nn.Module.load_state_dict = self._loader(load)  # type: ignore[method-assign]
         for owner, original in originals:
             owner.__init__ = self._recorder(original)
         try:
@@ -92,7 +93,8 @@ class CreationLog:
         finally:
             for owner, original in originals:
                 owner.__init__ = original
-            nn.Module.load_state_dict = load  # type: ignore[method-assign]
+            if loads:
+                nn.Module.load_state_dict = load  # type: ignore[method-assign]
 
     def loads_into(self, model: nn.Module) -> list[WeightLoad]:
         """What was loaded into ``model`` or modules of it, and how much of it is still there."""
@@ -102,6 +104,10 @@ class CreationLog:
     def created_at(self, created: object) -> Where | None:
         entry = self._places.get(id(created))
         return entry[1] if entry is not None and entry[0]() is created else None
+
+    def made(self, created: object, where: Where) -> None:
+        """``created`` stands for something that was created there."""
+        self._store(created, where)
 
     def copied(self, original: nn.Module, copy: nn.Module) -> None:
         """Give the modules of a deep copy the places of their originals."""

@@ -97,3 +97,30 @@ def test_words_that_are_no_script_are_a_usage_error(tmp_path: Path) -> None:
     assert outcome.code == 2
     told = "watch nothing.py: there is no such file; expected a script or a notebook (.ipynb)."
     assert outcome.err.strip() == f"diagnose: {told}"
+
+
+def test_a_model_that_ends_the_process_when_it_is_repeated_keeps_the_code(tmp_path: Path) -> None:
+    """The repetition comes after the program, and whatever it does the program has ended as it did."""
+    source = """
+import os, torch
+from torch import nn
+over = False
+class Net(nn.Linear):
+    def forward(self, x):
+        if over:
+            os._exit(7)
+        return super().forward(x)
+model = Net(4, 2)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for _ in range(5):
+    optimizer.zero_grad()
+    nn.functional.cross_entropy(model(torch.randn(8, 4)), torch.randint(0, 2, (8,))).backward()
+    optimizer.step()
+over = True
+print("over")
+"""
+    (tmp_path / "train.py").write_text(source)
+    assert run("watch", "--quiet", "--out", "run", "train.py", cwd=tmp_path).code == 0
+    told = results(tmp_path)
+    assert told["verdict"] == "healthy"
+    assert "died" in next(r["reason"] for r in told["results"] if r["name"] == "batch-mixing")

@@ -18,6 +18,7 @@ from diagnose.rng import preserved
 from diagnose.watch import judge
 from diagnose.watch.hooks import recording
 from diagnose.watch.recorder import Recorder
+from diagnose.watch.replay import check_apart
 from probes.records.loop import Loop
 from probes.results import Result, Severity
 
@@ -45,10 +46,13 @@ class Watched:
         return str(next(r.status for r in self.results if r.name == name))
 
 
-def watch_source(source: str, folder: Path, ended: str = "end", *, internal: bool = False) -> Watched:
+def watch_source(
+    source: str, folder: Path, ended: str = "end", *, internal: bool = False, parts: bool = False
+) -> Watched:
     """Runs ``source`` as a script of ``folder`` under a recorder; the generators are left as they were.
 
-    ``internal``: results that are the tool's own fault are expected.
+    ``parts``: its captured step and its course are judged too. ``internal``: results that are
+    the tool's own fault are expected.
     """
     path = folder / "train.py"
     path.write_text(source, encoding="utf-8")
@@ -69,6 +73,6 @@ def watch_source(source: str, folder: Path, ended: str = "end", *, internal: boo
     finally:
         sys.modules["__main__"] = before
     loop = recorder.record(ended)
-    results = judge.judge(loop, Config())
+    results = [*judge.judge(loop, Config()), *(check_apart(recorder, Config()) if parts else ())]
     assert internal or [r.reason for r in results if r.status == "internal"] == []
     return Watched(loop, results)

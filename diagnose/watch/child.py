@@ -18,15 +18,21 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from diagnose import isolation
+from diagnose.config import Config
 from diagnose.environment import describe_environment
 from diagnose.judging import crash_finding
 from diagnose.store import write_atomically
 from diagnose.user_code import UserCodeError, is_user_file
+from diagnose.watch import judge
 from diagnose.watch.hooks import recording
 from diagnose.watch.recorder import Recorder, is_due
+from diagnose.watch.replay import check_parts, not_checked
 from diagnose.watch.script import Program, read_module, read_notebook, read_script
+from diagnose.worker_child import exit_code
+from probes import catalogue
+from probes.api import Stage
 from probes.records.loop import Loop
-from probes.results import to_json
+from probes.results import Result, Status, to_json
 
 _STUBBORN = 3  # times that the limit is raised again in code that catches everything
 _LOSS_FILES = ("torch/nn/functional.py", "torch/nn/modules/loss.py")
@@ -44,21 +50,22 @@ def main() -> None:
 class Run:
     def __init__(self, job: dict[str, Any]) -> None:
         self.job = job
-        self.recorder = Recorder(self._stepped)
+        self.config = Config(select=tuple(job.get("select", ())), ignore=tuple(job.get("ignore", ())))
+        self.recorder = Recorder(self._stepped, Path(job["record"]).parent)
         self.pid = os.getpid()
         self.ended = "cut"
         self.crash: dict[str, Any] | None = None
+        self.code: int | None = None  # of the program, where it has come to its end
+        self.parts: list[Result] | None = None
         self._raised = 0
         self._environment = describe_environment("cuda" if _has_gpu() else "cpu")
 
     def start(self) -> None:
         """Does not return where the script ends with an exit code or an exception of its own."""
-        from probes import catalogue
-
         for name in catalogue.names():  # a crash is named by one of them
             catalogue.module(name)
         isolation.hide_own_packages()
-        atexit.register(self._write)
+        atexit.register(self.finish)  # registered first, so it comes last: the program's own handlers are through
         with recording(self.recorder):
             self._run()
 
@@ -66,12 +73,12 @@ class Run:
         try:
             program = self._program()
             self._as_main(program)
-            self.ended = "end"
+            self.ended, self.code = "end", 0
         except LimitReached:
-            self.ended = "limit"
+            self.ended, self.code = "limit", 0
             sys.exit(0)
-        except SystemExit:
-            self.ended = "exit"
+        except SystemExit as error:
+            self.ended, self.code = "exit", exit_code(error)
             raise
         except KeyboardInterrupt as error:
             self.ended = "interrupted"
@@ -113,7 +120,7 @@ class Run:
 
     def _failed(self, error: BaseException) -> None:
         """As an uncaught exception of the script: the traceback begins with its own lines."""
-        self.ended = "exception"
+        self.ended, self.code = "exception", 1
         if isinstance(error, Exception):
             self.crash = to_json(crash_finding(UserCodeError(_phase(error), error)))
         error.__traceback__ = _users(error.__traceback__)
@@ -142,6 +149,27 @@ class Run:
             os._exit(0)
         raise LimitReached(0)
 
+    def finish(self) -> None:
+        """When the program is over: what was captured of it is judged. What is left of its end is written before, for
+        the judging runs its code once more."""
+        if os.getpid() != self.pid:
+            return
+        self._write()
+        hurried = "the program was interrupted" if self.ended == "interrupted" else ""
+        if self.code is None and not hurried:
+            return
+        try:
+            parts = check_parts(self.recorder, self.config, until=hurried)
+            to_json(parts)  # what cannot be written is ours too
+            self.parts = parts
+        except Exception:  # ours: told as such
+            first, *others = judge.names(self.config)
+            failed = Result(
+                catalogue.doc(first).code, first, str(Stage.WATCH), Status.INTERNAL, traceback.format_exc(limit=-4)
+            )
+            self.parts = [failed, *not_checked(others, "the check failed inside the tool")]
+        self._write()
+
     def _write(self) -> None:
         """Replace the record; a fork of the script leaves it alone."""
         if os.getpid() != self.pid:
@@ -155,6 +183,7 @@ class Run:
             loop = Loop(self.recorder.total, self.recorder.backwards, self.ended, failure=failure)
         record = {
             "loop": to_json(loop), "crash": self.crash, "environment": self._environment, "pipeline": to_json(pipeline),
+            "code": self.code, "parts": None if self.parts is None else to_json(self.parts),
         }  # fmt: skip
         write_atomically(Path(self.job["record"]), json.dumps(record).encode())
 

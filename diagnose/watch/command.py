@@ -38,6 +38,7 @@ _ROOT = Path(__file__).resolve().parent.parent.parent
 # The script sees its own arguments; -c leaves its place on sys.path to our packages until the script begins.
 _BOOT = "import sys; sys.path[0] = sys.argv.pop(1); from diagnose.watch.child import main; main()"
 _GRACE = 60.0  # seconds past --minutes, in which the script may come to a step where it can be stopped
+_CHECKS = 150.0  # seconds more, in which the captured step is judged
 FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -65,8 +66,10 @@ def watch(words: Sequence[str], flags: Mapping[str, Any], argv: Sequence[str]) -
         raise UsageError("--select and --ignore leave nothing that watch could look for.")
     folder = open_folder(_header(config, argv), config)
     record = folder.path / "record.json"
-    job = {"kind": kind, "words": list(words), "limits": limits, "record": str(record)}
+    job = {"kind": kind, "words": list(words), "limits": limits, "record": str(record),
+           "select": config.select, "ignore": config.ignore}  # fmt: skip
     ended = _run(job, folder.path, config)
+    ended = _before_the_checks(ended, record)
     results = _results(folder, record, ended, config)
     record.unlink(missing_ok=True)
     code = conclude(results, folder.path, config, "watch")
@@ -111,7 +114,7 @@ def _run(job: dict[str, Any], folder: Path, config: Config) -> Ended:
     minutes = job["limits"]["minutes"]
     try:
         try:
-            process.wait(None if minutes is None else minutes * 60 + _GRACE)
+            process.wait(None if minutes is None else minutes * 60 + _GRACE + _CHECKS)
         except subprocess.TimeoutExpired:
             process.terminate()
             process.wait()
@@ -124,6 +127,14 @@ def _run(job: dict[str, Any], folder: Path, config: Config) -> Ended:
     return Ended(code if code >= 0 else 128 - code, code, time.monotonic() - started, oom_kills() > before)
 
 
+def _before_the_checks(ended: Ended, record: Path) -> Ended:
+    """How the program ended, where the process died afterwards, while the captured step was repeated."""
+    data = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    if data.get("code") is None or data["parts"] is not None:
+        return ended
+    return Ended(data["code"], data["code"], ended.seconds, False)
+
+
 def _results(folder: RunFolder, record: Path, ended: Ended, config: Config) -> RunResults:
     data = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else None
     loop = None if data is None else validate(Loop, data["loop"])
@@ -132,6 +143,7 @@ def _results(folder: RunFolder, record: Path, ended: Ended, config: Config) -> R
         for kind in ("environment", "pipeline"):
             folder.append({"event": kind, kind: data[kind]})
         results += judge.judge(loop, config)
+        results += judge.parts(data["parts"], config, loop)
         if data["crash"] is not None:
             results.append(judge.crashed(validate(Finding, data["crash"])))
     if ended.returncode < 0 and not (loop is not None and loop.ended in {"interrupted", "limit"}):

@@ -34,6 +34,7 @@ def recording(recorder: Recorder) -> Iterator[None]:
     with ExitStack() as stack:
         stack.callback(on.clear)
         stack.callback(recorder.close_window)
+        stack.enter_context(recorder.log.recording(loads=False))
         patches = Patches(stack, lambda: bool(on))
         heard = Heard(recorder, on)
         recorder.shielded = heard.safe
@@ -198,11 +199,8 @@ def _outputs(heard: Heard, patches: Patches) -> None:
             result = original(*args, **kwargs)
             if not torch.is_grad_enabled():
                 heard.evaluated()
-            elif heard.recorder.window:
-                given = args[0] if args else kwargs.get("input")
-                target = args[1] if len(args) > 1 else kwargs.get("target")
-                reduction = str(kwargs.get("reduction", "mean"))
-                heard.loss(original.__name__, given, target, reduction, result)
+            else:
+                heard.loss(original.__name__, args, kwargs, result)
             return result
 
         return call

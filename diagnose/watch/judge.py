@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from diagnose.config import Config
@@ -12,35 +13,76 @@ from probes import catalogue
 from probes.api import Stage
 from probes.records.loop import Loop
 from probes.results import Finding, Result, Severity, StageResult, Status
+from reports.schema import validate
 
 NO_TRAINING = "no optimizer was stepped in the watched process"
 LIMITED = "the script was stopped at the limit that was set"
+# What a model, a few batches, a loss and an optimizer tell by themselves. Not here: what needs the data set or a
+# loader, what is judged by the loop itself, and what needs a short training.
+CHECKS = (
+    "nonfinite-inputs", "constant-inputs", "labels-out-of-range", "label-dtype-mismatch", "all-targets-ignored",
+    "target-outside-loss-domain", "channels-last-input", "scrambled-image-layout", "inputs-normalised-twice",
+    "padding-affects-output", "nonfinite-activations", "output-shape-mismatch", "target-broadcast",
+    "softmax-before-cross-entropy", "activation-on-logits", "softmax-over-batch", "batch-mixing", "future-leak",
+    "unregistered-modules", "layer-created-in-forward", "missing-nonlinearity", "nondeterministic-eval",
+    "ignored-input", "dead-relu", "saturated-activations", "exploding-initialisation", "vanishing-initialisation",
+    "symmetric-initialisation", "padding-idx-is-a-real-token", "initial-loss-off", "loss-summed", "loss-sign-flipped",
+    "nll-on-probabilities", "bce-on-probabilities", "mse-for-classification", "wrong-loss-axis",
+    "ignore-index-hits-class", "unstable-log", "misaligned-language-model-labels", "nonfinite-loss", "graph-cut",
+    "unused-parameters", "zero-gradient", "nonfinite-gradient", "vanishing-gradient", "exploding-gradient",
+    "wrong-custom-backward", "bf16-update-lost", "fp16-overflow", "fp16-underflow", "everything-frozen",
+    "adam-epsilon-out-of-range",
+)  # fmt: skip
+WITHOUT_LOSS = (
+    "nonfinite-inputs", "constant-inputs", "channels-last-input", "scrambled-image-layout", "inputs-normalised-twice",
+    "nonfinite-activations", "batch-mixing", "unregistered-modules", "layer-created-in-forward", "missing-nonlinearity",
+    "nondeterministic-eval", "ignored-input", "dead-relu", "saturated-activations",
+)  # fmt: skip
+PROGRESS = ("nonfinite-training", "stuck-at-chance", "diverging", "predicts-one-class", "loss-spike", "plateau")
 
 
 def names(config: Config) -> list[str]:
-    """Everything that can be told of a watched loop, without what was deselected."""
-    found = []
-    for name in catalogue.builtin_names():
-        if not hasattr(catalogue.module(name), "watched"):
-            continue
-        doc = catalogue.doc(name)
-        chosen = not config.select or any(matches(doc, wanted) for wanted in config.select)
-        if chosen and not any(matches(doc, wanted) for wanted in config.ignore):
-            found.append(name)
-    return found
+    """Everything that can be told of a watched program, without what was deselected."""
+    judged = [name for name in catalogue.builtin_names() if hasattr(catalogue.module(name), "watched")]
+    return chosen((*judged, *CHECKS, *PROGRESS), config)
+
+
+def chosen(found: Sequence[str], config: Config) -> list[str]:
+    """Those of ``found`` that are left by ``--select`` and ``--ignore``."""
+    docs = [catalogue.doc(name) for name in found]
+    return [
+        doc.name
+        for doc in docs
+        if (not config.select or any(matches(doc, wanted) for wanted in config.select))
+        and not any(matches(doc, wanted) for wanted in config.ignore)
+    ]
 
 
 def judge(loop: Loop, config: Config) -> list[Result]:
     """A loop in which nothing was trained is not judged, nor one that was not recorded to its end by our own fault."""
     stage = str(Stage.WATCH)
+    wanted = [name for name in names(config) if hasattr(catalogue.module(name), "watched")]
+    if not wanted:
+        return []
     if loop.failure:
-        first, *others = [(catalogue.doc(name).code, name) for name in names(config)]
+        first, *others = [(catalogue.doc(name).code, name) for name in wanted]
         failed = Result(*first, stage, Status.INTERNAL, loop.failure)
         return [failed, *(Result(*other, stage, Status.SKIPPED, "the recording failed") for other in others)]
     if not loop.steps and not loop.backwards:
-        return [Result(catalogue.doc(name).code, name, stage, Status.SKIPPED, NO_TRAINING) for name in names(config)]
+        return [Result(catalogue.doc(name).code, name, stage, Status.SKIPPED, NO_TRAINING) for name in wanted]
     context: Any = loop
-    return [run_probe(name, context, stage=stage, judge="watched") for name in names(config)]
+    return [run_probe(name, context, stage=stage, judge="watched") for name in wanted]
+
+
+def parts(told: Sequence[Any] | None, config: Config, loop: Loop) -> list[Result]:
+    """What the process made of the captured step, after the program; None where it did not come to it."""
+    if told is not None:
+        return [validate(Result, result) for result in told]
+    why = (
+        "the program did not come to its end" if loop.ended == "cut" else "the process died when the step was repeated"
+    )
+    found = [catalogue.doc(name) for name in chosen((*CHECKS, *PROGRESS), config)]
+    return [Result(d.code, d.name, str(Stage.WATCH), Status.SKIPPED, f"not checked: {why}") for d in found]
 
 
 def crashed(finding: Finding) -> Result:
@@ -71,6 +113,8 @@ def stage(loop: Loop | None, results: list[Result], seconds: float, number: Call
         return StageResult(name, Status.INCONCLUSIVE, "the script was cut off before its end", seconds)
     looks = sum(len(o.looks) for o in loop.optimizers)
     end = f"; {LIMITED}" if loop.ended == "limit" else ""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        end += "; one rank of several, which were not compared"
     return StageResult(
         name, Status.PASS, f"{number(loop.steps)} optimizer steps, {looks} of them looked at closely{end}", seconds
     )

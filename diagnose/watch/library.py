@@ -20,6 +20,7 @@ from diagnose.diagnosis import verdict
 from diagnose.watch import judge
 from diagnose.watch.hooks import recording
 from diagnose.watch.recorder import Recorder
+from diagnose.watch.replay import check_apart
 from diagnose.watch.report import Report
 from probes import catalogue
 from probes.api import Stage
@@ -69,7 +70,7 @@ def report(recorder: Recorder, ended: str, seconds: float) -> Report:
     """The judgement over what a recorder has seen."""
     recorder.whole = False
     loop: Any = recorder.record(ended)
-    results = judge.judge(loop, Config())
+    results = [*judge.judge(loop, Config()), *check_apart(recorder, Config())]
     stage = judge.stage(loop, results, seconds, lambda n: f"{n:,}")
     found = find_causes(results, [stage])
     outcome = verdict(found, results, [stage], [str(Stage.WATCH)])

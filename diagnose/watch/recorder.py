@@ -8,20 +8,26 @@ All limits are in steps, batches and calls, so the same script gives the same re
 from __future__ import annotations
 
 import time
-import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
 
+from diagnose.creation import CreationLog
+from diagnose.watch.calls import CallListener
+from diagnose.watch.capture import StepCapture
 from diagnose.watch.graphs import MARKED_STEPS, GraphWatch
 from diagnose.watch.loaders import Key
+from diagnose.watch.losses import LossBook
 from diagnose.watch.modules import in_mode
 from diagnose.watch.optimizers import FIRST_LOOKS, MOST_LOOKS, MOST_WAIT, OptimizerWatch
 from diagnose.watch.outputs import OutputWatch
 from diagnose.watch.passes import PassBook
+from diagnose.watch.progress import Progress
+from diagnose.watch.roots import RootBook
 from diagnose.watch.schedules import ScheduleWatch
 from diagnose.watch.sites import here
 from diagnose.watch.weights import WeightsWatch
@@ -30,8 +36,6 @@ from probes.results import Where
 
 LOOKED = 2  # steps, or batches without a step, that are looked at after something began
 OFTEN = 10  # times that something may open a window; then at powers of two
-MOST_LOSSES = 600
-EVERY_LOSS = 64  # first steps of which every loss is kept, and then one in some
 
 
 def is_due(count: int, often: int) -> bool:
@@ -44,8 +48,15 @@ class Recorder:
     ``shielded``: given by whoever puts the hooks in; makes a hook that fails end the recording instead of the script.
     """
 
-    def __init__(self, on_step: Callable[[Recorder], None] = lambda recorder: None) -> None:
+    def __init__(self, on_step: Callable[[Recorder], None] = lambda recorder: None, folder: Path | None = None) -> None:
+        """``folder``: for the files of a captured step."""
         self.on_step = on_step
+        self.log = CreationLog()
+        self.capture = StepCapture(self.log, folder)
+        self.progress = Progress()
+        self._calls = CallListener(
+            lambda module, args, kwargs: self.capture.begins(module, args, kwargs, here()), self.capture.ends
+        )
         self.started = time.monotonic()
         self.total = self.backwards = 0
         self.window = False
@@ -55,7 +66,8 @@ class Recorder:
         self.graphs = GraphWatch()
         self.outputs = OutputWatch()
         self.schedules = ScheduleWatch()
-        self.losses: list[tuple[int, float]] = []
+        self.roots = RootBook(self.weights.model)
+        self.losses = LossBook(self.progress.losses)
         self.seeded = self.gpu_idle = False
         self.slept_at: tuple[Where, ...] = ()
         self.cells_back: tuple[tuple[int, int], ...] = ()
@@ -67,12 +79,7 @@ class Recorder:
         self._attention = 0
         self._mode_calls = 0
         self._hooks: list[Any] = []
-        self._depth = self._serial = 0
-        self._ran: dict[int, tuple[nn.Module, int, bool]] = {}
-        self._parameters_of: dict[int, frozenset[int]] = {}
-        self._roots: dict[int, weakref.ref[nn.Module]] = {}
-        self._pending: list[tuple[int, Tensor]] = []
-        self._stride = 8
+        self._depth = 0
 
     # -- windows ------------------------------------------------------------------------------------------------
 
@@ -85,6 +92,8 @@ class Recorder:
             return
         self.window = True
         self._depth = 0
+        if self.capture.wanted:
+            self._calls.open()
         self._hooks = [
             module_hooks.register_module_forward_pre_hook(self.shielded(self._before_forward)),
             module_hooks.register_module_forward_hook(self.shielded(self._after_forward), always_call=True),
@@ -92,15 +101,15 @@ class Recorder:
 
     def close_window(self) -> None:
         self.window = False
+        self._calls.close()
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
-        self._ran = {}
+        self.roots.forget()
         self._attention = 0
         self.outputs.forget()
         for watch in self.optimizers:
             watch.complete = False
-        self._settle_losses()
 
     def _living(self) -> list[OptimizerWatch]:
         return [watch for watch in self.optimizers if watch.ref() is not None]
@@ -118,22 +127,13 @@ class Recorder:
             self.outputs.made(output)
 
     def _root(self, module: nn.Module) -> None:
-        self._serial += 1
-        graded = torch.is_grad_enabled()
-        key = id(module)
-        earlier = self._ran.get(key)
-        self._ran[key] = (module, self._serial, graded or (earlier is not None and earlier[2]))
-        if key not in self._roots or self._roots[key]() is not module:
-            self._roots[key] = weakref.ref(module)
-            self._parameters_of[key] = frozenset(id(p) for p in module.parameters())
-            if self._parameters_of[key]:
-                self.weights.model(module)
+        has_parameters = self.roots.call(module)
         found = self.passes.current()
-        if found is not None and self._parameters_of[key]:
+        if found is not None and has_parameters:
             watched = found[1]
             watched.forwards += 1
-            if key not in watched.roots:
-                watched.roots.add(key)
+            if id(module) not in watched.roots:
+                watched.roots.add(id(module))
                 if not watched.awake and (names := in_mode(module, True)):
                     watched.awake, watched.awake_at = tuple(names), here()
 
@@ -180,6 +180,8 @@ class Recorder:
         self._event(LoopEvent("batch", loader=loader.index))
 
     def exhausted(self, iterator: Any) -> None:
+        if (found := self.passes.of(iterator)) is not None and found[1].steps:
+            self.progress.epoch(found[0].index)
         self.passes.end(iterator)
 
     # -- backward -----------------------------------------------------------------------------------------------
@@ -192,8 +194,8 @@ class Recorder:
         if found is not None:
             found[1].backwards += 1
         loss = tensor if isinstance(tensor, Tensor) and tensor.numel() == 1 else None
-        if loss is not None and (self.total < EVERY_LOSS or self.total % self._stride == 0):
-            self._pending.append((self.total, loss.detach()))
+        if loss is not None:
+            self.losses.add(self.total, loss)
         if loss is not None and self.total <= MARKED_STEPS:
             self.graphs.mark(loss, self.total, here())
         if not self.window:
@@ -201,6 +203,7 @@ class Recorder:
                 watch.backwards += 1
             return None
         where = here()
+        self.capture.before_backward(tensor, where)
         share, size = self.outputs.share(loss) if loss is not None and self.total < FIRST_LOOKS else (None, 0)
         marks = [(watch, watch.before_backward()) for watch in self._living() if not watch.inside]
         return marks, LoopEvent("backward", loader=loader, share=share, size=size, where=where)
@@ -209,6 +212,7 @@ class Recorder:
         if begun is None:
             return
         marks, event = begun
+        self.capture.after_backward()
         for watch, before in marks:
             touched = watch.after_backward(before)
             watch.backwards += 1
@@ -223,8 +227,7 @@ class Recorder:
     def _feed(self, watch: OptimizerWatch) -> None:
         """In which mode the models are whose gradients have just reached this optimizer."""
         mine = {id(p) for p in watch.tensors()}
-        roots = [m for m, serial, graded in self._ran.values() if graded and serial > watch.since]
-        trained = [m for m in roots if not mine.isdisjoint(self._parameters_of[id(m)])]
+        trained = [m for m in self.roots.since(watch.since) if not mine.isdisjoint(self.roots.parameters(m))]
         if not trained or any(m.training for m in trained):
             watch.wakes()
             return
@@ -280,11 +283,15 @@ class Recorder:
         if self.window:
             watch.step_at = here()
             everywhere = {id(p) for other in self._living() for p in other.tensors()}
-            roots = [m for m, serial, graded in self._ran.values() if graded and serial > watch.since]
-            watch.cover(roots, everywhere, self.weights.loaded)
+            watch.cover(self.roots.since(watch.since), everywhere, self.weights.loaded)
             watch.before_step()
             watch.recheck()
             watch.had = watch.has_gradients()
+            found = self.passes.current()
+            size = getattr(found[0].ref(), "batch_size", None) if found is not None else None
+            self.capture.steps(optimizer, self._at_work(), watch.created, self.weights.loaded, size)
+            if not self.capture.wanted:
+                self._calls.close()
 
     def after_step(self, optimizer: Any) -> None:
         watch = self._watch(optimizer)
@@ -299,16 +306,22 @@ class Recorder:
             if self.window:
                 loader.steps_at = watch.step_at
         watch.note_lr()
+        self.progress.stepped(watch.lr(), found is not None)
         looked = self.window and len(watch.had) > 0
         watch.after_step(self.total, found[0].index if found else -1, watch.step_at, watch.had, looked=looked)
         watch.had = []
-        watch.since = self._serial
+        watch.since = self.roots.serial
         if watch.steps == 1:
             self.weights.stepped(optimizer)
             self.gpu_idle = self.gpu_idle or _idles(watch)
         self.total += 1
+        self.losses.stepped()
         self._next_window(watch)
         self.on_step(self)
+
+    def _at_work(self) -> int:
+        """Optimizers that hold something to train."""
+        return sum(any(p.requires_grad for p in watch.tensors()) for watch in self._living())
 
     def _next_window(self, watch: OptimizerWatch) -> None:
         self._attention = max(0, self._attention - 1)
@@ -333,8 +346,15 @@ class Recorder:
     def read(self, loaded: Any) -> None:
         self.weights.read(loaded)
 
-    def loss(self, name: str, given: Any, target: Any, reduction: str, result: Any) -> None:
-        self.outputs.loss(name, given, target, reduction, result)
+    def loss(self, name: str, args: Any, kwargs: Any, result: Any) -> None:
+        """A loss function of torch was called with gradients on."""
+        given = args[0] if args else kwargs.get("input")
+        target = args[1] if len(args) > 1 else kwargs.get("target")
+        if isinstance(result, Tensor) and result.requires_grad:
+            self.progress.lost(name, given, target)
+        if self.window:
+            self.outputs.loss(name, given, target, str(kwargs.get("reduction", "mean")), result)
+            self.capture.lost(name, args, kwargs, result, here())
 
     def argmax(self, given: Any, dim: Any) -> None:
         self.outputs.argmax(given, dim)
@@ -353,23 +373,15 @@ class Recorder:
 
     # -- the end ------------------------------------------------------------------------------------------------
 
-    def _settle_losses(self) -> None:
-        """Reading a loss waits for the device, so it is done only now and then."""
-        self.losses += [(step, float(loss)) for step, loss in self._pending]
-        self._pending = []
-        while len(self.losses) > MOST_LOSSES:
-            self._stride *= 2
-            self.losses = [entry for entry in self.losses if entry[0] % self._stride == 0]
-
     def record(self, ended: str) -> Loop:
-        self._settle_losses()
+        self.losses.settle()
         learned: set[Key] = set().union(*(watch.trained for watch in self.optimizers))
         return Loop(
             steps=self.total, backwards=self.backwards, ended=ended,
             optimizers=tuple(watch.seen() for watch in self.optimizers),
             loaders=tuple(loader.record(self._trained_on, learned) for loader in self.passes.loaders),
             schedulers=self.schedules.records(), weights=self.weights.records(),
-            metrics=self.outputs.metrics(), losses=tuple(self.losses),
+            metrics=self.outputs.metrics(), losses=self.losses.record(),
             marked=self.graphs.marked, retained=self.graphs.most, retained_at=self.graphs.where,
             bare_evaluations=self.outputs.evaluations, bare_awake=self.outputs.awake, bare_at=self.outputs.awake_at,
             seeded=self.seeded, gpu_idle=self.gpu_idle, gpu_present=torch.cuda.is_available(),
@@ -377,14 +389,13 @@ class Recorder:
         )  # fmt: skip
 
     def _trained_on(self, roots: set[int]) -> set[Key]:
-        tensors = set().union(*(self._parameters_of.get(root, frozenset()) for root in roots))
+        tensors = self.roots.parameters_of(roots)
         return set().union(*(w.trained for w in self.optimizers if not tensors.isdisjoint(w.ids)))
 
     def trained_roots(self) -> list[nn.Module]:
         """Models that some optimizer holds, as far as they are still there."""
         held = {i for watch in self.optimizers for i in watch.ids}
-        living = [model for ref in self._roots.values() if (model := ref()) is not None]
-        return [model for model in living if not held.isdisjoint(self._parameters_of[id(model)])]
+        return self.roots.holding(held)
 
 
 def _idles(watch: OptimizerWatch) -> bool:

@@ -24,8 +24,8 @@ def receiver(where: Sequence[Where], method: str, default: str) -> str:
 
 def goes_well(loop: Loop) -> bool:
     """Whether the training loss fell all along: the last quarter of the run is the lowest, well below the first."""
-    losses = [value for _, value in loop.losses]
-    if loop.steps < MIN_STEPS_SEEN or len(losses) < 8:
+    losses = [value for _, value in loop.losses if value is not None]
+    if len(losses) < len(loop.losses) or loop.steps < MIN_STEPS_SEEN or len(losses) < 8:
         return False
     size = len(losses) // 4
     means = [sum(losses[i * size : (i + 1) * size]) / size for i in range(4)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.class_scores import PICKS_ONE, calls, rows
@@ -121,8 +122,10 @@ def _is_causal(ctx: Context) -> bool:
     if output.ndim != 3 or output.shape[:2] != tokens.shape:
         return False
 
-    def change(values: object) -> list[Tensor]:
-        return [torch.cat([tokens[:, :cut], tokens[:, cut:].flip(0).roll(1, 1)], 1)]
+    other = torch.cat([tokens[:, :cut], tokens[:, cut:].flip(0).roll(1, 1)], 1)
+
+    def change(values: Sequence[Any]) -> list[Any]:
+        return [other if isinstance(x, torch.Tensor) and torch.equal(x, tokens) else x for x in values]
 
     moved = (ctx.evaluate(change, stirred=True) - output).abs().amax(dim=(0, 2))
     return bool(moved[cut:].max() > 0) and float(moved[:cut].max()) <= 1e-4 * float(output.abs().max())

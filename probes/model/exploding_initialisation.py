@@ -55,7 +55,7 @@ def run(ctx: Context) -> Findings:
     weights = sizes(ctx, layers)
     largest = max(weights, key=lambda path: weights[path], default=layers[0].path)
     told: dict[str, Any] = {"loss": loss, "chance": chance}
-    spread = Series("spread between samples", range(len(layers)), [x.output_std for x in layers], "layer", "std")
+    spread = Series("spread between samples", [*range(len(layers))], [x.output_std for x in layers], "layer", "std")
     all_large = bool(weights) and median(weights.values()) > LARGE
     if loss > limit or (all_large and loss > FAR * chance):
         if growth > GROWTH and not usual_weights(ctx, layers):

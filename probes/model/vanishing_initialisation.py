@@ -54,7 +54,7 @@ def run(ctx: Context) -> Findings:
             factor=factor,
             where=ctx.created_at(layers[0].path),
             evidence=(
-                Series("spread between samples", range(len(layers)), [x.input_std for x in layers], "layer", "std"),
+                Series("spread between samples", [*range(len(layers))], [x.input_std for x in layers], "layer", "std"),
             ),
         )
         return ""

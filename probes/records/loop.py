@@ -171,7 +171,8 @@ class Loop:
     """A whole run.
 
     ``ended``: "end" (of the script), "exit", "limit", "exception", "interrupted" or "cut" (the process was killed).
-    ``losses``: (step, value) of tensors that backward was called on. ``marked``: early losses of one line whose graphs
+    ``losses``: (step, value) of tensors that backward was called on, None where it was not finite.
+    ``marked``: early losses of one line whose graphs
     were followed; ``retained``: graphs of earlier steps of that line that were in memory at once.
     ``bare_evaluations``: evaluations without a loader; ``bare_awake``: modules in train mode in one of them.
     ``cells_back``: pairs of execution counts of a notebook that go backwards. ``whole``: the program was watched from
@@ -186,7 +187,7 @@ class Loop:
     schedulers: Sequence[SchedulerSeen] = ()
     weights: Sequence[WeightsSeen] = ()
     metrics: Sequence[MetricSeen] = ()
-    losses: Sequence[tuple[int, float]] = ()
+    losses: Sequence[tuple[int, float | None]] = ()
     marked: int = 0
     retained: int = 0
     retained_at: Sequence[Where] = ()

@@ -6,46 +6,13 @@ Each script is run as it is too, and must stay without error or warning.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from .case import Case, healthy, programs
+from .case import make as _case
+from .part_cases import PART_CASES
 
-PROGRAMS = Path(__file__).parent / "programs"
+__all__ = ["CASES", "LOOP_CASES", "PART_CASES", "Case", "healthy", "programs"]
 
-
-@dataclass(frozen=True)
-class Case:
-    """``changes``: texts of the program and what stands in their place; each must occur exactly once."""
-
-    program: str
-    name: str
-    changes: tuple[tuple[str, str], ...]
-
-    @property
-    def id(self) -> str:
-        return f"{self.program}-{self.name}"
-
-    def source(self) -> str:
-        text = healthy(self.program)
-        for old, new in self.changes:
-            if text.count(old) != 1:
-                raise ValueError(f"{self.id}: {old!r} occurs {text.count(old)} times")
-            text = text.replace(old, new)
-        return text
-
-
-def healthy(program: str) -> str:
-    return (PROGRAMS / f"{program}.py").read_text(encoding="utf-8")
-
-
-def programs() -> list[str]:
-    return sorted(path.stem for path in PROGRAMS.glob("*.py"))
-
-
-def _case(program: str, name: str, *changes: str) -> Case:
-    return Case(program, name, tuple(zip(changes[::2], changes[1::2], strict=True)))
-
-
-CASES = (
+LOOP_CASES = (
     _case("quickstart", "gradients-not-cleared", "        optimizer.zero_grad()\n", ""),
     _case("quickstart", "eval-mode-in-training", "    model.train()\n", ""),
     _case("quickstart", "train-mode-in-validation", "    model.eval()\n", ""),
@@ -153,3 +120,5 @@ CASES = (
     _case("accelerated", "train-mode-in-validation", "    model.eval()\n", ""),
     _case("recalibration", "gradients-not-cleared", "        optimizer.zero_grad()\n", ""),
 )  # fmt: skip
+
+CASES = (*LOOP_CASES, *PART_CASES)

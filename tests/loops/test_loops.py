@@ -7,15 +7,21 @@ from pathlib import Path
 import pytest
 from watching import watch_source
 
-from .cases import CASES, Case, healthy, programs
+from .cases import CASES, LOOP_CASES, PART_CASES, Case, healthy, programs
 
 # One case for each name; the others are the benchmark's.
-SLICE = list({case.name: case for case in CASES if case.program != "accelerated"}.values())
+SLICE = list({case.name: case for case in LOOP_CASES if case.program != "accelerated"}.values())
+PARTS = [case for case in PART_CASES if case.id in {
+    "notebook_like-batch-mixing", "main_guard-target-broadcast", "character_model-future-leak",
+    "labels_of_many-bce-on-probabilities", "multi_loader-batch-mixing", "quickstart-softmax-before-cross-entropy",
+    "long_run-stuck-at-chance",
+}]  # fmt: skip
 
 # The manners of four well-known scripts, and loops that look faulty and are not.
 HEALTHY = (
     "quickstart", "dcgan", "word_model", "trainer_class", "accumulation", "semi_supervised", "actor_critic", "kfold",
-    "finetune", "sharpness", "recalibration",
+    "finetune", "sharpness", "recalibration", "character_model", "tagger", "main_guard", "labels_of_many",
+    "half_precision", "multi_loader", "autoencoder",
 )  # fmt: skip
 
 
@@ -29,15 +35,23 @@ def test_a_fault_is_the_answer(case: Case, tmp_path: Path) -> None:
     assert where[0].text in case.source()
 
 
+@pytest.mark.parametrize("case", PARTS, ids=lambda case: case.id)
+def test_a_fault_of_a_part_is_the_answer(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py"])
+    watched = watch_source(case.source(), tmp_path, parts=True)
+    assert watched.answer == case.name
+
+
 @pytest.mark.parametrize("program", HEALTHY)
-def test_the_healthy_twin_raises_no_alarm(program: str, tmp_path: Path) -> None:
-    watched = watch_source(healthy(program), tmp_path)
+def test_the_healthy_twin_raises_no_alarm(program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py"])
+    watched = watch_source(healthy(program), tmp_path, parts=True)
     assert watched.loop.steps > 0
     assert watched.alarms == {}
 
 
 def test_every_change_fits_its_program() -> None:
-    assert len(programs()) >= 20
-    assert len(CASES) >= 60
+    assert len(programs()) >= 30
+    assert len(CASES) >= 100
     for case in CASES:
         assert case.source() != healthy(case.program)
