@@ -18,6 +18,7 @@ import torch
 
 from diagnose.batches import Batch, understand
 from diagnose.experiments import data_knobs, dropout
+from diagnose.experiments.change import AS_CONFIGURED
 from diagnose.experiments.kept import KeptTrials
 from diagnose.experiments.short_trainings import MOST_STEPS, ShortTrainings
 from diagnose.facts import known_facts
@@ -561,8 +562,9 @@ class MeasuringContext:
     def search(self) -> Search:
         return self.trainings.search()
 
-    def standardised_subset(self) -> Trace:
-        return self.trainings.trial(data_knobs.inputs(self, ())[0], self.seed)
+    def as_is_and_standardised(self, place: int) -> tuple[Trace, Trace]:
+        pair = (AS_CONFIGURED, data_knobs.inputs(self, ())[0])
+        return self.trainings.to_the_end(pair[0], place), self.trainings.to_the_end(pair[1], place)
 
     def plain_subset(self) -> Trace:
         return self.trainings.trial(data_knobs.augmentation(self, ())[0], self.seed)

@@ -175,8 +175,9 @@ class Context(Protocol):
 
     def half_gradients(self) -> HalfGradients: ...
 
-    def standardised_subset(self) -> Trace:
-        """The short training of ``subset`` with every input column or channel standardised."""
+    def as_is_and_standardised(self, place: int) -> tuple[Trace, Trace]:
+        """Two short trainings to their end under the run's seed + ``place``: as it is, and with every input column or
+        channel standardised."""
 
     def plain_subset(self) -> Trace:
         """The same without random augmentation. Skip where it cannot be switched off from outside."""

@@ -35,14 +35,12 @@ VERY = Gain(0.30, 1.0)
 COME_FAR = 0.5  # of the way from guessing to the floor
 LONG_RUN = 3.0  # planned steps over those of a trial, from which on the pace is extrapolated
 CAUGHT_UP = 0.5  # of what the relieved one reaches, that a proportional pace gets to in the planned run
-FEWEST_STEPS = 100  # a planned run that is shorter tells little
 HARDLY, MOSTLY = 1 / 3, 2 / 3  # of the way: a training that gets less far has failed where the other gets further
 UNPLANNED = 10  # times the steps of a trial, that a run of unknown length is thought to take
 
 
 def relief(ctx: MeasuringContext, knob: str, steps: int) -> Relief:
-    """The pipeline as it is and with the knob at a usual value, over the seeds, all for ``steps`` steps, or for those
-    of the planned run where it is shorter.
+    """The pipeline as it is and with the knob at a usual value, over the seeds, all for ``steps`` steps.
 
     Raises Skip where the value is usual, or makes no large difference. Augmentation has no usual value: there the
     difference must be a very large one, in a training that has not come far.
@@ -51,8 +49,6 @@ def relief(ctx: MeasuringContext, knob: str, steps: int) -> Relief:
     share = ctx.trainings.subset().share
     if usual and (knob != "augmentation" or share is None or share >= COME_FAR):
         raise Skip("it learns as configured, with a usual value")
-    if ctx.facts.epochs_stated and FEWEST_STEPS <= ctx.planned_steps() < steps:
-        steps = ctx.planned_steps()
     change = usual_value(ctx, knob)
     wanted = VERY if knob == "augmentation" else MUCH
     pair = (AS_CONFIGURED, change)

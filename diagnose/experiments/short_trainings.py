@@ -40,6 +40,7 @@ OVERFIT_SAMPLES = 16  # a smaller first batch is joined by the second
 OVERFIT_STEPS = 300
 OVERFIT_MORE = 700  # further steps for a pipeline that is still getting better
 SUBSET_STEPS = 600
+FEWEST_STEPS = 100  # a planned run that is shorter tells little
 BY_HEART = 0.995  # training accuracy
 MOST_STEPS = {
     "mnist": reference.STEPS,
@@ -150,6 +151,16 @@ class ShortTrainings:
         it has learned before."""
         return self._trials.trial(Wanted(change, seed, steps, to_the_end))
 
+    def to_the_end(self, change: Change, place: int) -> Trace:
+        """``steps_in_plan`` steps, though it has learned before, under the run's seed + ``place``."""
+        return self.trial(change, self.seed + place, self.steps_in_plan, to_the_end=True)
+
+    @property
+    def steps_in_plan(self) -> int:
+        """Those of a trial, or of the planned run where that is shorter: later figures are none of its."""
+        planned = self._ctx.planned_steps() if self._ctx.facts.epochs_stated else SUBSET_STEPS
+        return planned if FEWEST_STEPS <= planned < SUBSET_STEPS else SUBSET_STEPS
+
     def ahead(self, trials: Iterable[Wanted]) -> None:
         """Makes trials that will be asked for, side by side where that is possible."""
         self._trials.ahead(trials)
@@ -184,7 +195,9 @@ class ShortTrainings:
         """What a usual value brings where an unusual one learns. Raises Skip where it brings little."""
         if knob in (further := self.search().further):
             return further[knob]
-        return self._ctx.once(f"relief {knob}", f"comparing {knob}", lambda: relief(self._ctx, knob, SUBSET_STEPS))
+        return self._ctx.once(
+            f"relief {knob}", f"comparing {knob}", lambda: relief(self._ctx, knob, self.steps_in_plan)
+        )
 
     @property
     def repaired_by(self) -> str | None:

@@ -33,7 +33,6 @@ DOC = ProbeDoc(
 WIDE = 4.0  # standard deviation of the inputs: twice-normalised pictures reach 4.4, healthy ones about 1
 NARROW = 0.1
 FAR = 4.0  # their mean over it
-MUCH = 0.1  # val accuracy that a short training with standardised inputs is better by, where both learn
 
 
 def run(ctx: Context) -> Findings:
@@ -47,7 +46,7 @@ def run(ctx: Context) -> Findings:
         raise Skip(f"the inputs have mean {scan.input_mean:.3g} and standard deviation {std:.3g}")
     if normalises_first(ctx):
         raise Skip("the model begins with a normalising layer")
-    gain = gain_by_standardising(ctx, MUCH)
+    gain = gain_by_standardising(ctx)
     if gain is None:
         return f"mean {scan.input_mean:.3g} and standard deviation {std:.3g}, but standardising does not help much"
     doc = DOC
