@@ -34,8 +34,10 @@ def run_command(command: str, flags: Mapping[str, Any], *, argv: Sequence[str]) 
     torchrun.refuse_ranks(command)
     config = load_config(flags, Path.cwd())
     if torchrun.WORLD > 1:
-        config = torchrun.adapted(config)
-    plan = make_plan(command, config)
+        config = torchrun.adapted(config, command)
+    plan = torchrun.part_of(make_plan(command, config))
+    if torchrun.RANK > 0 and (config.plan or not plan.stages):
+        return int(ExitCode.HEALTHY)
     if config.plan:
         return _print_plan(config, plan)
     if command == "evaluate" and config.checkpoint is None:
@@ -43,15 +45,21 @@ def run_command(command: str, flags: Mapping[str, Any], *, argv: Sequence[str]) 
     if config.in_process:
         _refuse_shadowed_names(config)
 
+    said_by_first = False
+
     def one(config: Config) -> tuple[RunResults, Path]:
         def work(session: Session) -> None:
+            nonlocal said_by_first
             _stages(session, plan, config, needs_data=command in set(Stage) - {Stage.SMOKE})
+            said_by_first = torchrun.said_by_first(session)
 
         return in_session(command, config, spoken_for(argv, config), work, plan=plan)
 
-    if torchrun.RANK > 0:
-        return torchrun.beside(lambda: one(config)[0])
     found = variants(config)
+    torchrun.refuse_sweep(len(found))
+    if torchrun.RANK > 0:
+        results, _ = one(found[0][1])
+        return torchrun.beside(results, said_by_first=said_by_first)
     if len(found) > 1:
         return run_all(command, found, one)
     results, folder = one(found[0][1])

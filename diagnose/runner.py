@@ -27,7 +27,7 @@ from diagnose.target import Source, load_source
 from diagnose.training import evaluate as evaluation
 from diagnose.training import loop, pictures
 from diagnose.training.journal import Journal, arms_on_board
-from diagnose.training.ranks import RankLost
+from diagnose.training.meeting import Meeting, RankLost
 from diagnose.user_code import UserCodeError
 from probes import catalogue
 from probes.api import Inconclusive, Skip
@@ -232,6 +232,15 @@ class Runner:
             self.emit({"event": "evaluation", "evaluation": to_json(found)})
 
         self._guarded(step, measure)
+
+    def _do_meet(self, step: dict[str, Any]) -> None:
+        """The end of a rank's run, for the others to know; with ``wait``, how that of rank 0 ended."""
+        try:
+            meeting = Meeting(self._progress)
+            meeting.tell(step["ended"])
+            self.emit({"event": "met", "ended": meeting.first_ended() if step["wait"] else None})
+        except RankLost as lost:
+            self.emit({"event": "remark", "text": str(lost)})
 
     def _do_assertions(self, step: dict[str, Any]) -> None:
         self.emit({"event": "assertions", "lines": assertions(self.context(step))})

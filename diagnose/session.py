@@ -338,7 +338,7 @@ class Session:
             self._usage = list(event["problems"])
         elif kind == "loaded":
             self._loaded = event
-        elif kind in {"cut-short", "assertions", "estimate", "lists"}:
+        elif kind in {"cut-short", "assertions", "estimate", "lists", "met"}:
             self.extra[kind] = event
         elif kind == "epoch":
             self.extra.setdefault("epochs", []).append(event["row"])

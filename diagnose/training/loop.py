@@ -25,9 +25,10 @@ from diagnose.training.batch_stream import EPOCH_BATCHES, PASS_BATCHES, BatchStr
 from diagnose.training.ending import Ending
 from diagnose.training.journal import POINTS_PER_EPOCH, Journal
 from diagnose.training.keeping import Keeper
+from diagnose.training.meeting import RankLost
 from diagnose.training.meter import Meter, run_pass
 from diagnose.training.progress import throttled
-from diagnose.training.ranks import RankLost, Ranks, batch_print, is_lost
+from diagnose.training.ranks import Ranks, batch_print, is_lost
 from diagnose.training.rows import Row, best_epoch, finite, losses_and_metrics, nonfinite_counts
 from diagnose.training.schedule import Schedule
 from diagnose.training.state import Saved
@@ -90,7 +91,7 @@ class _Training:
     def __init__(
         self, ctx: MeasuringContext, folder: Path, epochs: int | None, deadline: float | None, on_finding: OnFinding
     ) -> None:
-        self.ranks = Ranks(ctx.device)
+        self.ranks = Ranks(ctx.device, ctx.progress, deadline)
         self.ctx, self.folder = ctx, Path(self.ranks.share(str(folder)))
         self.diverged: list[Finding] = []
         self.task = ctx.facts.task

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 from torch.utils.data.distributed import DistributedSampler
 
 from diagnose.errors import UsageError
+from diagnose.training.meeting import Meeting
 from diagnose.training.validation import rebuilt
 from probes import catalogue
 from probes.results import Finding
@@ -29,19 +30,22 @@ AGREE_EVERY = 10  # updates between two decisions that all ranks take together
 STARVED = 3.0  # times the median share of time that the ranks wait for data
 
 
-class RankLost(Exception):
-    """Another rank died, or did not answer; ``__cause__`` is what torch said."""
-
-
 class Ranks:
-    """This process among ``world`` of them. With one, nothing is done and nothing costs."""
+    """This process among ``world`` of them. With one, nothing is done and nothing costs. Of several, the first to come
+    wait for the others: see ``Meeting``."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        progress: Callable[[str, int, int], None] = lambda what, done, of: None,
+        deadline: float | None = None,
+    ) -> None:
         self.world, self.rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
         self._accelerator: Any = None
         if self.world > 1:
             from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 
+            Meeting(progress, deadline).all_ready()
             self._accelerator = Accelerator(
                 cpu=device.type == "cpu",
                 kwargs_handlers=[
