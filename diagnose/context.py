@@ -367,10 +367,14 @@ class MeasuringContext:
         self, change: Callable[[Sequence[Any]], Sequence[Any]] | None = None, *, stirred: bool = False
     ) -> Tensor:
         self.outputs()  # the user's failure belongs to the unchanged input
-        with self.engine() as engine:
-            stir = sensitivity.disturbed(engine.model, sensitivity.JITTER) if stirred else nullcontext()
-            with stir:
-                return outputs.changed_output(engine, self.raws()[0], change)
+
+        def measure() -> Tensor:
+            with self.engine() as engine:
+                stir = sensitivity.disturbed(engine.model, sensitivity.JITTER) if stirred else nullcontext()
+                with stir:
+                    return outputs.changed_output(engine, self.raws()[0], change)
+
+        return measure() if change else self.once(f"unchanged outputs {stirred}", "outputs in eval mode", measure)
 
     def inspection(self) -> Inspection:
         def measure() -> Inspection:
@@ -437,6 +441,8 @@ class MeasuringContext:
     def custom_functions(self) -> Sequence[CustomFunction]:
         def measure() -> Sequence[CustomFunction]:
             self.completed_attempt()
+            if not custom_functions.are_defined():
+                return ()
             if sensitivity.only_step(self.pipeline):
                 raise Skip("only the pipeline's own train_step computes the loss")
             with self.engine() as engine:
@@ -484,16 +490,17 @@ class MeasuringContext:
 
     def coverage(self) -> Coverage:
         def measure() -> Coverage:
-            fresh = self.fresh(self.seed)
-            seen = updates.coverage(fresh.model, fresh.optimizer, fresh.loss, fresh.compute_loss, fresh.train_step)
-            return replace(seen, where=self._created(fresh.optimizer))
+            made = self.pipeline
+            seen = updates.coverage(made.model, made.optimizer, made.loss, made.compute_loss, made.train_step)
+            return replace(seen, where=self._created(made.optimizer))
 
         return self.once("coverage", "comparing optimizer and model", measure)
 
     def learning_rates(self) -> Sequence[float]:
         def measure() -> Sequence[float]:
+            scheduled = self.pipeline.scheduler is not None
             with user_code("the scheduler's dry run"):
-                return updates.dry_run(self.fresh(self.seed), self._steps_per_epoch())
+                return updates.dry_run(self.fresh(self.seed) if scheduled else self.pipeline, self._steps_per_epoch())
 
         return self.once("dry run", "the schedule's dry run", measure)
 

@@ -21,6 +21,11 @@ MAX_NODES = 20_000  # of a graph
 MAX_ELEMENTS = 1_000_000  # of the inputs of one function
 
 
+def are_defined(cls: Any = torch.autograd.Function) -> bool:
+    """Whether the user's code has a class of its own made of ``cls``."""
+    return any(_where(kind) or are_defined(kind) for kind in cls.__subclasses__())
+
+
 def custom_functions(loss_of: Callable[[], Any]) -> list[CustomFunction]:
     """``loss_of()`` makes a loss with its graph; it is called twice: to find the functions, and to see their inputs."""
     loss = loss_of()

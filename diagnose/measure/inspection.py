@@ -179,6 +179,10 @@ class _Signal:
 
     def _hook(self, path: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
+            with torch._C.DisableTorchFunction():
+                look(module, args, output)
+
+        def look(module: nn.Module, args: Any, output: Any) -> None:
             if self.image is None and isinstance(module, nn.Conv2d) and args and isinstance(args[0], torch.Tensor):
                 self.image = plain(args[0][:IMAGES]) if args[0].ndim == 4 else None
             if args and isinstance(args[0], torch.Tensor) and isinstance(output, torch.Tensor):
