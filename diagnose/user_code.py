@@ -106,7 +106,7 @@ def place(filename: str, line: int, module_globals: dict[str, Any] | None = None
 def relative_name(filename: str | Path) -> str:
     """``filename`` relative to the current folder, else to the first import path, else (for a demo) to where we are
     installed; as it is where it lies elsewhere."""
-    return _relative(str(filename), os.getcwd(), *sys.path[:1])
+    return _relative(str(filename), os.getcwd(), *sys.path[:1])  # noqa: PTH109 (asked for every module)
 
 
 @lru_cache(maxsize=4096)

@@ -137,7 +137,7 @@ class Context(Protocol):
     ) -> Tensor:
         """The main output in eval mode on the first batch, after ``change`` of the model's inputs (the values of a
         batch that is passed by keyword, in its order). ``stirred``: all parameters are disturbed a little first, always
-        alike, so that branches and heads that start at zero show. Memoised where nothing is changed."""
+        alike, so that branches and heads that start at zero show. Not memoised."""
 
     def fresh_model(self, seed: int | None = None) -> nn.Module:
         """A new model of the factory, for a probe that must look inside or touch it."""

@@ -189,7 +189,8 @@ class Outputs:
     """Outputs in eval mode, without gradient, over several training batches of the model as built.
 
     ``output``: (M, C, ...) float tensor; ``again``: the first batch's output of a second forward, ``first`` that of
-    the first. ``target``: (M, ...) or None if it cannot be concatenated.
+    the first. ``target``: (M, ...) or None if it cannot be concatenated. ``stirred``: the first batch's output of the
+    model slightly disturbed; None where the model keeps something of what it saw before.
     """
 
     output: Tensor
@@ -197,3 +198,4 @@ class Outputs:
     first: Tensor
     again: Tensor
     batches: int
+    stirred: Tensor | None = None
