@@ -68,7 +68,8 @@ def outputs(engine: Engine, raws: Sequence[Any]) -> Outputs:
 
 def _state(engine: Engine) -> list[tuple[int, int]]:
     """Changes with every change in place, and every exchange, of a parameter or a buffer."""
-    return [(id(x), 0 if x.is_inference() else x._version) for x in (*engine.model.parameters(), *engine.model.buffers())]
+    held = (*engine.model.parameters(), *engine.model.buffers())
+    return [(id(x), 0 if x.is_inference() else x._version) for x in held]
 
 
 def _stirred(engine: Engine, raw: Any) -> Tensor | None:
