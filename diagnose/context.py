@@ -136,6 +136,12 @@ class MeasuringContext:
         """Where the optimizer was constructed; empty if unknown."""
         return self._created(self.pipeline.optimizer)
 
+    def scheduler_at(self) -> Sequence[Where]:
+        """Where the scheduler, or one that it is made of, was constructed; else the optimizer."""
+        scheduler = self.pipeline.scheduler
+        made = (scheduler, *getattr(scheduler, "_schedulers", ()))  # SequentialLR does not run the constructor it has
+        return next((where for part in made if (where := self._created(part))), self.optimizer_at())
+
     def loader_at(self, split: str) -> Sequence[Where]:
         """Where the DataLoader of a split was constructed; empty if unknown."""
         return self._created(getattr(self.pipeline, split, None))

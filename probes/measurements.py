@@ -71,6 +71,9 @@ class Context(Protocol):
     def optimizer_at(self) -> Sequence[Where]:
         """Where the optimizer was constructed."""
 
+    def scheduler_at(self) -> Sequence[Where]:
+        """Where the scheduler, or one that it is made of, was constructed; else the optimizer."""
+
     def loader_at(self, split: str) -> Sequence[Where]:
         """Where the DataLoader of a split was constructed."""
 
