@@ -38,7 +38,7 @@ RESTARTS = 2  # in one epoch
 COLLAPSED = 0.1  # ends before this share: that is schedule-collapses
 UNUSED = 0.1  # of the peak: a decay to zero that has fallen by less at the end of the run was planned for a longer one
 CURVE = 8  # steps of a schedule, at least, for its curve to be judged
-ROUNDING = 1e-3  # of the largest fall: below that, two falls are the same
+ROUNDING = 1e-6  # relative: two falls that are as close are the same
 # Where a scheduler keeps its length, in its own steps.
 LENGTHS = {"CosineAnnealingLR": "T_max", "OneCycleLR": "total_steps", "PolynomialLR": "total_iters"}
 
@@ -131,9 +131,9 @@ def _hardly_begun(ctx: Context, given: int, unit: str) -> Iterator[Finding]:
     falls = [before - after for before, after in pairwise(falling)]
     if len(falls) < max(CURVE, len(lrs) // 2) or min(falls) <= 0:
         return
-    slack = ROUNDING * max(falls)
-    grows = all(later >= earlier - slack for earlier, later in pairwise(falls))
-    if grows and sum(falls) < UNUSED * falling[0]:
+    half = len(falls) // 2
+    keeps_falling = sum(falls[-half:]) >= (1 - ROUNDING) * sum(falls[:half])
+    if keeps_falling and sum(falls) < UNUSED * falling[0]:
         yield DOC.finding(
             "the decay has hardly begun when the run ends: in {given:,} {unit} the learning rate falls by {fallen:.2%} "
             "of its peak",
