@@ -6,6 +6,7 @@ training (``diagnose.training``), which leaves its rows here.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -39,7 +40,7 @@ from diagnose.memo import Memo
 from diagnose.rng import loader_untouched, preserved, seed_all, seeded
 from diagnose.training.expected import expected_for
 from diagnose.training.step import Engine
-from diagnose.user_code import UserCodeError, user_code
+from diagnose.user_code import UserCodeError, is_user_file, place, user_code
 from probes.api import Skip
 from probes.measurements import Facts
 from probes.records.data import Association, NearCopies, Reread, Rows, Scan, Turned, WorkerDraws
@@ -131,6 +132,13 @@ class MeasuringContext:
             found = dict(self.pipeline.model.named_modules()).get(module)
             return () if found is None else self._created(found)
         return self._created(module)
+
+    def forward_at(self) -> Sequence[Where]:
+        """Where the model's own forward begins; where it was created if that is not the user's code."""
+        code = getattr(inspect.unwrap(type(self.pipeline.model).forward), "__code__", None)
+        if code is None or not is_user_file(code.co_filename):
+            return self._created(self.pipeline.model)
+        return (place(code.co_filename, code.co_firstlineno),)
 
     def optimizer_at(self) -> Sequence[Where]:
         """Where the optimizer was constructed; empty if unknown."""

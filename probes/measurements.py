@@ -68,6 +68,9 @@ class Context(Protocol):
     def created_at(self, module: nn.Module | str) -> Sequence[Where]:
         """Where a module (or the module of that path) was created in the user's code; empty if unknown."""
 
+    def forward_at(self) -> Sequence[Where]:
+        """Where the model's own forward begins; where it was created if that is not the user's code."""
+
     def optimizer_at(self) -> Sequence[Where]:
         """Where the optimizer was constructed."""
 

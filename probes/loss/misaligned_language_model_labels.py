@@ -52,7 +52,7 @@ def run(ctx: Context) -> Findings:
             "the targets are the next tokens, but the output at t does not depend on the token at t: the first that "
             "does is at t + {late}, so that the model skips {late} of the tokens that it has read",
             late=late,
-            where=ctx.created_at(ctx.pipeline.model),
+            where=ctx.forward_at(),
             evidence=(Number("places from a token to the first output that sees it", late, "0"),),
         )
         return ""

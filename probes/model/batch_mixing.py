@@ -86,7 +86,7 @@ def run(ctx: Context) -> Findings:
             "with half of the batch replaced, the outputs of the other half change by {share:.1%} of the largest "
             "output",
             share=change / scale,
-            where=ctx.created_at(turned[0]) if turned else (),
+            where=ctx.created_at(turned[0]) if turned else ctx.forward_at(),
             evidence=(Number("largest change of an output", change, "0"),),
         )
         return ""
