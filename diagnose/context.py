@@ -383,10 +383,20 @@ class MeasuringContext:
         seen = self.outputs()  # the user's failure belongs to the unchanged input
         if stirred and change is None and seen.stirred is not None:
             return seen.stirred
+        return self._evaluated([change], stirred)[0]
+
+    def evaluate_each(
+        self, changes: Sequence[Callable[[Sequence[Any]], Sequence[Any]]], *, stirred: bool = False
+    ) -> Sequence[Tensor]:
+        if self.outputs().stirred is None:  # the model keeps something of what it sees: a fresh one each time
+            return [self.evaluate(change, stirred=stirred) for change in changes]
+        return self._evaluated(changes, stirred)
+
+    def _evaluated(self, changes: Sequence[Any], stirred: bool) -> list[Tensor]:
         with self.engine() as engine:
             stir = sensitivity.disturbed(engine.model, sensitivity.JITTER) if stirred else nullcontext()
             with stir:
-                return outputs.changed_output(engine, self.raws()[0], change)
+                return [outputs.changed_output(engine, self.raws()[0], change) for change in changes]
 
     def inspection(self) -> Inspection:
         def measure() -> Inspection:

@@ -145,6 +145,11 @@ class Context(Protocol):
         batch that is passed by keyword, in its order). ``stirred``: all parameters are disturbed a little first, always
         alike, so that branches and heads that start at zero show. Not memoised."""
 
+    def evaluate_each(
+        self, changes: Sequence[Callable[[Sequence[Any]], Sequence[Any]]], *, stirred: bool = False
+    ) -> Sequence[Tensor]:
+        """``evaluate`` for each change, on one model where the model keeps nothing of what it saw before."""
+
     def fresh_model(self, seed: int | None = None) -> nn.Module:
         """A new model of the factory, for a probe that must look inside or touch it."""
 

@@ -52,7 +52,11 @@ def test_the_disturbed_output_is_shared_only_where_the_model_keeps_nothing() -> 
     assert plain.evaluate(stirred=True) is shared
     assert torch.equal(shared, plain.evaluate(lambda inputs: inputs, stirred=True))
     assert counting.outputs().stirred is None
-    assert counting.evaluate(stirred=True).shape == shared.shape
+    for ctx in (plain, counting):
+        changes = [lambda inputs: inputs, lambda inputs: [x.flip(0) for x in inputs]]
+        each = ctx.evaluate_each(changes, stirred=True)
+        assert torch.equal(each[0], shared)
+        assert torch.equal(each[1], ctx.evaluate(changes[1], stirred=True))
 
 
 def test_records_of_modules_tell_what_is_not_finite() -> None:
