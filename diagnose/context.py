@@ -462,11 +462,11 @@ class MeasuringContext:
 
     def custom_functions(self) -> Sequence[CustomFunction]:
         def measure() -> Sequence[CustomFunction]:
-            self.completed_attempt()
-            if not custom_functions.are_defined():
-                return ()
+            tried = self.completed_attempt()
             if sensitivity.only_step(self.pipeline):
                 raise Skip("only the pipeline's own train_step computes the loss")
+            if not tried.own_functions:
+                return ()
             with self.engine() as engine:
                 engine.model.train()
                 return custom_functions.custom_functions(lambda: engine.loss(self.raws()[0]).loss)

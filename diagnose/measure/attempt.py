@@ -10,6 +10,7 @@ import torch
 
 from diagnose.batches import Batch
 from diagnose.failures import failure_name
+from diagnose.measure.custom_functions import own_functions
 from diagnose.measure.recorder import LossRecorder, plain
 from diagnose.measure.sensitivity import only_step
 from diagnose.training.step import Engine, Forwarded
@@ -146,6 +147,7 @@ def attempt(engine: Engine, raws: list[Any]) -> Attempt:
             watched = done.main if done.main is not None and done.main.requires_grad else None
             if watched is not None:
                 watched.retain_grad()
+            seen["own_functions"] = tuple(kind.__name__ for kind in own_functions(done.loss))
             with user_code("backward"):
                 done.loss.backward()
             if watched is not None and watched.grad is not None and not watched.grad.is_sparse:

@@ -104,7 +104,7 @@ class Attempt:
     ``half_batch_loss`` is that of the batch's first half. ``modules`` are in order of execution. ``output_has_graph``:
     whether the model's own output can be differentiated. ``unstable_logs``: where a log was taken of exactly a softmax
     or sigmoid. ``broadcasts``: differences of something with a graph and something without, of shapes (N, 1) and (N,).
-    ``output_gradient``: of the loss, at the output.
+    ``output_gradient``: of the loss, at the output. ``own_functions``: the user's own autograd functions in its graph.
     """
 
     failure: Failure | None
@@ -124,6 +124,7 @@ class Attempt:
     unstable_logs: Sequence[Origin] = ()
     broadcasts: Sequence[LossCall] = ()
     output_gradient: Tensor | None = None
+    own_functions: Sequence[str] = ()
 
     @property
     def head(self) -> ModuleRecord | None:
