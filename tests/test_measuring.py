@@ -113,3 +113,26 @@ def uncleared(net: nn.Module, batch: Any, optimizer: Any) -> Tensor:
 def test_the_lines_of_a_step() -> None:
     finding = judge("gradients-not-cleared", lambda: small.digits_cnn(train_step=uncleared)).findings[0]
     assert [where.text for where in finding.where] == ["loss.backward()", "optimizer.step()"]
+
+
+class WithToken(nn.Module):
+    """A token that starts next to zero, and a gain for each filter that starts at one behind a branch that is zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(1e-7 * torch.randn(1, 1, 8, 8))
+        self.gain = nn.Parameter(torch.ones(8, 1, 1, 1))
+        self.skip = nn.Parameter(torch.zeros(()))
+        self.branch, self.body = nn.Conv2d(1, 8, 3, padding=1), small.cnn()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + 100 * self.token
+        scaled = nn.functional.conv2d(x, self.branch.weight * self.gain, padding=1)
+        out: Tensor = self.body(x + self.skip * scaled.mean(1, keepdim=True))
+        return out
+
+
+@pytest.mark.parametrize("name", ["exploding-gradient", "symmetric-initialisation"])
+def test_tokens_and_gains_are_no_weights_of_layers(name: str) -> None:
+    frozen_skip = lambda net: torch.optim.SGD([p for k, p in net.named_parameters() if k != "skip"], lr=0.01)  # noqa: E731
+    assert judge(name, lambda: small.digits_cnn(model=WithToken, optimizer=frozen_skip)).findings == ()
