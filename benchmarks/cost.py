@@ -1,9 +1,12 @@
-"""What smoke costs, in training steps of the same pipeline, and its peak memory beside that of a step.
+"""What smoke costs, in training steps of the same pipeline and beside torchtest2, and its peak memory.
 
-    python benchmarks/cost.py [digits|resnet18] [--runs 3]
+    python benchmarks/cost.py [digits|resnet18] [--runs 7] [--cpu]
 
 Time: the seconds of all smoke probes (imports and the reading of data left out) over the median of plain training steps
-made in the same process, before and after. Memory: peak resident size of a process of its own for either.
+made in the same process, before and after. In the same rounds, where it is installed, torchtest2 on the same pipeline,
+given its loss, optimizer and output shape: without its overfitting of a batch, which is a stage of its own here, and as
+it comes. ``--cpu`` counts the time of this process on one thread, which other work on the machine does not lengthen as
+much as the time on the wall. Memory: peak resident size of a process of its own for smoke, and for training.
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ import statistics
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
-STEPS = 8
+STEPS = 30
+clock = time.perf_counter
 
 
 def digits() -> Any:
@@ -50,29 +55,48 @@ def train(pipeline: Any, steps: int = STEPS) -> float:
     pipeline.model.train()
     seconds = []
     for x, y in itertools.islice(itertools.cycle(pipeline.train), steps):
-        started = time.perf_counter()
+        started = clock()
         pipeline.optimizer.zero_grad()
         pipeline.loss(pipeline.model(x), y).backward()
         pipeline.optimizer.step()
-        seconds.append(time.perf_counter() - started)
+        seconds.append(clock() - started)
     return statistics.median(seconds)
 
 
-def smoke(build: Any) -> tuple[float, list[tuple[float, str]]]:
-    """Seconds of all smoke probes, and of each."""
+def smoke(build: Any) -> tuple[float, list[tuple[float, str]], int]:
+    """Seconds of all smoke probes, and of each; how many of them judged."""
     from probing import context
 
     from diagnose.config import Config
     from diagnose.judging import run_probe
     from diagnose.plan import make_plan
     from probes.api import Stage
+    from probes.results import Status
 
     ctx = context(build)
     ctx.raws()  # the data are read before
     ctx.scan("train")
     plan = make_plan("run", Config(target="benchmark:build"))
-    results = [run_probe(name, ctx) for name in plan.probes[Stage.SMOKE]]
-    return sum(r.seconds for r in results), sorted(((r.seconds, r.name) for r in results), reverse=True)
+    parts, judged = [], 0
+    for name in plan.probes[Stage.SMOKE]:
+        started = clock()
+        judged += run_probe(name, ctx).status is Status.PASS
+        parts.append((clock() - started, name))
+    return sum(seconds for seconds, _ in parts), sorted(parts, reverse=True), judged
+
+
+def peer(build: Any, **options: Any) -> tuple[float, int]:
+    """Seconds of torchtest2 on the first batch, and how many of its checks judged."""
+    from torchtest2 import check_model  # type: ignore[import-not-found]
+
+    pipeline = build()
+    x, y = next(iter(pipeline.train))
+    shape = (None, 10)
+    started = clock()
+    report = check_model(
+        pipeline.model, x, y, loss_fn=pipeline.loss, optimizer=pipeline.optimizer, output_shape=shape, **options
+    )
+    return clock() - started, sum(str(r.status).lower().endswith("pass") for r in report.results)
 
 
 def peak(what: str, name: str) -> float:
@@ -84,7 +108,8 @@ def peak(what: str, name: str) -> float:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("name", nargs="?", default="digits", choices=["digits", "resnet18"])
-    options.add_argument("--runs", type=int, default=3)
+    options.add_argument("--runs", type=int, default=7)
+    options.add_argument("--cpu", action="store_true")
     options.add_argument("--only", choices=["train", "smoke"])
     given = options.parse_args()
     build = globals()[given.name]
@@ -92,16 +117,29 @@ def main() -> None:
         train(build()) if given.only == "train" else smoke(build)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
+    if given.cpu:
+        import torch
+
+        global clock  # noqa: PLW0603
+        clock = time.process_time
+        torch.set_num_threads(1)
+    peers = {"torchtest2": {"overfit_steps": 0}, "torchtest2 as it comes": {}} if find_spec("torchtest2") else {}
     train(build())  # warm up
-    ratios = []
+    smoke(build)
+    ratios: dict[str, list[float]] = {}
     for _ in range(given.runs):
         before = train(build())
-        seconds, parts = smoke(build)
+        seconds, parts, judged = smoke(build)
+        others = {name: peer(build, **more) for name, more in peers.items()}
         step = (before + train(build())) / 2
-        ratios.append(seconds / step)
-        print(f"smoke {seconds:.2f} s, step {step * 1000:.1f} ms: {ratios[-1]:.1f} steps")
+        ratios.setdefault("training steps (goal 30)", []).append(seconds / step)
+        for name, (theirs, count) in others.items():
+            ratios.setdefault(f"times {name} ({judged} checks judged, {count} there)", []).append(seconds / theirs)
+        told = ", ".join(f"{name} {theirs * 1000:.0f} ms" for name, (theirs, _) in others.items())
+        print(f"smoke {seconds * 1000:.0f} ms, step {step * 1000:.2f} ms: {seconds / step:.1f} steps; {told}")
     print("largest:", ", ".join(f"{name} {seconds / step:.1f}" for seconds, name in parts[:10]))
-    print(f"median {statistics.median(ratios):.1f} training steps (goal 30)")
+    for what, values in ratios.items():
+        print(f"smoke: median {statistics.median(values):.2f} {what}")
     memory = {what: peak(what, given.name) for what in ("train", "smoke")}
     ratio = memory["smoke"] / memory["train"]
     print(f"peak memory {memory['smoke']:.0f} MB over {memory['train']:.0f} MB: {ratio:.2f} (goal 1.3)")

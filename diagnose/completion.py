@@ -14,7 +14,7 @@ from diagnose.defaults import Choices, choose_loss, choose_optimizer, choose_tas
 from diagnose.errors import UsageError
 from diagnose.parts import Parts, Settings, check_loss, check_optimizer, check_scheduler
 from diagnose.pipeline import Pipeline, Unstated
-from diagnose.rng import seeded
+from diagnose.rng import seed_all
 from diagnose.user_code import user_code
 
 _STEPWISE = (OneCycleLR, CyclicLR)
@@ -31,7 +31,10 @@ def complete(
     choices: Choices,
     log: CreationLog,
 ) -> Pipeline:
-    """``pipeline`` itself, with the flags laid over it and every missing part filled in; ``choices`` says how."""
+    """``pipeline`` itself, with the flags laid over it and every missing part filled in; ``choices`` says how.
+
+    Seeds the global generators, and leaves them so.
+    """
     if config.task is not None:
         pipeline.task = config.task  # type: ignore[assignment]
     pipeline.epochs = config.epochs or pipeline.epochs
@@ -39,11 +42,12 @@ def complete(
         choices.by_default("epochs", f"No number of epochs was given: {pipeline.epochs}.")
     pipeline.intents = tuple(dict.fromkeys((*pipeline.intents, *config.intents)))
     known = {} if pipeline.num_classes is None else {"num_classes": pipeline.num_classes}
-    with seeded(seed):
-        _place("loss", pipeline, (), known=known, parts=parts, choices=choices)
-        choose_task(pipeline, choices)
-        choose_loss(pipeline, choices)
-    with seeded(seed), log.recording():
+    seed_all(seed)
+    _place("loss", pipeline, (), known=known, parts=parts, choices=choices)
+    choose_task(pipeline, choices)
+    choose_loss(pipeline, choices)
+    seed_all(seed)
+    with log.recording():
         given = pipeline.optimizer
         _place("optimizer", pipeline, (pipeline.model,), known=known, parts=parts, choices=choices)
         choose_optimizer(pipeline, choices, settings["optimizer"])

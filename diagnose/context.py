@@ -7,6 +7,7 @@ training (``diagnose.training``), which leaves its rows here.
 from __future__ import annotations
 
 import gc
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -41,7 +42,7 @@ from diagnose.memo import Memo
 from diagnose.rng import loader_untouched, preserved, seed_all, seeded
 from diagnose.training.expected import expected_for
 from diagnose.training.step import Engine
-from diagnose.user_code import UserCodeError, user_code
+from diagnose.user_code import UserCodeError, is_user_file, place, user_code
 from probes.api import Skip
 from probes.measurements import Facts
 from probes.records.data import Association, NearCopies, Reread, Rows, Scan, Turned, WorkerDraws
@@ -147,9 +148,22 @@ class MeasuringContext:
             return () if found is None else self._created(found)
         return self._created(module)
 
+    def forward_at(self) -> Sequence[Where]:
+        """Where the model's own forward begins; where it was created if that is not the user's code."""
+        code = getattr(inspect.unwrap(type(self.pipeline.model).forward), "__code__", None)
+        if code is None or not is_user_file(code.co_filename):
+            return self._created(self.pipeline.model)
+        return (place(code.co_filename, code.co_firstlineno),)
+
     def optimizer_at(self) -> Sequence[Where]:
         """Where the optimizer was constructed; empty if unknown."""
         return self._created(self.pipeline.optimizer)
+
+    def scheduler_at(self) -> Sequence[Where]:
+        """Where the scheduler, or one that it is made of, was constructed; else the optimizer."""
+        scheduler = self.pipeline.scheduler
+        made = (scheduler, *getattr(scheduler, "_schedulers", ()))  # SequentialLR does not run the constructor it has
+        return next((where for part in made if (where := self._created(part))), self.optimizer_at())
 
     def loader_at(self, split: str) -> Sequence[Where]:
         """Where the DataLoader of a split was constructed; empty if unknown."""
@@ -381,11 +395,23 @@ class MeasuringContext:
     def evaluate(
         self, change: Callable[[Sequence[Any]], Sequence[Any]] | None = None, *, stirred: bool = False
     ) -> Tensor:
-        self.outputs()  # the user's failure belongs to the unchanged input
+        seen = self.outputs()  # the user's failure belongs to the unchanged input
+        if stirred and change is None and seen.stirred is not None:
+            return seen.stirred
+        return self._evaluated([change], stirred)[0]
+
+    def evaluate_each(
+        self, changes: Sequence[Callable[[Sequence[Any]], Sequence[Any]]], *, stirred: bool = False
+    ) -> Sequence[Tensor]:
+        if self.outputs().stirred is None:  # the model keeps something of what it sees: a fresh one each time
+            return [self.evaluate(change, stirred=stirred) for change in changes]
+        return self._evaluated(changes, stirred)
+
+    def _evaluated(self, changes: Sequence[Any], stirred: bool) -> list[Tensor]:
         with self.engine() as engine:
             stir = sensitivity.disturbed(engine.model, sensitivity.JITTER) if stirred else nullcontext()
             with stir:
-                return outputs.changed_output(engine, self.raws()[0], change)
+                return [outputs.changed_output(engine, self.raws()[0], change) for change in changes]
 
     def inspection(self) -> Inspection:
         def measure() -> Inspection:
@@ -451,9 +477,11 @@ class MeasuringContext:
 
     def custom_functions(self) -> Sequence[CustomFunction]:
         def measure() -> Sequence[CustomFunction]:
-            self.completed_attempt()
+            tried = self.completed_attempt()
             if sensitivity.only_step(self.pipeline):
                 raise Skip("only the pipeline's own train_step computes the loss")
+            if not tried.own_functions:
+                return ()
             with self.engine() as engine:
                 engine.model.train()
                 return custom_functions.custom_functions(lambda: engine.loss(self.raws()[0]).loss)
@@ -499,16 +527,17 @@ class MeasuringContext:
 
     def coverage(self) -> Coverage:
         def measure() -> Coverage:
-            fresh = self.fresh(self.seed)
-            seen = updates.coverage(fresh.model, fresh.optimizer, fresh.loss, fresh.compute_loss, fresh.train_step)
-            return replace(seen, where=self._created(fresh.optimizer))
+            made = self.pipeline
+            seen = updates.coverage(made.model, made.optimizer, made.loss, made.compute_loss, made.train_step)
+            return replace(seen, where=self._created(made.optimizer))
 
         return self.once("coverage", "comparing optimizer and model", measure)
 
     def learning_rates(self) -> Sequence[float]:
         def measure() -> Sequence[float]:
+            scheduled = self.pipeline.scheduler is not None
             with user_code("the scheduler's dry run"):
-                return updates.dry_run(self.fresh(self.seed), self._steps_per_epoch())
+                return updates.dry_run(self.fresh(self.seed) if scheduled else self.pipeline, self._steps_per_epoch())
 
         return self.once("dry run", "the schedule's dry run", measure)
 

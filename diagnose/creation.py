@@ -1,4 +1,4 @@
-"""Where in the user's code each module, optimizer and loader was created, and what was loaded into the modules."""
+"""Where in the user's code each module, optimizer, schedule and loader was created, and what the modules loaded."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from diagnose.user_code import innermost_user_frame
@@ -79,9 +80,9 @@ class CreationLog:
 
     @contextmanager
     def recording(self, *, loads: bool = True) -> Iterator[None]:
-        """Record every module, optimizer and DataLoader that is created in the block, and (with ``loads``) every
-        load_state_dict of a module; recordings do not nest."""
-        owners: tuple[Any, ...] = (nn.Module, Optimizer, DataLoader)
+        """Record every module, optimizer, scheduler and DataLoader that is created in the block, and (with ``loads``)
+        every load_state_dict of a module; recordings do not nest."""
+        owners: tuple[Any, ...] = (nn.Module, Optimizer, LRScheduler, DataLoader)
         originals = [(owner, owner.__init__) for owner in owners]
         load = nn.Module.load_state_dict
         if loads:

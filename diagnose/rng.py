@@ -7,6 +7,7 @@ import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -35,9 +36,18 @@ def preserved() -> Iterator[None]:
             torch.cuda.set_rng_state_all(cuda_states)
 
 
+@cache
+def _only_cpu() -> bool:
+    """Whether there is no other device; asked in ways that do not start one."""
+    return not (torch.cuda.device_count() or torch.xpu.device_count() or torch.backends.mps.is_available())
+
+
 def seed_all(seed: int) -> None:
     """Seeds torch (all devices), random, and numpy where it is imported."""
-    torch.manual_seed(seed)
+    if _only_cpu():  # torch.manual_seed would keep a call, with its traceback, for each device that never comes
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
     random.seed(seed)
     numpy = sys.modules.get("numpy")
     if numpy:

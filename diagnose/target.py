@@ -23,7 +23,7 @@ from diagnose.loaders import Loaders, class_count, class_names, read_loaders
 from diagnose.locate import Located, locate
 from diagnose.parts import SCHEDULER_KNOWN, Parts, add_companions, flagged_parts, read_settings
 from diagnose.pipeline import Pipeline, check_fields
-from diagnose.rng import seeded
+from diagnose.rng import preserved, seed_all, seeded
 from diagnose.settings import parse_setting
 from diagnose.synthetic import input_shape, synthetic_batches
 from diagnose.training.options import laid_over, training_options
@@ -79,7 +79,8 @@ class Source:
             self.kind = "model factory"
             self._call = _callable(located, settings["model"])
         self.training = training_options(settings["train"])
-        self._first: tuple[int, Pipeline] | None = (config.seed, self._first_pipeline(config.seed))
+        with preserved():
+            self._first: tuple[int, Pipeline] | None = (config.seed, self._first_pipeline(config.seed))
         taken = self._call is not None and self._call.takes("num_classes")
         self.takes_num_classes = self.kind == "model factory" and taken
 
@@ -102,27 +103,35 @@ class Source:
             (made_for, first), self._first = self._first, None
             if made_for == seed and reuse_data is None and num_classes is None:
                 return first
+        with preserved():
+            return self._built(seed, reuse_data, num_classes)
+
+    def _built(self, seed: int, reuse_data: Pipeline | None, num_classes: int | None) -> Pipeline:
         reuse_data = reuse_data if self.has_data else None  # made-up batches belong to no loader
         if self.kind == "pipeline factory":
             return self._completed(self._from_factory(self._made(seed, {}), seed, reuse_data), seed)
         loaders = _loaders_of(reuse_data) if reuse_data is not None and self.has_data else self._make_loaders(seed)
         known = self._known(loaders)
-        model = self._make_model(seed, known) if num_classes is None else self.build_model(seed, num_classes)
+        model = self._make_model(seed, known) if num_classes is None else self._model_for(seed, num_classes)
         return self._completed(self._around(model, loaders, seed), seed)
 
     def build_model(self, seed: int, num_classes: int | None = None) -> nn.Module:
         """A fresh model, for ``num_classes`` classes instead of its own; ValueError where it takes no such number."""
-        if num_classes is not None and not self.takes_num_classes:
-            raise ValueError(f"{self._located.label} takes no num_classes")
-        if self.kind == "pipeline factory":
-            return self._from_factory(self._made(seed, {}), seed, None).model
-        if num_classes is None:
+        with preserved():
+            if num_classes is not None:
+                return self._model_for(seed, num_classes)
+            if self.kind == "pipeline factory":
+                return self._from_factory(self._made(seed, {}), seed, None).model
             needs_count = self._call is not None and self._call.takes("num_classes")
             return self._make_model(seed, self._known(self._make_loaders(seed) if needs_count else None))
-        assert self._call is not None
+
+    def _model_for(self, seed: int, num_classes: int) -> nn.Module:
+        if self._call is None or not self.takes_num_classes:
+            raise ValueError(f"{self._located.label} takes no num_classes")
         settings = {key: value for key, value in self._call.settings.items() if key != "num_classes"}
         call = Call(self._call.function, "model", self._call.label, {**settings, "num_classes": str(num_classes)})
-        with seeded(seed), self._log.recording():
+        seed_all(seed)
+        with self._log.recording():
             return self._checked_model(call())
 
     def takes_list(self, setting: str) -> bool:
@@ -206,7 +215,8 @@ class Source:
     def _made(self, seed: int, known: Mapping[str, Any]) -> Any:
         """What the target returns under ``seed``: a model, a pipeline, or anything."""
         assert self._call is not None
-        with seeded(seed), self._log.recording():
+        seed_all(seed)
+        with self._log.recording():
             return self._call(known=known)
 
     def _make_model(self, seed: int, known: Mapping[str, Any]) -> nn.Module:
@@ -235,7 +245,8 @@ class Source:
         part = self._parts.by_scope.get("data")
         if part is None:
             return None
-        with seeded(seed), self._log.recording():
+        seed_all(seed)
+        with self._log.recording():
             return read_loaders(part.make(known=self._declared()), part.label)
 
     def _declared(self) -> dict[str, Any]:
@@ -262,9 +273,9 @@ class Source:
                 self._choices.by_default("scheduler", "No scheduler was given: the learning rate stays as it is.")
             return pipeline
         self.has_data = False
-        with seeded(seed):
-            shape = input_shape(model, self.config.input)
-            batches, task, classes = synthetic_batches(model, shape)
+        seed_all(seed)
+        shape = input_shape(model, self.config.input)
+        batches, task, classes = synthetic_batches(model, shape)
         self._choices.by_default(
             "data",
             f"No data were given: made-up inputs {shape} (by {shape.source}), for the checks of the model alone.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import os
 import re
 import sys
 import sysconfig
@@ -105,8 +106,13 @@ def place(filename: str, line: int, module_globals: dict[str, Any] | None = None
 def relative_name(filename: str | Path) -> str:
     """``filename`` relative to the current folder, else to the first import path, else (for a demo) to where we are
     installed; as it is where it lies elsewhere."""
+    return _relative(str(filename), os.getcwd(), *sys.path[:1])  # noqa: PTH109 (asked for every module)
+
+
+@lru_cache(maxsize=4096)
+def _relative(filename: str, *folders: str) -> str:
     path = Path(filename).resolve()
-    for base in (Path.cwd(), *(Path(entry) for entry in sys.path[:1]), _ROOT):
-        if path.is_relative_to(base.resolve()):
-            return path.relative_to(base.resolve()).as_posix()
+    for base in (*(Path(folder).resolve() for folder in folders), _ROOT):
+        if path.is_relative_to(base):
+            return path.relative_to(base).as_posix()
     return path.as_posix()

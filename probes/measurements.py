@@ -68,8 +68,14 @@ class Context(Protocol):
     def created_at(self, module: nn.Module | str) -> Sequence[Where]:
         """Where a module (or the module of that path) was created in the user's code; empty if unknown."""
 
+    def forward_at(self) -> Sequence[Where]:
+        """Where the model's own forward begins; where it was created if that is not the user's code."""
+
     def optimizer_at(self) -> Sequence[Where]:
         """Where the optimizer was constructed."""
+
+    def scheduler_at(self) -> Sequence[Where]:
+        """Where the scheduler, or one that it is made of, was constructed; else the optimizer."""
 
     def loader_at(self, split: str) -> Sequence[Where]:
         """Where the DataLoader of a split was constructed."""
@@ -138,6 +144,11 @@ class Context(Protocol):
         """The main output in eval mode on the first batch, after ``change`` of the model's inputs (the values of a
         batch that is passed by keyword, in its order). ``stirred``: all parameters are disturbed a little first, always
         alike, so that branches and heads that start at zero show. Not memoised."""
+
+    def evaluate_each(
+        self, changes: Sequence[Callable[[Sequence[Any]], Sequence[Any]]], *, stirred: bool = False
+    ) -> Sequence[Tensor]:
+        """``evaluate`` for each change, on one model where the model keeps nothing of what it saw before."""
 
     def fresh_model(self, seed: int | None = None) -> nn.Module:
         """A new model of the factory, for a probe that must look inside or touch it."""

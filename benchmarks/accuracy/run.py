@@ -60,6 +60,7 @@ def judge(case_id: str, seed: int) -> dict[str, Any]:
         "warnings": [f.name for f, _ in findings if f.severity is Severity.WARNING],
         "notes": [f.name for f, _ in findings if f.severity is Severity.NOTE],
         "messages": {f.name: f.message for f, _ in findings},
+        "where": {f.name: len(f.where) for f, _ in findings},
         "internal": {r.name: r.reason for r in seen.results if r.status is Status.INTERNAL},
         "stages": {s.name: [str(s.status), s.reason] for s in seen.stages},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import torch
 
 from diagnose.batches import Batch
 from diagnose.failures import failure_name
+from diagnose.measure.custom_functions import own_functions
 from diagnose.measure.recorder import LossRecorder, plain
 from diagnose.measure.sensitivity import only_step
 from diagnose.training.step import Engine, Forwarded
@@ -20,12 +22,12 @@ if TYPE_CHECKING:
 
 
 class ModuleWatch:
-    """Hooks on every module: which one is running, and what the leaves put out."""
+    """Hooks on every module: which one is running, and (``records``) what the leaves put out."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.stack: list[tuple[str, nn.Module, list[str]]] = []
-        self.failed: tuple[str, nn.Module, list[str]] | None = None
+    def __init__(self, model: nn.Module, *, records: bool = False) -> None:
+        self.stack: list[tuple[str, nn.Module, tuple[Any, ...]]] = []
         self.records: dict[str, ModuleRecord] = {}
+        self._recording = records
         self._handles = []
         for path, module in model.named_modules():
             self._handles.append(module.register_forward_pre_hook(self._enter(path), with_kwargs=True))
@@ -33,8 +35,7 @@ class ModuleWatch:
 
     def _enter(self, path: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            shapes = [describe(item) for item in (*args, *kwargs.values())]
-            self.stack.append((path, module, shapes))
+            self.stack.append((path, module, (*args, *kwargs.values())))
 
         return hook
 
@@ -42,30 +43,34 @@ class ModuleWatch:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             while self.stack and self.stack.pop()[0] != path:
                 pass
-            if isinstance(output, torch.Tensor) and output.is_floating_point() and not list(module.children()):
-                self.records.pop(path, None)
-                self.records[path] = self._record(path, module, output)
+            if not self._recording or not isinstance(output, torch.Tensor) or any(module.children()):
+                return
+            with torch._C.DisableTorchFunction():  # whoever listens to the forward is not told of ours
+                if output.is_floating_point():
+                    self.records.pop(path, None)
+                    self.records[path] = self._record(path, module, output)
 
         return hook
 
     def _record(self, path: str, module: nn.Module, output: Tensor) -> ModuleRecord:
         value = output.detach().float()
-        finite = bool(torch.isfinite(value).all())
-        many = value.numel() > 1
+        size = value.numel()
+        std, mean = (float(x) for x in torch.std_mean(value)) if size > 1 else (0.0, float(value.sum()))
         return ModuleRecord(
             path=path,
             type=type(module).__name__,
             shape=tuple(value.shape),
-            mean=float(value.mean()) if value.numel() else 0.0,
-            std=float(value.std()) if many else 0.0,
-            finite=finite,
+            mean=mean,
+            std=std,
+            # A value that is not finite makes the deviation so; the squares of finite ones may overflow too.
+            finite=math.isfinite(std + mean) or bool(torch.isfinite(value).all()),
             requires_grad=output.requires_grad,
             calls=1,
-            zero_share=float((value == 0).float().mean()) if value.numel() else 0.0,
+            zero_share=1 - int(torch.count_nonzero(value)) / size if size else 0.0,
         )
 
     @property
-    def running(self) -> tuple[str, nn.Module, list[str]] | None:
+    def running(self) -> tuple[str, nn.Module, tuple[Any, ...]] | None:
         return self.stack[-1] if self.stack else None
 
     def close(self) -> None:
@@ -95,14 +100,14 @@ def failure_of(error: UserCodeError, watch: ModuleWatch | None = None) -> Failur
         frames=user_frames(original),
         module=running[0] if running else "",
         module_type=type(running[1]).__name__ if running else "",
-        inputs=tuple(running[2]) if running else (),
+        inputs=tuple(describe(given) for given in running[2]) if running else (),
     )
 
 
 def attempt(engine: Engine, raws: list[Any]) -> Attempt:
     """Forward, loss and backward on ``raws[0]`` in train mode; then the loss of the other batches, without update."""
     engine.model.train()
-    watch = ModuleWatch(engine.model)
+    watch = ModuleWatch(engine.model, records=True)
     recorder = LossRecorder(lambda: watch.running[:2] if watch.running else None)
     done: Forwarded | None = None
     own_step = only_step(engine.pipeline)
@@ -142,6 +147,7 @@ def attempt(engine: Engine, raws: list[Any]) -> Attempt:
             watched = done.main if done.main is not None and done.main.requires_grad else None
             if watched is not None:
                 watched.retain_grad()
+            seen["own_functions"] = tuple(kind.__name__ for kind in own_functions(done.loss))
             with user_code("backward"):
                 done.loss.backward()
             if watched is not None and watched.grad is not None and not watched.grad.is_sparse:

@@ -21,12 +21,16 @@ MAX_NODES = 20_000  # of a graph
 MAX_ELEMENTS = 1_000_000  # of the inputs of one function
 
 
+def own_functions(loss: Tensor) -> list[Any]:
+    """The autograd functions of the user's own in the graph of a loss."""
+    kinds = {type(node) for node in _nodes(loss)}
+    return [kind._forward_cls for kind in kinds if hasattr(kind, "_forward_cls") and _where(kind._forward_cls)]
+
+
 def custom_functions(loss_of: Callable[[], Any]) -> list[CustomFunction]:
     """``loss_of()`` makes a loss with its graph; it is called twice: to find the functions, and to see their inputs."""
     loss = loss_of()
-    kinds = {type(node) for node in _nodes(loss)} if isinstance(loss, torch.Tensor) else set()
-    classes = {kind._forward_cls for kind in kinds if hasattr(kind, "_forward_cls")}
-    own = [cls for cls in classes if _where(cls)]
+    own = own_functions(loss) if isinstance(loss, torch.Tensor) else []
     if not own:
         return []
     given: dict[type, tuple[Any, ...]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -179,6 +180,10 @@ class _Signal:
 
     def _hook(self, path: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
+            with torch._C.DisableTorchFunction():
+                look(module, args, output)
+
+        def look(module: nn.Module, args: Any, output: Any) -> None:
             if self.image is None and isinstance(module, nn.Conv2d) and args and isinstance(args[0], torch.Tensor):
                 self.image = plain(args[0][:IMAGES]) if args[0].ndim == 4 else None
             if args and isinstance(args[0], torch.Tensor) and isinstance(output, torch.Tensor):
@@ -203,7 +208,9 @@ def _between(value: Tensor) -> float:
     """Standard deviation over the first axis, root mean square over the rest."""
     if value.ndim == 0 or len(value) < 2:
         return 0.0
-    return float(value.detach().float().var(0).mean().sqrt())
+    x = value.detach().float()
+    # As x.var(0).mean().sqrt(), at a seventh of the time.
+    return float(torch.linalg.vector_norm(x - x.mean(0))) / math.sqrt((len(x) - 1) * max(1, x[0].numel()))
 
 
 @contextmanager

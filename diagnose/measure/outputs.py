@@ -9,6 +9,7 @@ import torch
 
 from diagnose.batches import concatenable, map_tensors
 from diagnose.measure.recorder import plain
+from diagnose.measure.sensitivity import JITTER, disturbed
 from diagnose.training.metrics import main_output
 from diagnose.training.step import Engine, Forwarded
 from diagnose.user_code import UserCodeError, user_code
@@ -37,6 +38,7 @@ def forward(engine: Engine, raw: Any) -> Forwarded:
 def outputs(engine: Engine, raws: Sequence[Any]) -> Outputs:
     """Over ``raws`` until SAMPLES samples are seen. Raises Skip where the model returns no tensor."""
     engine.model.eval()
+    state = _state(engine)
     found: list[Tensor] = []
     targets: list[Tensor] = []
     for raw in raws:
@@ -51,14 +53,31 @@ def outputs(engine: Engine, raws: Sequence[Any]) -> Outputs:
             break
     again = main_output(forward(engine, raws[0]).output)
     assert again is not None
+    again = plain(again).float()
+    unmoved = state == _state(engine) and again.shape == found[0].shape and torch.equal(again, found[0])
     alike = len({x.shape[1:] for x in found}) == 1
     return Outputs(
         output=torch.cat(found) if alike and found[0].ndim else found[0],
         target=torch.cat(targets) if alike and len(targets) == len(found) and concatenable(targets) else None,
         first=found[0],
-        again=plain(again).float(),
+        again=again,
         batches=len(found),
+        stirred=_stirred(engine, raws[0]) if unmoved else None,
     )
+
+
+def _state(engine: Engine) -> list[tuple[int, int]]:
+    """Changes with every change in place, and every exchange, of a parameter or a buffer."""
+    held = (*engine.model.parameters(), *engine.model.buffers())
+    return [(id(x), 0 if x.is_inference() else x._version) for x in held]
+
+
+def _stirred(engine: Engine, raw: Any) -> Tensor | None:
+    try:
+        with disturbed(engine.model, JITTER):
+            return changed_output(engine, raw, None)
+    except Skip:  # whoever asks for it meets the reason
+        return None
 
 
 def changed_output(engine: Engine, raw: Any, change: Callable[[Sequence[Any]], Sequence[Any]] | None) -> Tensor:

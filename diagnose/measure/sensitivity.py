@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from diagnose.batches import map_tensors
+from diagnose.measure.updates import gradient_norms
 from diagnose.training.step import Engine
 from diagnose.user_code import UserCodeError, user_code
 from probes.api import Skip
@@ -63,18 +64,15 @@ def disturbed(model: nn.Module, scale: float, names: Collection[str] | None = No
 
 def gradients(engine: Engine, raws: Iterable[Any]) -> Mapping[str, float | None]:
     """Name -> the largest gradient norm over ``raws`` (None: never a gradient), without any update."""
-    found: dict[str, float | None] = dict.fromkeys(
-        (name for name, p in engine.model.named_parameters() if p.requires_grad)
-    )
+    named = dict(engine.model.named_parameters())
+    found: dict[str, float | None] = dict.fromkeys(name for name, p in named.items() if p.requires_grad)
     for raw in raws:
         engine.model.zero_grad(set_to_none=True)
         loss = engine.loss(raw).loss
         with user_code("backward"):
             loss.backward()
-        for name, p in engine.model.named_parameters():
-            if p.grad is not None:
-                norm = float(p.grad.detach().float().norm())
-                found[name] = norm if math.isnan(norm) else max(found.get(name) or 0.0, norm)
+        for name, norm in gradient_norms(named).items():
+            found[name] = norm if math.isnan(norm) else max(found.get(name) or 0.0, norm)
     engine.model.zero_grad(set_to_none=True)
     return found
 

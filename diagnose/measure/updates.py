@@ -27,6 +27,7 @@ JUDGED_PARAMETERS = 8  # trainable tensors, the last ones, whose gradients are f
 JUDGED_ELEMENTS = 1_000_000  # a larger tensor is not followed
 SAME = 1e-3  # relative: floating-point noise of one addition is far smaller
 MAX_CALLS = 32  # of a train_step that waits to step, in all
+HALF = (torch.float16, torch.bfloat16)
 DRY_RUN_STEPS = 100_000  # scheduler steps of a dry run, at most
 
 
@@ -82,15 +83,15 @@ class StepWatch:
         found, last, fresh = self.named[name].grad, self._last.get(name), self._fresh[name]
         if found is None or last is None or found.is_sparse or fresh.is_sparse or not bool(last.any()):
             return False
-        if torch.allclose(found, fresh, rtol=1e-4, atol=1e-7):
+        if torch.equal(found, fresh) or torch.allclose(found, fresh, rtol=1e-4, atol=1e-7):
             return False
         return bool((found - fresh - last).norm() <= SAME * last.norm())
 
     def taken(self) -> dict[str, float]:
         """The gradient norms of the step just made, as its optimizers found them; else as they stand."""
-        norms = gradient_norms(self.named) | self.norms
+        found = gradient_norms(self.named) | self.norms
         self.norms = {}
-        return norms
+        return found
 
     def close(self) -> None:
         for handle in self._handles:
@@ -98,7 +99,17 @@ class StepWatch:
 
 
 def gradient_norms(named: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    return {name: float(p.grad.detach().float().norm()) for name, p in named.items() if p.grad is not None}
+    """Of those that have a gradient."""
+    found = {name: p.grad.detach() for name, p in named.items() if p.grad is not None}
+    return dict(zip(found, norms(list(found.values())), strict=True))
+
+
+def norms(tensors: Sequence[torch.Tensor]) -> list[float]:
+    """Euclidean, in float32 at least."""
+    if any(x.is_sparse for x in tensors):
+        return [float(x.float().norm()) for x in tensors]
+    wide = [x if x.dtype is torch.float64 else x.float() for x in tensors]
+    return [float(x) for x in torch._foreach_norm(wide)] if wide else []
 
 
 def updates(engine: Engine, raws: list[Any], steps: int = UPDATES) -> Updates:
@@ -140,11 +151,12 @@ def updates(engine: Engine, raws: list[Any], steps: int = UPDATES) -> Updates:
             losses.append(
                 float(done.loss.detach()) if isinstance(done.loss, torch.Tensor) else float(done.loss or "nan")
             )
-            norms = watch.taken()
-            for name, p in named.items():
-                gradients[name].append(norms.get(name))
-                moved[name].append(_relative_change(old[name], p.detach()))
-                lost[name] = _lost_share(old[name], p)
+            found = watch.taken()
+            for (name, p), change in zip(named.items(), _relative_changes(old, named), strict=True):
+                gradients[name].append(found.get(name))
+                moved[name].append(change)
+                if p.dtype in HALF:
+                    lost[name] = _lost_share(old[name], p)
             step_scheduler(engine.pipeline)
     finally:
         watch.close()
@@ -163,7 +175,7 @@ def updates(engine: Engine, raws: list[Any], steps: int = UPDATES) -> Updates:
                 tuple(moved[name]),
                 (alike[name], alike[name] and _identical_rows(p)),
                 str(p.dtype).removeprefix("torch."),
-                lost[name],
+                lost.get(name, 0.0),
                 (gradients[name][-1] or 0.0) / max(1, p.numel()) ** 0.5,
             )
             for name, p in named.items()
@@ -175,10 +187,10 @@ def updates(engine: Engine, raws: list[Any], steps: int = UPDATES) -> Updates:
     )
 
 
-def _relative_change(old: torch.Tensor, new: torch.Tensor) -> float:
-    size = float(old.float().norm())
-    change = float((new.float() - old.float()).norm())
-    return change / size if size else change
+def _relative_changes(old: Mapping[str, torch.Tensor], new: Mapping[str, torch.Tensor]) -> list[float]:
+    sizes = norms(list(old.values()))
+    changes = norms([p.detach().float() - old[name].float() for name, p in new.items()])
+    return [change / size if size else change for size, change in zip(sizes, changes, strict=True)]
 
 
 def _lost_share(old: torch.Tensor, p: torch.nn.Parameter) -> float:

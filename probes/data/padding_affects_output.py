@@ -67,6 +67,7 @@ def run(ctx: Context) -> Findings:
             text=text,
             changed=changed,
             severity=severity,
+            where=ctx.forward_at(),
             evidence=(Number("largest change of an output over their spread", changed, "0"),),
         )
         return ""

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.class_scores import PICKS_ONE, calls, rows
-from probes.results import Grade, Table
+from probes.results import Grade, Number, Table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
     from torch import Tensor
 
     from probes.measurements import Context
@@ -32,6 +35,7 @@ DOC = ProbeDoc(
 AGREES = 0.95  # share of positions; a padded end or a separator may differ
 DIFFERS = 0.9  # below this share, another shift does not explain the targets as well (constant text would)
 SHIFTS = (-1, 0, 1, 2)
+MOVED = 1e-4  # of the largest output
 MIN_LENGTH = 4  # tokens; shorter sequences cannot tell shifts apart
 
 
@@ -41,10 +45,20 @@ def run(ctx: Context) -> Findings:
     others = [share for shift, share in agreement.items() if shift != best]
     if agreement[best] < AGREES or max(others) > DIFFERS:
         raise Skip("the targets are not the input tokens, shifted by up to two places")
-    if best == 1:
-        return "the target of each token is the next one"
-    if best == 0 and not _is_causal(ctx):
+    late = _first_to_move(ctx)
+    if late is None and best == 0:
         raise Skip("the model sees the whole sequence and gives back what it reads: no next token is meant")
+    if best == 1 and late:
+        yield DOC.finding(
+            "the targets are the next tokens, but the output at t does not depend on the token at t: the first that "
+            "does is at t + {late}, so that the model skips {late} of the tokens that it has read",
+            late=late,
+            where=ctx.forward_at(),
+            evidence=(Number("places from a token to the first output that sees it", late, "0"),),
+        )
+        return ""
+    if best + (late or 0) == 1:
+        return "the target of each token is the next one"
     yield DOC.finding(
         "the target at t is the input token at t {sign} {places}, in {share:.0%} of the positions; expected: t + 1",
         sign="-" if best < 0 else "+",
@@ -112,20 +126,28 @@ def _share_equal(tokens: Tensor, targets: Tensor, shift: int, ignored: int) -> f
     return float(equal.sum()) / max(1, int(counts.sum()))
 
 
-def _is_causal(ctx: Context) -> bool:
-    """Whether outputs of the first half stay, when the tokens of the second half change."""
+def _first_to_move(ctx: Context) -> int | None:
+    """How many places after a changed token the first output changes: 0, or 1 where the model shifts its input.
+
+    None where outputs before it change too, or none does: no causal model.
+    """
     import torch
 
     tokens = _tokens(ctx)
-    cut = tokens.shape[1] // 2
+    place = tokens.shape[1] // 2
     output = ctx.evaluate(stirred=True)
     if output.ndim != 3 or output.shape[:2] != tokens.shape:
-        return False
-
-    other = torch.cat([tokens[:, :cut], tokens[:, cut:].flip(0).roll(1, 1)], 1)
+        return None
+    other = tokens.clone()
+    other[:, place] = max(
+        (tokens[:, place].roll(k, 0) for k in range(1, len(tokens))),
+        key=lambda exchanged: int((exchanged != tokens[:, place]).sum()),
+        default=tokens[:, place - 1],
+    )
 
     def change(values: Sequence[Any]) -> list[Any]:
         return [other if isinstance(x, torch.Tensor) and torch.equal(x, tokens) else x for x in values]
 
     moved = (ctx.evaluate(change, stirred=True) - output).abs().amax(dim=(0, 2))
-    return bool(moved[cut:].max() > 0) and float(moved[:cut].max()) <= 1e-4 * float(output.abs().max())
+    places = (moved > MOVED * output.abs().max()).nonzero().flatten().tolist()
+    return places[0] - place if places and places[0] >= place else None

@@ -67,9 +67,10 @@ def run(ctx: Context) -> Findings:
         return [x.flip(0) if isinstance(x, torch.Tensor) and x.ndim else x for x in mixed]
 
     scale = float(before.abs().max())
+    first, last = ctx.evaluate_each([replace_the_rest, replace_the_first], stirred=True)
     change = max(
-        float((ctx.evaluate(replace_the_rest, stirred=True)[:kept] - before[:kept]).abs().max()),
-        float((ctx.evaluate(replace_the_first, stirred=True)[size - kept :] - before[size - kept :]).abs().max()),
+        float((first[:kept] - before[:kept]).abs().max()),
+        float((last[size - kept :] - before[size - kept :]).abs().max()),
     )
     turned = ctx.inspection().over_batch
     if turned and change <= RELATIVE_CHANGE * scale:  # what it mixes may be the same for every sample
@@ -86,7 +87,7 @@ def run(ctx: Context) -> Findings:
             "with half of the batch replaced, the outputs of the other half change by {share:.1%} of the largest "
             "output",
             share=change / scale,
-            where=ctx.created_at(turned[0]) if turned else (),
+            where=ctx.created_at(turned[0]) if turned else ctx.forward_at(),
             evidence=(Number("largest change of an output", change, "0"),),
         )
         return ""

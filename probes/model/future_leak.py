@@ -56,6 +56,7 @@ def run(ctx: Context) -> Findings:
             "targets are the next tokens",
             cut=cut,
             share=seen / scale,
+            where=ctx.forward_at(),
             evidence=(Number("largest change of an earlier output", seen, "0"),),
         )
         return ""

@@ -67,6 +67,7 @@ def run(ctx: Context) -> Findings:
                 index=index + 1,
                 count=len(inputs),
                 shape=str(tuple(inputs[index].shape)),
+                where=ctx.forward_at(),
             )
     return f"{len(tested)} of {len(inputs)} inputs were exchanged between samples; the output follows"
 

@@ -38,7 +38,12 @@ def run(ctx: Context) -> Findings:
     updates = ctx.updates()
     if not updates.stepped:
         raise Skip("the optimizer made no step")
-    found = [record for record in updates.parameters if record.identical_rows == (True, True) and _judged(record)]
+    gains = _gains(ctx)
+    found = [
+        record
+        for record in updates.parameters
+        if record.identical_rows == (True, True) and record.name not in gains and _judged(record)
+    ]
     if found:
         first = found[0]
         yield DOC.finding(
@@ -63,6 +68,19 @@ def run(ctx: Context) -> Findings:
         )
         return ""
     return f"no layer keeps equal weights in all units over {updates.steps} updates"
+
+
+def _gains(ctx: Context) -> set[str]:
+    """Parameters of one number for each unit that are no layer's weight: such scales start alike everywhere."""
+    import torch
+
+    layers = (torch.nn.Linear, torch.nn.modules.conv._ConvNd)
+    return {
+        f"{path}.{name}".lstrip(".")
+        for path, module in ctx.pipeline.model.named_modules()
+        for name, p in module.named_parameters(recurse=False)
+        if p.ndim > 1 and p.shape[1:].numel() == 1 and not (name == "weight" and isinstance(module, layers))
+    }
 
 
 def _started_alike(ctx: Context, alike: Collection[str]) -> list[str]:

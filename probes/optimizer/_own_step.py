@@ -11,6 +11,7 @@ from probes.api import Skip
 if TYPE_CHECKING:
     from probes.measurements import Context
     from probes.records.updates import StepEvent
+    from probes.results import Where
 
 
 def events(ctx: Context) -> Sequence[StepEvent]:
@@ -18,6 +19,12 @@ def events(ctx: Context) -> Sequence[StepEvent]:
     if not ctx.facts.custom_step:
         raise Skip("there is no train_step: the tool itself makes each step, in order")
     return ctx.updates().events
+
+
+def last_places(found: Sequence[StepEvent], *kinds: str) -> tuple[Where, ...]:
+    """The lines of the last event of each kind, in the order of ``kinds``."""
+    last = {event.kind: event.where for event in found}
+    return tuple(place for kind in kinds for place in last.get(kind, ()))
 
 
 def of_each_step(found: Sequence[StepEvent]) -> list[Sequence[StepEvent]]:

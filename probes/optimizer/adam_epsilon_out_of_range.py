@@ -21,9 +21,12 @@ DOC = ProbeDoc(
     fix="Leave eps at its default, 1e-8; values up to about 1e-4 are usual where gradients are large.",
     before="torch.optim.Adam(model.parameters(), lr=1e-3, eps=1.0)",
     after="torch.optim.Adam(model.parameters(), lr=1e-3)",
-    consequences=("slow-to-learn", "stuck-at-chance", "cannot-overfit", "learning-rate-too-low"),
+    # Weight decay is not divided by epsilon (AdamW): it outweighs the shortened steps.
+    consequences=(
+        "slow-to-learn", "stuck-at-chance", "cannot-overfit", "learning-rate-too-low", "weight-decay-too-strong",
+    ),
     references=("torch.optim.Adam documentation", "Kingma and Ba 2015, Adam"),
-)
+)  # fmt: skip
 DOMINATES = 10.0  # epsilon over the root mean square of a tensor's gradient: steps are less than a tenth of lr
 USUAL = 1e-5  # epsilons up to here are in common use whatever the gradients
 HALF_SMALLEST = {"float16": 6e-8}  # the smallest number above 0: an epsilon below it is 0

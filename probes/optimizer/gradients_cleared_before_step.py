@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.optimizer._own_step import last_places
 
 if TYPE_CHECKING:
     from probes.measurements import Context
@@ -43,6 +44,7 @@ def run(ctx: Context) -> Findings:
             "in {cleared} of {steps} steps the gradient that backward had made was gone",
             cleared=updates.cleared,
             steps=updates.steps,
+            where=last_places(updates.events, "step", "backward"),
         )
     return f"each of {updates.steps} steps finds the gradient of its own backward"
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.loop._lines import goes_well, receiver
+from probes.optimizer._own_step import last_places
 from probes.results import Severity
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def run(ctx: Context) -> Findings:
             "{uncleared} of {steps} steps found the gradient of the step before on top of their own",
             uncleared=updates.uncleared,
             steps=updates.steps,
+            where=last_places(updates.events, "backward", "step"),
         )
     return f"each of {updates.steps} steps starts from cleared gradients"
 

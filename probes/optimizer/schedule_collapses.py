@@ -51,7 +51,7 @@ def run(ctx: Context) -> Findings:
         thinned = lrs[:: max(1, len(lrs) // 200)]
         yield DOC.finding(
             FALLS,
-            where=ctx.optimizer_at(),
+            where=ctx.scheduler_at(),
             evidence=(
                 Series(
                     "learning rate", [float(i * max(1, len(lrs) // 200)) for i in range(len(thinned))], list(thinned)

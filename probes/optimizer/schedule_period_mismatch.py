@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.optimizer._schedule import lr_curve, severity_of_plan
-from probes.results import Number, Severity
+from probes.results import Finding, Number, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,11 @@ TOO_LONG = 1.5  # the schedule's length over that of the run
 TOO_SHORT = 0.67
 GONE = 1e-3  # of the peak
 IDLE = 0.25  # share of the run that is spent there
+RESTARTS = 2  # in one epoch
 COLLAPSED = 0.1  # ends before this share: that is schedule-collapses
+UNUSED = 0.1  # of the peak: a decay to zero that has fallen by less at the end of the run was planned for a longer one
+CURVE = 8  # steps of a schedule, at least, for its curve to be judged
+ROUNDING = 1e-6  # relative: two falls that are as close are the same
 # Where a scheduler keeps its length, in its own steps.
 LENGTHS = {"CosineAnnealingLR": "T_max", "OneCycleLR": "total_steps", "PolynomialLR": "total_iters"}
 
@@ -52,6 +57,9 @@ def run(ctx: Context) -> Findings:
         raise Skip("there is no scheduler")
     per_step = ctx.pipeline.scheduler_interval == "step"
     given, unit = (ctx.planned_steps(), "steps") if per_step else (ctx.facts.epochs, "epochs")
+    if per_step and (found := _counts_epochs(ctx, scheduler)):
+        yield found
+        return ""
     for part in _parts(scheduler, given):
         ratio = part.length / max(1, part.available)
         if ratio > TOO_LONG or ratio < TOO_SHORT:
@@ -61,7 +69,7 @@ def run(ctx: Context) -> Findings:
                 length=part.length,
                 unit=unit,
                 available=part.available,
-                where=ctx.optimizer_at(),
+                where=ctx.scheduler_at(),
                 evidence=(
                     Number("length of the schedule over that of the run", ratio, "about 1"),
                     lr_curve(ctx.learning_rates()),
@@ -70,6 +78,7 @@ def run(ctx: Context) -> Findings:
             )
             return ""
     yield from _idle_tail(ctx, ctx.learning_rates())
+    yield from _hardly_begun(ctx, given, unit)
     return f"{type(scheduler).__name__}, given {given:,} {unit}"
 
 
@@ -83,8 +92,56 @@ def _idle_tail(ctx: Context, lrs: Sequence[float]) -> Iterator[Any]:
         yield DOC.finding(
             "the learning rate is below a thousandth of its peak for the last {idle:.0%} of the run",
             idle=1 - alive / len(lrs),
-            where=ctx.optimizer_at(),
+            where=ctx.scheduler_at(),
             evidence=(lr_curve(lrs),),
+            severity=severity_of_plan(ctx),
+        )
+
+
+def _counts_epochs(ctx: Context, scheduler: Any) -> Finding | None:
+    """Restarts after a number of steps that would do as a number of epochs, and several times in each epoch."""
+    cycle, epochs = getattr(scheduler, "T_0", None), ctx.facts.epochs
+    each = ctx.planned_steps() // max(1, epochs)
+    if not isinstance(cycle, int) or getattr(scheduler, "T_mult", 1) != 1 or cycle > epochs or each < RESTARTS * cycle:
+        return None
+    return DOC.finding(
+        "{kind} restarts every {cycle} steps, {times:.0f} times in each of the {epochs} epochs",
+        kind=type(scheduler).__name__,
+        cycle=cycle,
+        times=each / cycle,
+        epochs=epochs,
+        where=ctx.scheduler_at(),
+        evidence=(Number("restarts in an epoch", each / cycle, "below 1"), lr_curve(ctx.learning_rates())),
+        severity=severity_of_plan(ctx),
+    )
+
+
+def _hardly_begun(ctx: Context, given: int, unit: str) -> Iterator[Finding]:
+    """A decay to zero, in a line or a cosine, whose end lies far beyond the run.
+
+    For schedules that keep no length of their own. What decays exponentially or by a root falls less with each step,
+    and has no end that it could miss.
+    """
+    lrs = list(ctx.learning_rates())
+    if unit == "epochs":
+        lrs = lrs[:: max(1, len(lrs) // given)]
+    if len(lrs) < max(given, CURVE) or max(lrs) <= 0:  # a longer run than was played through, or a very short one
+        return
+    falling = lrs[len(lrs) - 1 - lrs[::-1].index(max(lrs)) :]
+    falls = [before - after for before, after in pairwise(falling)]
+    if len(falls) < max(CURVE, len(lrs) // 2) or min(falls) <= 0:
+        return
+    half = len(falls) // 2
+    keeps_falling = sum(falls[-half:]) >= (1 - ROUNDING) * sum(falls[:half])
+    if keeps_falling and sum(falls) < UNUSED * falling[0]:
+        yield DOC.finding(
+            "the decay has hardly begun when the run ends: in {given:,} {unit} the learning rate falls by {fallen:.2%} "
+            "of its peak",
+            given=given,
+            unit=unit,
+            fallen=sum(falls) / falling[0],
+            where=ctx.scheduler_at(),
+            evidence=(lr_curve(ctx.learning_rates()),),
             severity=severity_of_plan(ctx),
         )
 

@@ -45,7 +45,7 @@ def run(ctx: Context) -> Findings:
             last=lrs[-1],
             steps=ctx.planned_steps(),
             epochs=ctx.facts.epochs,
-            where=ctx.optimizer_at(),
+            where=ctx.scheduler_at(),
             evidence=(lr_curve(lrs),),
             severity=severity_of_plan(ctx),
         )

@@ -104,7 +104,7 @@ class Attempt:
     ``half_batch_loss`` is that of the batch's first half. ``modules`` are in order of execution. ``output_has_graph``:
     whether the model's own output can be differentiated. ``unstable_logs``: where a log was taken of exactly a softmax
     or sigmoid. ``broadcasts``: differences of something with a graph and something without, of shapes (N, 1) and (N,).
-    ``output_gradient``: of the loss, at the output.
+    ``output_gradient``: of the loss, at the output. ``own_functions``: the user's own autograd functions in its graph.
     """
 
     failure: Failure | None
@@ -124,6 +124,7 @@ class Attempt:
     unstable_logs: Sequence[Origin] = ()
     broadcasts: Sequence[LossCall] = ()
     output_gradient: Tensor | None = None
+    own_functions: Sequence[str] = ()
 
     @property
     def head(self) -> ModuleRecord | None:
@@ -189,7 +190,8 @@ class Outputs:
     """Outputs in eval mode, without gradient, over several training batches of the model as built.
 
     ``output``: (M, C, ...) float tensor; ``again``: the first batch's output of a second forward, ``first`` that of
-    the first. ``target``: (M, ...) or None if it cannot be concatenated.
+    the first. ``target``: (M, ...) or None if it cannot be concatenated. ``stirred``: the first batch's output of the
+    model slightly disturbed; None where the model keeps something of what it saw before.
     """
 
     output: Tensor
@@ -197,3 +199,4 @@ class Outputs:
     first: Tensor
     again: Tensor
     batches: int
+    stirred: Tensor | None = None

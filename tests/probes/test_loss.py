@@ -203,11 +203,13 @@ def test_loss_sign_flipped() -> None:
     silent("loss-sign-flipped", lambda: digits_cnn(loss=lambda out, y: -out[torch.arange(len(y)), y].mean()))
 
 
-def language(shift: int) -> Callable[[], Pipeline]:
-    """The targets are the tokens ``shift`` places on."""
+def language(shift: int, late: bool = False) -> Callable[[], Pipeline]:
+    """The targets are the tokens ``shift`` places on. ``late``: the model puts each output one place later."""
 
     def build() -> Pipeline:
         pipeline = language_model()
+        if late:
+            pipeline.model.register_forward_hook(lambda model, given, out: F.pad(out[:, :-1], (0, 0, 1, 0)))
         g = torch.Generator().manual_seed(1)
         rows = torch.randint(0, 30, (64, 15), generator=g)
         batches = [
@@ -223,6 +225,12 @@ def language(shift: int) -> Callable[[], Pipeline]:
 def test_misaligned_language_model_labels(shift: int) -> None:
     finding = found("misaligned-language-model-labels", language(shift))
     assert finding.values["places"] == abs(shift)
+
+
+def test_a_model_that_shifts_its_outputs() -> None:
+    finding = found("misaligned-language-model-labels", language(1, late=True))
+    assert finding.values["late"] == 1
+    silent("misaligned-language-model-labels", language(0, late=True))  # as decoders that shift their input do
 
 
 def test_next_tokens_are_aligned() -> None:

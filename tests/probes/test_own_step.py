@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -164,6 +165,19 @@ def warm_up_then_cosine(length: int) -> Pipeline:
     return scheduled(make, "epoch", epochs=50)
 
 
+def by_hand(factor: Callable[[int], float], interval: str = "step", **fields: Any) -> Pipeline:
+    """Of 16 steps an epoch."""
+    return scheduled(lambda o: lr_scheduler.LambdaLR(o, factor), interval, **fields)
+
+
+def half_cosine(step: int, steps: int) -> float:
+    return 0.5 + 0.5 * math.cos(math.pi * min(1, step / steps))
+
+
+def restarts(length: int, **fields: Any) -> Pipeline:
+    return scheduled(lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, length), "step", **fields)
+
+
 def batches_of(size: int, n: int = 512, **fields: Any) -> Pipeline:
     images, labels = (part[:n] for part in small.digits_tensors())
     return small.digits_cnn(train=DataLoader(small.Images(images, labels), size, shuffle=True), **fields)
@@ -181,6 +195,9 @@ FAULTS: dict[str, tuple[str, Build]] = {
     "cosine over 200 of 50 epochs": (PERIOD, partial(cosine, 200, epochs=50)),
     "cosine over 50 steps of 50 epochs": (PERIOD, partial(cosine, 50, "step", epochs=50)),
     "cosine over 300 after a warm-up": (PERIOD, partial(warm_up_then_cosine, 300)),
+    "restarts of 3 epochs, in steps": (PERIOD, partial(restarts, 3, epochs=3)),
+    "a cosine for ten times the run": (PERIOD, partial(by_hand, lambda step: half_cosine(step, 1600), epochs=10)),
+    "a line for fifty times the run": (PERIOD, partial(by_hand, lambda epoch: 1 - epoch / 1000, "epoch", epochs=20)),
     "single samples": (SIZE, partial(batches_of, 1, 100)),
     "all samples at once": (SIZE, partial(batches_of, 512, epochs=10)),
 }
@@ -211,6 +228,11 @@ SILENT: dict[str, tuple[str, Build]] = {
     "cosine over all 800 steps": (PERIOD, partial(cosine, 800, "step", epochs=50)),
     "cosine over 45 after a warm-up of 5": (PERIOD, partial(warm_up_then_cosine, 45)),
     "steps": (PERIOD, partial(scheduled, lambda o: lr_scheduler.StepLR(o, 15), "epoch", epochs=50)),
+    "restarts every two epochs": (PERIOD, partial(restarts, 32, epochs=10)),
+    "a cosine for the run": (PERIOD, partial(by_hand, lambda step: half_cosine(step, 160), epochs=10)),
+    "constant after a warm-up": (PERIOD, partial(by_hand, lambda step: min(1.0, step / 10), epochs=10)),
+    "slowly exponential": (PERIOD, partial(by_hand, lambda step: 0.9999**step, epochs=10)),
+    "an inverse root": (PERIOD, partial(by_hand, lambda step: (1000 / (1000 + step)) ** 0.5, epochs=10)),
     "32 at a time": (SIZE, partial(batches_of, 32, epochs=10)),
     "all at once, for long": (SIZE, partial(batches_of, 512, epochs=200)),
     "all of a few": (SIZE, partial(batches_of, 60, 60, epochs=10)),
