@@ -29,8 +29,8 @@ DOC = ProbeDoc(
 FACTOR = 2.0  # times the loss of a guess; default layers start within a few per cent of it
 MARGIN = 1.5  # nats above it, at least: for few classes twice a small number is still small
 # A head that is a little too large on features of ordinary size corrects itself in a few steps; torchvision's mnasnet
-# starts so (spread 6.3 for 10 classes).
-HEAD_SPREAD = 8.0  # of the scores
+# starts so (spread 8.1 to 9.8 for 10 classes, over five seeds). A head that does harm has names of its own.
+HEAD_SPREAD = 12.0  # of the scores
 HEAD_INPUT = 2.0  # standard deviation, between samples, of what the last layer gets
 
 
