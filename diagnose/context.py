@@ -545,16 +545,23 @@ class MeasuringContext:
         return self.pipeline.epochs * self._steps_per_epoch()
 
     def forward_operations(self) -> float:
-        """Floating-point operations of the forward pass over the first batch, as far as torch can count them."""
+        """Floating-point operations of the forward pass over the first batch, as far as torch can count them; inf where
+        the loss lives in the user's own step, or the forward pass fails."""
 
         def count() -> float:
             from torch.utils.flop_counter import FlopCounterMode
 
-            with self.engine() as engine, torch.no_grad(), FlopCounterMode(display=False) as counted:
-                engine.loss(self.raws()[0])
+            with self.engine() as engine:
+                if not engine.has_loss:
+                    return math.inf
+                with torch.no_grad(), FlopCounterMode(display=False) as counted:
+                    engine.loss(self.raws()[0])
             return float(counted.get_total_flops())
 
-        return self.once("operations", "counting operations", count)
+        try:
+            return self.once("operations", "counting operations", count)
+        except (UserCodeError, Skip):  # a probe of the forward pass tells it
+            return math.inf
 
     def most_steps(self) -> dict[str, int]:
         """Training steps that each stage takes at most; without those whose length is not known."""

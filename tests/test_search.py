@@ -135,8 +135,8 @@ def test_a_slow_start_in_a_long_run_is_told_with_its_factor_and_convicts_nobody(
     search = ctx.search()
     assert "learns within" in search.slow_start
     assert "times slower than with no dropout" in search.slow_start
-    assert not search.ablations
-    assert "learns within" in search.skipped["dropout"]
+    assert not any(ablation.arms for ablation in search.ablations.values())
+    assert run_probe("dropout-too-strong", ctx).findings == ()
     told = run_probe("slow-to-learn", ctx)
     assert all(finding.severity is Severity.NOTE for finding in told.findings)
     assert "times slower" in (told.findings[0].message if told.findings else run_probe("stuck-at-chance", ctx).reason)
@@ -220,13 +220,22 @@ def test_what_ended_early_is_told_and_nothing_is_decided() -> None:
 def test_a_loader_that_cannot_be_drawn_anew_costs_only_that_swap() -> None:
     data = digits_cnn().train.dataset  # type: ignore[attr-defined]
     sampler = WeightedRandomSampler([1.0] * len(data), len(data))
+    ctx = context(lambda: digits_cnn(train=DataLoader(data, 4, sampler=sampler), optimizer=adam(1e-9)), 0)
+    with pytest.raises(Skip, match="plain DataLoader"):
+        arms(ctx, "batch-size")
+    assert arms(ctx, "lr")
+    assert ctx.trainings.trial(AS_CONFIGURED, 0, 5).steps == 5
 
-    def build() -> Pipeline:
-        return digits_cnn(train=DataLoader(data, 4, sampler=sampler), optimizer=adam(1e-9))
 
-    search = search_for(context(build, 0), 40)
-    assert "lr" in search.ablations
-    assert "plain DataLoader" in search.skipped["batch-size"]
+def a_rate_that_is_a_little_too_low() -> Pipeline:
+    return of_digits(mlp(), sgd(4e-4, momentum=0.9), epochs=50)
+
+
+def test_a_slow_start_does_not_excuse_an_unusual_setting() -> None:
+    ctx = context(a_rate_that_is_a_little_too_low, 0)
+    assert ctx.search().slow_start
+    told = run_probe("learning-rate-too-low", ctx)
+    assert [finding.severity for finding in told.findings] == [Severity.ERROR], told.reason
 
 
 def test_an_optimizer_that_cannot_be_built_anew_is_left_alone() -> None:

@@ -14,13 +14,14 @@ import pytest
 import torch
 from faults import adam, mlp, of_digits
 from probing import context
+from small_pipelines import digits_tensors, own_step
 from torch.utils.data import DataLoader, Dataset
 
 from diagnose import Pipeline
 from diagnose.context import MeasuringContext
 from diagnose.experiments import side_by_side
 from diagnose.experiments.change import AS_CONFIGURED
-from diagnose.experiments.knobs import scaled_lr
+from diagnose.experiments.knobs import arms, scaled_lr
 from diagnose.experiments.trials import Wanted
 from probes.records.trials import Trace
 
@@ -71,6 +72,42 @@ def test_data_that_are_read_anew_are_never_read_by_two_processes() -> None:
     ctx = several(build)
     ctx.trainings.ahead(Wanted(AS_CONFIGURED, seed, 10) for seed in range(2))
     assert not any(ctx.kept.has(ctx.trainings._trials._kept_key(Wanted(AS_CONFIGURED, s, 10))) for s in range(2))
+
+
+class Noisy(Dataset[Any]):
+    """Digits, or noise in their place where ``augment`` is set."""
+
+    def __init__(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        self.images, self.labels, self.augment = images, labels, True
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Any:
+        image = self.images[index]
+        return (torch.rand_like(image) if self.augment else image), self.labels[index]
+
+
+def test_a_fork_reads_without_augmentation_where_the_arm_does() -> None:
+    x, y = digits_tensors()
+
+    def build() -> Pipeline:
+        train, val = Noisy(x, y), Noisy(x, y)
+        val.augment = False
+        return of_digits(mlp(), adam(1e-3), loaders=(DataLoader(train, 32, shuffle=True), DataLoader(val, 32)))
+
+    ctx, alone = several(build), context(build)
+    (plain,) = arms(ctx, "augmentation")
+    ctx.trainings.ahead(Wanted(plain, seed, 60) for seed in range(2))
+    assert ctx.kept.has(ctx.trainings._trials._kept_key(Wanted(plain, 0, 60)))
+    with side_by_side.on_one_thread():
+        in_turn = alone.trainings.trial(arms(alone, "augmentation")[0], 0, 60)
+        assert timeless(ctx.trainings.trial(plain, 0, 60)) == timeless(in_turn)
+
+
+def test_a_step_of_ones_own_without_a_loss_is_trained_in_turn() -> None:
+    ctx = several(own_step)
+    assert ctx.trainings.trial(AS_CONFIGURED, 0, 10).steps == 10
 
 
 def dies(alive: Callable[[], None]) -> Any:

@@ -71,11 +71,12 @@ def test_the_finding_points_at_the_loss_of_the_script(tmp_path: Path) -> None:
         (HEAD + "front = nn.Linear(6, 6)\noptimizer.add_param_group({'params': front.parameters()})\n",
          PLAIN.replace("(a)", "(front(a))"), "several models"),
         (HEAD, PLAIN + " + 0.01 * model[0].weight.square().sum()", "further terms"),
+        (HEAD, PLAIN + " + 0.0 * model[0].weight.square().sum()", "further terms"),
         (HEAD, "loss = nn.functional.cross_entropy(model(a) * torch.ones(2), b)", "before the loss is not known"),
         (HEAD, "loss = (model(a)[:, 0] - b).square().mean()", "none of torch's own"),
         (HEAD + "model.data = torch.zeros(20_000_000)\n", PLAIN, "much more than its weights"),
     ],
-    ids=["optimizers", "models", "terms", "unknown", "own", "large"],
+    ids=["optimizers", "models", "terms", "terms that grow", "unknown", "own", "large"],
 )  # fmt: skip
 def test_what_can_be_mistaken_is_not_judged(head: str, loss: str, told: str, tmp_path: Path) -> None:
     found = watched(tmp_path, loss, head)
@@ -189,6 +190,19 @@ def test_a_rising_loss_is_a_finding_only_where_it_is_to_fall() -> None:
     assert fed(Progress(), rising)["diverging"] == "fail"
     assert fed(Progress(), rising, of="kl_div")["diverging"] == "skipped"
     assert fed(Progress(), [1.0 / (1 + step) for step in range(400)])["diverging"] != "fail"
+
+
+def test_a_loss_that_is_scaled_or_has_terms_of_its_own_may_rise() -> None:
+    progress = Progress()
+    progress.give_up()
+    assert fed(progress, [1.0 + 0.05 * step for step in range(400)])["diverging"] == "skipped"
+
+
+def test_half_precision_scales_the_loss_by_design(tmp_path: Path) -> None:
+    head = HEAD + "scaler = torch.amp.GradScaler('cpu', init_scale=2.0, growth_interval=5)\n"
+    scaled = PLAIN + "\n    loss = scaler.scale(loss)"
+    found = watched(tmp_path, scaled, head)
+    assert found.status("diverging") == "skipped"
 
 
 def test_a_short_run_is_not_said_to_be_above_chance() -> None:

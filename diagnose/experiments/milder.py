@@ -29,21 +29,28 @@ def boundary(ctx: MeasuringContext, knob: str, change: Change, steps: int, neede
     if make is None or not change.factors:
         return None
     fails, works = 0.0, 1.0  # of the way from the user's value to the repair
-    learned: list[tuple[float, Change]] = []
-    failed: Change | None = None
+    learned: list[Change] = []
+    failed: list[Change] = []
     for _ in range(HALVINGS):
         share = (fails + works) / 2
         tried = make(ctx, change, share)
         if repaired(ctx.trainings.trial(tried, ctx.seed, steps)):
             works = share
-            learned.append((share, tried))
+            learned.append(tried)
         else:
-            fails, failed = share, tried
-    for _, tried in reversed(learned):
+            fails = share
+            failed.append(tried)
+
+    def count(tried: Change) -> int:
+        """How many seeds learn."""
         ctx.trainings.ahead(Wanted(tried, ctx.seed + seed, steps) for seed in range(seeds))
-        if sum(repaired(ctx.trainings.trial(tried, ctx.seed + seed, steps)) for seed in range(seeds)) >= needed:
-            return Boundary(tried.label, "" if failed is None else failed.label)
-    return None
+        return sum(repaired(ctx.trainings.trial(tried, ctx.seed + seed, steps)) for seed in range(seeds))
+
+    mildest = next((tried for tried in reversed(learned) if count(tried) >= needed), None)
+    if mildest is None:
+        return None
+    too_mild = next((tried for tried in reversed(failed) if seeds - count(tried) >= needed), None)
+    return Boundary(mildest.label, "" if too_mild is None else too_mild.label, steps)
 
 
 def _dropout(ctx: MeasuringContext, change: Change, share: float) -> Change:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from diagnose.experiments import judge, side_by_side
 from diagnose.experiments.change import Change, Reading
 from diagnose.experiments.kept import fingerprint
@@ -101,9 +99,7 @@ class Trials:
     def _at_once(self) -> int:
         """How many. Never by the clock: a trial's last digits depend on the number of its threads."""
         processes = self._ctx.processes
-        if processes < 2 or torch.get_num_threads() <= side_by_side.MOST:
-            return processes
-        return processes if self._ctx.forward_operations() <= LIGHT else 1
+        return processes if processes > 1 and self._ctx.forward_operations() <= LIGHT else 1
 
     def _known(self, wanted: Wanted) -> bool:
         return self._ctx.knows(wanted.key) or self._ctx.kept.has(self._kept_key(wanted))
@@ -113,7 +109,16 @@ class Trials:
         try:
             self._ctx.completed_attempt()
             self._on_subset(change)
-            return change.reading.samples is not None or self._material(change.reading).in_memory()
+            if change.reading.samples is not None:
+                return True
+            material, plainly = self._material(change.reading), change.reading.plainly
+            if plainly is None:
+                return material.in_memory()
+            plainly(True)  # what is read now is kept
+            try:
+                return material.in_memory()
+            finally:
+                plainly(False)
         except (UserCodeError, Skip, Inconclusive):  # whoever asks for the trial meets it
             return False
 

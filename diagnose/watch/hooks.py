@@ -96,6 +96,12 @@ def _gradients(heard: Heard, patches: Patches) -> None:
     patches.put(clip, "_group_tensors_by_device_and_dtype", before(group))
     unscale = before(lambda scaler, optimizer: _unscale(heard, scaler, optimizer))
     patches.put(torch.amp.GradScaler, "unscale_", unscale)
+    patches.put(torch.amp.GradScaler, "scale", before(lambda scaler, losses: _scale(heard, scaler)))
+
+
+def _scale(heard: Heard, scaler: Any) -> None:
+    if scaler.is_enabled():
+        heard.scaled()
 
 
 def _unscale(heard: Heard, scaler: Any, optimizer: Any) -> None:

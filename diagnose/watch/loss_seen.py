@@ -24,7 +24,8 @@ class LossSeen:
 
     ``function`` of torch.nn.functional with ``settings``, on the output after ``links``; ``flat``: the target was given
     with its leading axes flattened. Or ``path``: the place in what the model returned. ``sign``: what it is multiplied
-    by for backward, without the size. Neither: ``unknown`` says why.
+    by for backward, without the size. Neither: ``unknown`` says why. ``alone``: nothing of the program's own is part of
+    it.
     """
 
     value: float
@@ -35,6 +36,7 @@ class LossSeen:
     flat: bool = False
     path: tuple[Any, ...] = ()
     unknown: str = ""
+    alone: bool = True
     where: tuple[Where, ...] = ()
 
 
@@ -47,10 +49,11 @@ def loss_of(tensor: Tensor, made: Any, losses: Sequence[LossCall], where: tuple[
         return LossSeen(float(leaf.detach()), _sign(value, float(leaf.detach())), path=path, where=where), None
     unknown: Callable[[str], tuple[LossSeen, Any]] = lambda why: (LossSeen(value, unknown=why, where=where), None)  # noqa: E731
     if len(losses) != 1:
-        return unknown("the loss is made of several" if losses else "the loss is none of torch's own")
+        why = "the loss is made of several" if losses else "the loss is none of torch's own"
+        return LossSeen(value, unknown=why, alone=False, where=where), None
     name, given, result, at = losses[0]
     if result.numel() != 1 or not _alone(tensor, result):
-        return unknown("the loss has further terms")
+        return LossSeen(value, unknown="the loss has further terms", alone=False, where=where), None
     entering, target = given.pop("input"), given.pop("target")
     output = main_output(made)
     links = operations(entering, output) if output is not None else None
@@ -92,9 +95,15 @@ def _leading(links: Sequence[Link], target: Tensor) -> tuple[int, ...] | None:
 
 
 def _alone(tensor: Tensor, result: Tensor) -> bool:
-    """Whether ``tensor`` is ``result`` times a constant."""
+    """Whether ``tensor`` is ``result`` times a constant: by the graph, for a term may be 0 now and grow later."""
     if tensor is result:
         return True
+    node, wanted = tensor.grad_fn, result.grad_fn
+    while node is not None and node is not wanted:
+        inputs = [other for other, _ in node.next_functions if other is not None]
+        node = inputs[0] if len(inputs) == 1 else None
+    if node is None or wanted is None:
+        return False
     (factor,) = torch.autograd.grad(tensor, [result], retain_graph=True, allow_unused=True)
     if factor is None:
         return False

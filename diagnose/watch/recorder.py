@@ -179,6 +179,10 @@ class Recorder:
             return
         self._event(LoopEvent("batch", loader=loader.index))
 
+    def scaled(self) -> None:
+        """A loss was multiplied by the growing factor of half precision."""
+        self.progress.give_up()
+
     def exhausted(self, iterator: Any) -> None:
         if (found := self.passes.of(iterator)) is not None and found[1].steps:
             self.progress.epoch(found[0].index)
@@ -204,6 +208,8 @@ class Recorder:
             return None
         where = here()
         self.capture.before_backward(tensor, where)
+        if self.capture.loss is not None and not self.capture.loss.alone:
+            self.progress.give_up()
         share, size = self.outputs.share(loss) if loss is not None and self.total < FIRST_LOOKS else (None, 0)
         marks = [(watch, watch.before_backward()) for watch in self._living() if not watch.inside]
         return marks, LoopEvent("backward", loader=loader, share=share, size=size, where=where)

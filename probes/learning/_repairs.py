@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
     from probes.api import Findings, ProbeDoc
     from probes.measurements import Context
-    from probes.records.trials import Ablation, Arm, Crossing, Relief, Trace
+    from probes.records.trials import Ablation, Arm, Boundary, Crossing, Relief, Trace
 
 SENTENCE = (
     "{given}, {control_failed} of {control_seeds} seeds did not learn in {steps} steps; with {change} {learned} did."
 )
-EDGE = " The mildest value that learned is {mildest}; with {too_much} it does not."
-MILDER = " It learns with {mildest}, too."
+EDGE = " Of the values tried for {edge_steps} steps, the mildest that learned is {mildest}; with {too_much} it did not."
+MILDER = " It learned with {mildest}, too."
 LEARNED = 0.10  # of the way from guessing to the floor, from which on a trial has clearly learned
 UNUSUAL = ("dropout", "weight-decay", "clipping", "label-smoothing", "lr")
 """Knobs of which it is known which values are usual: one of them may hold back a training that learns."""
@@ -212,13 +212,21 @@ def figures(ablation: Ablation, arm: Arm) -> dict[str, Any]:
         "given": f"even with {' and '.join(ablation.given)}" if ablation.given else "as configured",
         "rivals": ", ".join(ablation.rivals),
         "unusual": ablation.unusual,
-        **({"mildest": edge.learns, "too_much": edge.fails} if (edge := ablation.boundary) else {}),
+        **(
+            {"mildest": edge.learns, "too_much": edge.fails, "edge_steps": edge.steps}
+            if (edge := ablation.boundary)
+            else {}
+        ),
         "loss_repaired": trace.points[-1].train_loss,
         "accuracy_repaired": trace.points[-1].val_score,
         "chance": control.chance,
         # Under other changes the control is not what the user runs: the symptom has the figures of that.
         **({} if ablation.given else _ends_of(control)),
     }
+
+
+def _edge(edge: Boundary | None) -> dict[str, Any]:
+    return {} if edge is None else {"mildest": edge.learns, "too_much": edge.fails, "edge_steps": edge.steps}
 
 
 def _ends_of(control: Trace) -> dict[str, Any]:

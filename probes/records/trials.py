@@ -112,10 +112,11 @@ class Crossing:
 @dataclass(frozen=True)
 class Boundary:
     """Labels of the mildest change of a graded setting that was found to repair, and of the strongest that was not;
-    the latter empty where all that were tried repair."""
+    the latter empty where all that were tried repair. Each was given at most ``steps`` steps."""
 
     learns: str
     fails: str
+    steps: int
 
 
 @dataclass(frozen=True)
