@@ -264,7 +264,7 @@ class Session:
         if cut is None or Status(cut["status"]) is Status.INCONCLUSIVE:  # what was decided before is judged
             for name in names:
                 if not any(result.name == name for result in self.results):
-                    self._probe(name, Stage.SUBSET)
+                    self._probe(name, Stage.SUBSET, late=True)
         short = None if cut is None else (Status(cut["status"]), str(cut["reason"]))
         decided = DECISIVE[Stage.SUBSET] in names
         judged = self._judged(Stage.SUBSET, self._of(Stage.SUBSET), short, time.monotonic() - started, decided=decided)
@@ -272,8 +272,9 @@ class Session:
 
     # -- probes and steps ---------------------------------------------------------------------------------------
 
-    def _probe(self, name: str, stage: Stage) -> None:
-        if self._remaining() == 0:
+    def _probe(self, name: str, stage: Stage, *, late: bool = False) -> None:
+        """``late``: though the time is up, for what it judges has been measured."""
+        if self._remaining() == 0 and not (late or catalogue.doc(name).experiment):
             doc = catalogue.doc(name)
             self._keep(Result(doc.code, name, str(stage), Status.INCONCLUSIVE, OUT_OF_TIME))
             return

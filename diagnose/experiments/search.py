@@ -54,6 +54,8 @@ def search(ctx: MeasuringContext, steps: int) -> Search:
         seeking.run()
     except Inconclusive as reason:
         cut = str(reason)
+        # Rivals may be untried: a repair that was seen is told, but proves nothing yet.
+        seeking.found = {knob: replace(found, proved=False) for knob, found in seeking.found.items()}
     return Search(
         control=seeking.control(),
         ablations=seeking.found,

@@ -28,7 +28,7 @@ DOC = ProbeDoc(
 )  # fmt: skip
 LEFT = 0.9  # share of the way to the floor that counts as memorised
 FASTER = 3  # times, where the narrow model comes near in the end
-BRISK = 3e-4  # |dp|/|p| of a step; where steps are smaller the width is not the first thing to doubt
+BRISK = 1e-3  # |dp|/|p| of a usual step; where steps are smaller the width is not the first thing to doubt
 GAIN = 0.1  # that the wider copy must get further
 
 
@@ -46,11 +46,11 @@ def run(ctx: Context) -> Findings:
     if wide.stopped != "memorised" or not further:
         return f"a wider copy does not do better (loss {after.train_loss:.3f} after {wide.steps} steps)"
     yield DOC.finding(
-        "after {steps} steps on one batch the loss is {before:.3f}; of {wide} it is {after:.3f}",
+        "after {steps} steps on one batch the loss is {loss:.3f}; of {wide} it is {loss_wider:.3f}",
         steps=trace.steps,
-        before=before.train_loss,
+        loss=before.train_loss,
         wide=wide.name,
-        after=after.train_loss,
+        loss_wider=after.train_loss,
         evidence=(
             loss_curve(trace),
             loss_curve(wide),
