@@ -84,7 +84,8 @@ _OWN_FLAGS = {
     "--epochs": 2, "--fraction": 2, "--reference": 2, "--checkpoint": 2, "--split": 2, "--from": 2, "--until": 2,
     "--knob": 2, "--values": 2, "--init-from": 2, "--only": 1, "--keep-going": 1, "--allow-inconclusive": 1,
 }  # fmt: skip
-_ONCE = {"--out": 2, "--resume": 1, "--plan": 1}  # a folder that holds a run is not taken for another
+# A folder that holds a run is not taken for another; a budget that was too small is too small again.
+_ONCE = {"--out": 2, "--resume": 1, "--plan": 1, "--budget": 2}
 
 
 def _again(results: RunResults) -> str:
