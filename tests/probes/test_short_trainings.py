@@ -141,7 +141,7 @@ def test_what_fresh_statistics_add() -> None:
 
 def test_what_a_wider_copy_reaches() -> None:
     values = found(CAPACITY, two_wide).values
-    assert values["after"] < 0.5 * values["before"]
+    assert values["loss_wider"] < 0.5 * values["loss"]
 
 
 @slow
