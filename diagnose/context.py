@@ -595,6 +595,10 @@ class MeasuringContext:
     def learning_rate_range(self) -> LearningRateRange:
         return self.trainings.learning_rate_range()
 
+    def learns_later(self) -> str:
+        later = self.trainings.given_longer()
+        return later.told if later is not None and later.learns else ""
+
     def search(self) -> Search:
         return self.trainings.search()
 

@@ -174,6 +174,10 @@ class Context(Protocol):
 
     def learning_rate_range(self) -> LearningRateRange: ...
 
+    def learns_later(self) -> str:
+        """How the unchanged pipeline learns after all in more of the steps that are planned; empty where it does not,
+        or learned before."""
+
     def search(self) -> Search:
         """Which changes, of settings or of whole parts, make a pipeline learn that does not."""
 

@@ -19,8 +19,10 @@ from diagnose import Pipeline
 from diagnose.errors import UsageError
 from diagnose.experiments import parts, schedules
 from diagnose.experiments.change import AS_CONFIGURED, Change, Reading, together
+from diagnose.experiments.judge import stayed_at_chance
 from diagnose.experiments.kept import KeptTrials, fingerprint, from_json
 from diagnose.experiments.knobs import KNOBS, arms, scaled_lr
+from diagnose.experiments.longer import reaches
 from diagnose.experiments.lr_range import judged
 from diagnose.experiments.milder import boundary
 from diagnose.experiments.order import KNOBS as NAMES
@@ -28,7 +30,7 @@ from diagnose.experiments.order import PARTS, SPEAKS
 from diagnose.experiments.search import search as search_for
 from diagnose.judging import run_probe
 from probes.api import Skip
-from probes.records.trials import Search
+from probes.records.trials import Point, Search, Trace
 from probes.regularisation.label_smoothing_too_strong import what_is_left
 from probes.results import Severity, to_json
 
@@ -140,6 +142,59 @@ def test_a_slow_start_in_a_long_run_is_told_with_its_factor_and_convicts_nobody(
     told = run_probe("slow-to-learn", ctx)
     assert all(finding.severity is Severity.NOTE for finding in told.findings)
     assert "times slower" in (told.findings[0].message if told.findings else run_probe("stuck-at-chance", ctx).reason)
+
+
+def flat_start(epochs: int) -> Pipeline:
+    """So small initial weights that the loss stays where it is for some tens of steps, and then falls at once."""
+    model = mlp(depth=3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0.1)
+    return of_digits(model, adam(1e-3), epochs=epochs)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_flat_start_convicts_nobody_where_the_plan_is_long_enough_to_leave_it(seed: int) -> None:
+    steps = 30
+    ctx = context(partial(flat_start, 1_000), seed)
+    assert stayed_at_chance(ctx.trainings.trial(AS_CONFIGURED, seed, steps))
+    later = ctx.trainings.given_longer(steps)
+    assert later is not None
+    assert later.learns
+    search = search_for(ctx, steps)
+    assert search.slow_start.startswith("as configured it starts slowly, but ")
+    assert not proved(search)
+
+
+def test_where_no_more_steps_are_planned_a_flat_start_is_not_waited_for() -> None:
+    assert context(partial(flat_start, 1), 0).trainings.given_longer(30) is None
+
+
+def test_what_stays_flat_for_longer_is_convicted_with_the_figure() -> None:
+    ctx = context(lambda: of_digits(mlp(), adam(1e-9), epochs=4_000), 0)
+    found = search_for(ctx, 50).ablations["lr"]
+    assert found.proved
+    assert found.waited is not None
+    assert found.waited.steps == 150
+
+
+def test_nobody_waits_for_a_training_that_does_not_move() -> None:
+    ctx = context(lambda: of_digits(mlp(), sgd(0.0), epochs=4_000), 0)
+    assert ctx.trainings.given_longer(50) is None
+
+
+def leaving_chance(*losses: float) -> Trace:
+    points = [Point(100 * look, loss, None) for look, loss in enumerate(losses)]
+    share = (losses[0] - losses[-1]) / losses[0]
+    end = points[-1].step
+    return Trace(
+        "as configured", 0, end, (), points, 0.0, losses[0], 0.1, 100, 0, 10, "steps", 0.0, share=share, falling=True
+    )
+
+
+@pytest.mark.parametrize(("planned", "far"), [(1_000, False), (20_000, True)])
+def test_leaving_chance_late_is_learning_where_the_plan_is_long_enough(planned: int, far: bool) -> None:
+    assert reaches(leaving_chance(4.0, 4.0, 4.0, 4.0, 3.95, 3.9), planned) is far
 
 
 def test_how_mild_the_repair_may_be_is_found_by_bisection() -> None:

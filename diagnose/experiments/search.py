@@ -30,6 +30,7 @@ from probes.records.trials import Ablation, Arm, Crossing, Relief, Search, Trace
 
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
+    from diagnose.experiments.longer import Longer
 
 # What is made known-good at once, in the order in which it is applied; settings of the optimizer go with it. Taken
 # back in the same order, so that what says least about the cause goes first.
@@ -40,7 +41,6 @@ REPLACED = (
 # The settings of the user's optimizer, tried in place of a whole other one.
 OF_OPTIMIZER = ("weight-decay", "clipping", "scheduler", "parameters", "lr")
 AHEAD = 2  # knobs that are screened at once where there are cores for it
-LONGER = 3  # times the steps of a trial, that a slow start is given where the planned run is as long
 SOONER = 1.5  # times, from which on a change that makes a slow start quicker is worth a word
 ADDS = 0.10  # of the way from guessing to the floor: a change that adds less on top of another adds nothing
 MORE = 0.20  # of that way: what a change must be ahead of another whose effect it explains
@@ -80,6 +80,7 @@ class _Seeking:
         self.minimal: list[str] = []
         self.further: dict[str, Relief] = {}
         self.slow_start = ""
+        self.waited: Trace | None = None
 
     def control(self) -> Arm | None:
         return next((ablation.control for ablation in self.found.values() if not ablation.given), None)
@@ -87,10 +88,16 @@ class _Seeking:
     def run(self) -> None:
         control = self.ctx.trainings.trial(AS_CONFIGURED, self.ctx.seed, self.steps)
         fails = control.outcome in {Learning.STUCK, Learning.SLOW, Learning.NONFINITE}
-        if fails and (control.falling or control.outcome == Learning.SLOW):
-            self.slow_start = self._learns_later()
-            if self.slow_start:  # no setting is to blame, though an unusual one may hold it back: see ``relief``
-                return
+        later = self.ctx.trainings.given_longer(self.steps)
+        if later is not None and later.learns:
+            # No setting is to blame, though an unusual one may hold it back: see ``relief``.
+            waited = Arm("configured", "as configured", 0.0, (later.trace,), ("learns",), (later.trace.share,))
+            self.found = {
+                knob: Ablation(knob, waited, (), None, False, self.steps, SEEDS) for knob in SPEAKS if self._arms(knob)
+            }
+            self.slow_start = self._slow_start(later)
+            return
+        self.waited = None if later is None else later.trace
         for place, knob in enumerate(SPEAKS):
             if fails:
                 self._screen_ahead(list(SPEAKS)[place : place + AHEAD])
@@ -120,27 +127,14 @@ class _Seeking:
         strongest = [arms_of[-1] for knob in knobs if knob != "lr" and (arms_of := self._arms(knob))]
         self.ctx.trainings.ahead(Wanted(change, self.ctx.seed, self.steps) for change in strongest)
 
-    def _learns_later(self) -> str:
-        """A slow start in a long run convicts nobody: how it learns by itself, given more steps; empty where the run is
-        not planned to be as long, or more steps do not do."""
-        longer = LONGER * self.steps
-        if self.ctx.planned_steps() < longer:
-            return ""
-        trace = self.ctx.trainings.trial(AS_CONFIGURED, self.ctx.seed, longer)
-        if trace.outcome != Learning.LEARNS:
-            return ""
-        planned = (
-            f"of {self.ctx.planned_steps():,} that are planned" if self.ctx.facts.epochs_stated else "if given them"
-        )
-        waited = Arm("configured", "as configured", 0.0, (trace,), (trace.outcome,), (trace.share,))
-        self.found = {
-            knob: Ablation(knob, waited, (), None, False, self.steps, SEEDS) for knob in SPEAKS if self._arms(knob)
-        }
-        told = f"as configured it starts slowly, but learns within {trace.steps:,} steps, {planned}"
+    def _slow_start(self, later: Longer) -> str:
+        """What shows that it learns by itself, with the factor by which the first change that helps is quicker."""
+        planned = f"of {later.planned:,} that are planned" if self.ctx.facts.epochs_stated else "if given them"
+        told = f"{later.told}, {planned}"
         for knob in SPEAKS:
             if knob != "lr" and (changes := self._arms(knob)):
                 other = self.ctx.trainings.trial(changes[-1], self.ctx.seed, self.steps)
-                factor = steps_to_learn(trace) / max(1, steps_to_learn(other))
+                factor = steps_to_learn(later.trace) / max(1, steps_to_learn(other))
                 if repaired(other) and factor >= SOONER:
                     return f"{told}; {factor:.1f} times slower than with {changes[-1].label}"
         return told
@@ -153,7 +147,8 @@ class _Seeking:
             tried = changes or arms(self.ctx, knob)
             # The unchanged pipeline is tried once, for all its steps, however few a rival is given.
             own = None if given else self.full
-            self.found[knob] = ablate(self.ctx, knob, steps, given=given, changes=tried, control_steps=own)
+            found = ablate(self.ctx, knob, steps, given=given, changes=tried, control_steps=own)
+            self.found[knob] = found if given else replace(found, waited=self.waited)
         except Skip as reason:
             self.skipped[knob] = str(reason)
             return

@@ -18,6 +18,7 @@ from diagnose.experiments import dropout, judge, reference, wider
 from diagnose.experiments.ablate import ablate
 from diagnose.experiments.change import AS_CONFIGURED, Change, Reading
 from diagnose.experiments.knobs import arms
+from diagnose.experiments.longer import Longer, given_longer
 from diagnose.experiments.lr_range import range_test
 from diagnose.experiments.material import Material
 from diagnose.experiments.order import ON_PURPOSE
@@ -172,6 +173,11 @@ class ShortTrainings:
             "the learning-rate range test",
             lambda: range_test(self._ctx, self._reported("learning-rate range"), change),
         )
+
+    def given_longer(self, steps: int = SUBSET_STEPS) -> Longer | None:
+        """Whether it learns after all, given more of the steps that are planned than those of a trial."""
+        key = f"given longer than {steps}"
+        return self._ctx.once(key, "training for longer", lambda: given_longer(self._ctx, steps))
 
     def search(self) -> Search:
         """Every experiment that is needed to find what keeps the pipeline from learning."""

@@ -35,16 +35,17 @@ def proof(ablation: Ablation, *, compared: bool = False) -> list[Evidence]:
     """The proof table (arm x seed) and the curves of every trial. ``compared``: on purpose, there is nothing to fix."""
     rows: list[list[str | int | float | None]] = []
     drawn: list[Evidence] = []
-    for arm in (ablation.control, *ablation.arms):
-        for trace in arm.traces:
+    longer = [(ablation.control.label, [ablation.waited])] if ablation.waited else []
+    for label, traces in [*((arm.label, arm.traces) for arm in (ablation.control, *ablation.arms)), *longer]:
+        for trace in traces:
             last = trace.points[-1]
             rows.append(
                 [
-                    arm.label, trace.seed, trace.steps, trace.points[0].train_loss, last.train_loss, last.train_score,
+                    label, trace.seed, trace.steps, trace.points[0].train_loss, last.train_loss, last.train_score,
                     last.val_score, WORDS.get(trace.outcome, trace.outcome),
                 ]
             )  # fmt: skip
-            drawn += curves(trace, f"{arm.label}, seed {trace.seed}")
+            drawn += curves(trace, f"{label}, seed {trace.seed}")
     title = "Each row is one short training on the same samples; one that has clearly learned ends early"
     columns = ["change", "seed", "steps", "loss at start", "loss at end", "train accuracy", "val accuracy", "learns?"]
     if compared:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SENTENCE = (
     "{given}, {control_failed} of {control_seeds} seeds did not learn in {steps} steps; with {change} {learned} did."
 )
+WAITED = " Nor did it in {waited_steps:,} steps."
 EDGE = " Of the values tried for {edge_steps} steps, the mildest that learned is {mildest}; with {too_much} it did not."
 MILDER = " It learned with {mildest}, too."
 LEARNED = 0.10  # of the way from guessing to the floor, from which on a trial has clearly learned
@@ -52,7 +53,10 @@ def turned(
     evidence = [*proof(ablation), *_crossed(ablation.crossings), *told.pop("evidence", ())]
     edge = ablation.boundary
     yield doc.finding(
-        opening + SENTENCE + (EDGE if edge and edge.fails else MILDER if edge else ""),
+        opening
+        + SENTENCE
+        + (WAITED if ablation.waited else "")
+        + (EDGE if edge and edge.fails else MILDER if edge else ""),
         evidence=evidence,
         **told,
         **figures(ablation, arm),
@@ -217,6 +221,7 @@ def figures(ablation: Ablation, arm: Arm) -> dict[str, Any]:
             if (edge := ablation.boundary)
             else {}
         ),
+        **({"waited_steps": ablation.waited.steps} if ablation.waited else {}),
         "loss_repaired": trace.points[-1].train_loss,
         "accuracy_repaired": trace.points[-1].val_score,
         "chance": control.chance,

@@ -26,7 +26,7 @@ DOC = ProbeDoc(
 
 def run(ctx: Context) -> Findings:
     trace = ctx.subset()
-    if trace.outcome != "slow":
+    if trace.outcome != "slow" and not ctx.learns_later():
         return "" if trace.share is None else f"{trace.share:.0%} of the way from guessing to the floor"
     later = ctx.search().slow_start
     yield DOC.finding(

@@ -34,9 +34,9 @@ def run(ctx: Context) -> Findings:
     if trace.outcome in {"learns", "slow"}:
         score = "" if last.val_score is None else f", val accuracy {last.val_score:.1%}"
         return f"loss {first.train_loss:.2f} to {last.train_loss:.2f} in {trace.steps} steps{score}"
+    if later := ctx.learns_later():
+        return later
     if trace.falling and trace.outcome == "stuck":
-        if later := ctx.search().slow_start:
-            return later
         raise Inconclusive(
             f"after {trace.steps} steps the loss went from {first.train_loss:.3f} to {last.train_loss:.3f}: hardly "
             "better than guessing, but still falling"

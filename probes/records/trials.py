@@ -129,7 +129,8 @@ class Ablation:
     repair as well and could not be told apart from this one. ``unusual``: the value that the user has lies outside of
     what is usual for the knob, as far as that is known. ``holds_back``: the training that another change repaired.
     ``boundary``: how mild the repair may be, where that was asked for. ``crossings``: its repair and others, alone and
-    together."""
+    together. ``waited``: a trial of several times the steps, in which the unchanged pipeline did not learn either; None
+    where no longer run is planned."""
 
     knob: str
     control: Arm
@@ -145,6 +146,7 @@ class Ablation:
     holds_back: bool = False
     boundary: Boundary | None = None
     crossings: Sequence[Crossing] = ()
+    waited: Trace | None = None
 
     @property
     def repairing(self) -> Arm | None:
