@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from diagnose.experiments.change import AS_CONFIGURED
 from diagnose.experiments.judge import Learning
 from diagnose.experiments.knobs import arms
-from diagnose.experiments.order import SPEAKS
 from diagnose.experiments.relief import COME_FAR
 from diagnose.experiments.trials import Wanted
+from diagnose.experiments.usual import suspects_first
 from probes.api import Skip
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def given_longer(ctx: MeasuringContext, steps: int) -> Longer | None:
 
 def _wanted_next(ctx: MeasuringContext, steps: int) -> list[Wanted]:
     """The first trial that the search makes next, whatever comes of the wait."""
-    for knob in SPEAKS:
+    for knob in suspects_first(ctx):
         try:
             return [Wanted(arms(ctx, knob)[-1], ctx.seed, steps)]
         except Skip:

@@ -1,8 +1,8 @@
 """The search for the change that repairs learning: what ``git bisect`` is to a commit, for a training.
 
 1. The unchanged pipeline is the control; where it learns there is nothing to find.
-2. Each setting is turned by itself (``ablate``). Where several repair, they are crossed: a change that adds nothing
-   once another is made, while that one adds much, only soothed the same fault.
+2. Each setting is turned by itself (``ablate``), those of an unusual value first. Where several repair, they are
+   crossed: a change that adds nothing once another is made, while that one adds much, only soothed the same fault.
 3. Where none repairs, all settings and parts are made known-good at once. If that learns, changes are taken back one
    by one until none can be spared: a part to look at, or several faults at once, each proved with the others mended.
 4. Where even that does not learn, a small reference model and reference data tell model from data.
@@ -24,7 +24,7 @@ from diagnose.experiments.milder import boundary
 from diagnose.experiments.order import SPEAKS
 from diagnose.experiments.relief import arm_of, usual_value
 from diagnose.experiments.trials import Wanted
-from diagnose.experiments.usual import is_unusual, starting_rate
+from diagnose.experiments.usual import is_unusual, starting_rate, suspects_first
 from probes.api import Inconclusive, Skip
 from probes.records.trials import Ablation, Arm, Crossing, Relief, Search, Trace
 
@@ -98,9 +98,10 @@ class _Seeking:
             self.slow_start = self._slow_start(later)
             return
         self.waited = None if later is None else later.trace
-        for place, knob in enumerate(SPEAKS):
+        order = suspects_first(self.ctx)
+        for place, knob in enumerate(order):
             if fails:
-                self._screen_ahead(list(SPEAKS)[place : place + AHEAD])
+                self._screen_ahead(order[place : place + AHEAD])
             self._ablate(knob, self.steps)
             if self._proved() and fails:  # rivals get as many steps as the repair was given, not more
                 self.ctx.trainings.has_proof = True

@@ -1,8 +1,10 @@
-"""What is usual for a setting. Never a verdict: it only orders changes that repair equally well."""
+"""What is usual for a setting. Never a verdict: it orders the search, and changes that repair equally well."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from diagnose.experiments.order import SPEAKS
 
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
@@ -19,6 +21,11 @@ RATES = {"SGD": (1e-3, 1.0), "": (1e-5, 1e-2)}  # "": optimizers that scale thei
 def starting_rate(ctx: MeasuringContext) -> float:
     """The rate that recipes begin with, for the class of the user's optimizer."""
     return STARTING_RATE.get(type(ctx.pipeline.optimizer).__name__, STARTING_RATE[""])
+
+
+def suspects_first(ctx: MeasuringContext) -> list[str]:
+    """The settings that the search turns, those of an unusual value first."""
+    return sorted(SPEAKS, key=lambda knob: not is_unusual(ctx, knob))
 
 
 def is_unusual(ctx: MeasuringContext, knob: str) -> bool:
