@@ -63,7 +63,7 @@ def measurements(ctx: MeasuringContext) -> dict[str, Callable[[], Any]]:
         "shared items": ctx.shared_items,
         "attempt": ctx.attempt,
         "outputs": ctx.outputs,
-        "evaluate": lambda: ctx.evaluate(lambda inputs: inputs, stirred=True),
+        "evaluate": lambda: ctx.evaluate(lambda inputs: inputs),
         "inspection": ctx.inspection,
         "updates": ctx.updates,
         "moves_loss": lambda: ctx.moves_loss(["net.1.weight"]),

@@ -49,14 +49,14 @@ def test_the_disturbed_output_is_shared_only_where_the_model_keeps_nothing() -> 
     plain, counting = context(small.digits_cnn), context(lambda: small.digits_cnn(model=Counting))
     shared = plain.outputs().stirred
     assert shared is not None
-    assert plain.evaluate(stirred=True) is shared
-    assert torch.equal(shared, plain.evaluate(lambda inputs: inputs, stirred=True))
+    assert plain.evaluate() is shared
+    assert torch.equal(shared, plain.evaluate(lambda inputs: inputs))
     assert counting.outputs().stirred is None
     for ctx in (plain, counting):
-        changes = [lambda inputs: inputs, lambda inputs: [x.flip(0) for x in inputs]]
-        each = ctx.evaluate_each(changes, stirred=True)
-        assert torch.equal(each[0], shared)
-        assert torch.equal(each[1], ctx.evaluate(changes[1], stirred=True))
+        turned = [ctx.evaluate(lambda inputs: [x.flip(0) for x in inputs]) for _ in range(2)]
+        assert torch.equal(turned[0], turned[1])
+        assert not torch.equal(turned[0], shared)
+        assert torch.equal(ctx.evaluate(lambda inputs: inputs), shared)
 
 
 def test_records_of_modules_tell_what_is_not_finite() -> None:

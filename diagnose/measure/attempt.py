@@ -105,7 +105,8 @@ def failure_of(error: UserCodeError, watch: ModuleWatch | None = None) -> Failur
 
 
 def attempt(engine: Engine, raws: list[Any]) -> Attempt:
-    """Forward, loss and backward on ``raws[0]`` in train mode; then the loss of the other batches, without update."""
+    """Forward, loss and backward on ``raws[0]`` in train mode, whose gradients are left; then the loss of its first
+    half."""
     engine.model.train()
     watch = ModuleWatch(engine.model, records=True)
     recorder = LossRecorder(lambda: watch.running[:2] if watch.running else None)
@@ -140,7 +141,6 @@ def attempt(engine: Engine, raws: list[Any]) -> Attempt:
         return Attempt(failure=failure_of(error, watch), **seen)
     seen.update(_describe(done, recorder))
     if own_step:  # it did the backward too, and may return a plain number
-        engine.model.zero_grad(set_to_none=True)
         return Attempt(failure=None, **seen | {"loss_has_graph": bool(reached)})
     try:
         if seen["loss_has_graph"] and seen["loss_shape"] == ():
@@ -154,8 +154,6 @@ def attempt(engine: Engine, raws: list[Any]) -> Attempt:
                 seen["output_gradient"] = plain(watched.grad)
     except UserCodeError as raised:
         return Attempt(failure=failure_of(raised), **seen)
-    finally:
-        engine.model.zero_grad(set_to_none=True)
     return Attempt(failure=None, **seen, half_batch_loss=_half_batch_loss(engine, raws[0]))
 
 

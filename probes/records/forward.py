@@ -187,16 +187,12 @@ class HalfGradients:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Outputs in eval mode, without gradient, over several training batches of the model as built.
+    """Outputs of the first training batch in eval mode, without gradient, of the model as built: (N, C, ...) floats.
 
-    ``output``: (M, C, ...) float tensor; ``again``: the first batch's output of a second forward, ``first`` that of
-    the first. ``target``: (M, ...) or None if it cannot be concatenated. ``stirred``: the first batch's output of the
-    model slightly disturbed; None where the model keeps something of what it saw before.
+    ``again``: of a second forward. ``stirred``: of the model slightly disturbed; None where the model keeps something
+    of what it saw before.
     """
 
-    output: Tensor
-    target: Tensor | None
     first: Tensor
     again: Tensor
-    batches: int
     stirred: Tensor | None = None
