@@ -259,8 +259,8 @@ class MeasuringContext:
     def moves_loss(self, names: Sequence[str]) -> bool | None:
         return self._passes.moves_loss(names)
 
-    def jittered_gradients(self) -> Mapping[str, float | None]:
-        return self._passes.jittered_gradients()
+    def gradients(self) -> Mapping[str, float | None]:
+        return self._passes.gradients()
 
     def nonfinite_operation(self) -> str:
         return self._passes.nonfinite_operation()

@@ -121,9 +121,10 @@ class Context(Protocol):
     def moves_loss(self, names: Sequence[str]) -> bool | None:
         """Whether the loss of the first batch changes when these parameters do; None if that made it fail."""
 
-    def jittered_gradients(self) -> Mapping[str, float | None]:
-        """Largest gradient norm over the first batches of a model whose parameters were all disturbed slightly, so
-        that nothing is zero by initialisation. None: no gradient at all."""
+    def gradients(self) -> Mapping[str, float | None]:
+        """Gradient norm of each trainable parameter over the first batch. Where the model as built leaves one without:
+        the largest over the first batches of a model whose parameters were all disturbed slightly, so that nothing is
+        zero by initialisation. None: no gradient at all."""
 
     def nonfinite_operation(self) -> str:
         """The operation whose backward first returned NaN on the first batches; "" if unknown."""

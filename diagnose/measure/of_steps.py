@@ -39,7 +39,8 @@ class StepMeasurements:
         def measure() -> Attempt:
             with self._ctx.engine(kept=True) as engine:
                 found = attempt.attempt(engine, self._ctx.raws())
-            if found.failure is None and found.loss is not None and updates.can_go_on(engine):
+            reached = any(norm is not None for norm in found.gradients.values())
+            if reached and found.loss is not None and updates.can_go_on(engine):
                 self._begun = engine, found.loss
             return found
 
