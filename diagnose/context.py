@@ -180,17 +180,16 @@ class MeasuringContext:
         return self.source.build(seed, reuse_data=self.pipeline)
 
     @contextmanager
-    def engine(self, *, channels_last: bool = False, kept: bool = False) -> Iterator[Engine]:
-        """A fresh pipeline to run, under the run's seed; afterwards the generators are as before. ``kept``: it stays
-        open, for a measurement that goes on with it."""
+    def engine(self, *, channels_last: bool = False, kept: Pipeline | None = None) -> Iterator[Engine]:
+        """A fresh pipeline to run, or one that another measurement ``kept``, under the run's seed; afterwards the
+        generators are as before."""
         with seeded(self.seed):
-            engine = Engine(self.fresh(self.seed), self.device, channels_last=channels_last)
+            engine = Engine(kept or self.fresh(self.seed), self.device, channels_last=channels_last)
             seed_all(self.seed)  # whatever building drew, the measurement begins alike
             try:
                 yield engine
             finally:
-                if not kept:
-                    engine.close()
+                engine.close()
 
     # -- data: diagnose.measure.of_data --------------------------------------------------------------------------
 

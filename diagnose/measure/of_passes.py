@@ -10,7 +10,6 @@ import torch
 
 from diagnose.experiments import dropout
 from diagnose.measure import custom_functions, inspection, loss_parts, outputs, sensitivity
-from diagnose.rng import seeded
 from diagnose.user_code import UserCodeError
 from probes.api import Skip
 from probes.records.forward import CustomFunction, HalfGradients, LossParts, Outputs
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from diagnose.context import MeasuringContext
+    from diagnose.pipeline import Pipeline
     from diagnose.training.step import Engine
 
 
@@ -29,23 +29,25 @@ class PassMeasurements:
 
     def __init__(self, ctx: MeasuringContext) -> None:
         self._ctx = ctx
+        self._looked_into: Pipeline | None = None  # its parameters are as built
         # One that is disturbed and in eval mode, of a model that keeps nothing of what it sees.
-        self._disturbed: Engine | None = None
+        self._disturbed: Pipeline | None = None
 
     def let_go(self) -> None:
-        """Of the model that was kept; whoever needs one again gets a fresh one."""
-        self._disturbed = None
+        """Of the models that were kept; whoever needs one again gets a fresh one."""
+        self._looked_into = self._disturbed = None
 
     def outputs(self) -> Outputs:
         def measure() -> Outputs:
             failure = self._ctx.attempt().failure
             if failure is not None and failure.phase not in {"loss", "backward", "step"}:
                 raise Skip(f"{failure.phase} raised {failure.type}")
-            with self._ctx.engine(kept=True) as engine:
+            looked_into, self._looked_into = self._looked_into, None
+            with self._ctx.engine(kept=looked_into) as engine:
                 found = outputs.outputs(engine, self._ctx.raws()[0])
-                if found.stirred is not None:
-                    self._disturbed = engine
-                return found
+            if found.stirred is not None:
+                self._disturbed = engine.pipeline
+            return found
 
         return self._ctx.once("outputs", "outputs in eval mode", measure)
 
@@ -54,18 +56,18 @@ class PassMeasurements:
         if change is None and seen.stirred is not None:
             return seen.stirred
         raw = self._ctx.raws()[0]
-        if self._disturbed is not None:
-            with seeded(self._ctx.seed):
-                return outputs.changed_output(self._disturbed, raw, change)
-        with self._ctx.engine() as engine:
-            sensitivity.disturb(engine.model, sensitivity.JITTER)
+        with self._ctx.engine(kept=self._disturbed) as engine:
+            if self._disturbed is None:
+                sensitivity.disturb(engine.model, sensitivity.JITTER)
             return outputs.changed_output(engine, raw, change)
 
     def inspection(self) -> Inspection:
         def measure() -> Inspection:
             self._ctx.completed_attempt()
             with self._ctx.engine() as engine:
-                return inspection.inspection(engine.model, _main_output_of(engine), self._ctx.raws())
+                found = inspection.inspection(engine.model, _main_output_of(engine), self._ctx.raws())
+            self._looked_into = engine.pipeline
+            return found
 
         return self._ctx.once("inspection", "a closer look at the forward", measure)
 

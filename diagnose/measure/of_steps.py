@@ -11,7 +11,6 @@ import torch
 
 from diagnose.experiments.short_trainings import MOST_STEPS
 from diagnose.measure import attempt, scan, updates
-from diagnose.rng import seeded
 from diagnose.user_code import UserCodeError, user_code
 from probes.api import Skip
 from probes.records.forward import Attempt
@@ -19,7 +18,7 @@ from probes.records.updates import Coverage, Updates
 
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
-    from diagnose.training.step import Engine
+    from diagnose.pipeline import Pipeline
 
 UNKNOWN_LENGTH = 1_000  # batches per epoch that the schedule's dry run assumes of a loader that does not tell
 
@@ -29,7 +28,7 @@ class StepMeasurements:
 
     def __init__(self, ctx: MeasuringContext) -> None:
         self._ctx = ctx
-        self._begun: tuple[Engine, float] | None = None  # with the gradients and the loss of the first batch
+        self._begun: tuple[Pipeline, float] | None = None  # with the gradients, and the loss, of the first batch
 
     def let_go(self) -> None:
         """Of the model that was kept; whoever needs one again gets a fresh one."""
@@ -37,11 +36,11 @@ class StepMeasurements:
 
     def attempt(self) -> Attempt:
         def measure() -> Attempt:
-            with self._ctx.engine(kept=True) as engine:
+            with self._ctx.engine() as engine:
                 found = attempt.attempt(engine, self._ctx.raws())
             reached = any(norm is not None for norm in found.gradients.values())
             if reached and found.loss is not None and updates.can_go_on(engine):
-                self._begun = engine, found.loss
+                self._begun = engine.pipeline, found.loss
             return found
 
         return self._ctx.once("attempt", "the first forward and backward", measure)
@@ -60,12 +59,9 @@ class StepMeasurements:
 
         def measure() -> Updates:
             self.completed_attempt()
-            begun, self._begun = self._begun, None
-            if begun is not None:
-                with seeded(self._ctx.seed):
-                    return updates.updates(begun[0], self._ctx.raws(), begun=begun[1])
-            with self._ctx.engine() as engine:
-                return updates.updates(engine, self._ctx.raws())
+            (kept, loss), self._begun = self._begun or (None, None), None
+            with self._ctx.engine(kept=kept) as engine:
+                return updates.updates(engine, self._ctx.raws(), begun=loss)
 
         return self._ctx.once("updates", "the first updates", measure)
 

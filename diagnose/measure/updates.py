@@ -209,8 +209,13 @@ def updates(engine: Engine, raws: list[Any], steps: int = UPDATES, begun: float 
 
 def _relative_changes(old: Mapping[str, torch.Tensor], new: Mapping[str, torch.Tensor]) -> list[float]:
     sizes = norms(list(old.values()))
-    changes = norms([p.detach().float() - old[name].float() for name, p in new.items()])
+    changes = norms([_difference(old[name], p.detach()) for name, p in new.items()])
     return [change / size if size else change for size, change in zip(sizes, changes, strict=True)]
+
+
+def _difference(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    """In place of ``old`` but for half precision, whose old values are asked for once more."""
+    return new.float() - old.float() if old.dtype in HALF else old.sub_(new)
 
 
 def _lost_share(old: torch.Tensor, p: torch.nn.Parameter) -> float:
