@@ -121,9 +121,10 @@ class Context(Protocol):
     def moves_loss(self, names: Sequence[str]) -> bool | None:
         """Whether the loss of the first batch changes when these parameters do; None if that made it fail."""
 
-    def jittered_gradients(self) -> Mapping[str, float | None]:
-        """Largest gradient norm over the first batches of a model whose parameters were all disturbed slightly, so
-        that nothing is zero by initialisation. None: no gradient at all."""
+    def gradients(self) -> Mapping[str, float | None]:
+        """Gradient norm of each trainable parameter over the first batch. Where the model as built leaves one without:
+        the largest over the first batches of a model whose parameters were all disturbed slightly, so that nothing is
+        zero by initialisation. None: no gradient at all."""
 
     def nonfinite_operation(self) -> str:
         """The operation whose backward first returned NaN on the first batches; "" if unknown."""
@@ -138,17 +139,13 @@ class Context(Protocol):
     def planned_steps(self) -> int:
         """Optimizer steps of the whole planned run."""
 
-    def evaluate(
-        self, change: Callable[[Sequence[Any]], Sequence[Any]] | None = None, *, stirred: bool = False
-    ) -> Tensor:
+    def evaluate(self, change: Callable[[Sequence[Any]], Sequence[Any]] | None = None) -> Tensor:
         """The main output in eval mode on the first batch, after ``change`` of the model's inputs (the values of a
-        batch that is passed by keyword, in its order). ``stirred``: all parameters are disturbed a little first, always
-        alike, so that branches and heads that start at zero show. Not memoised."""
+        batch that is passed by keyword, in its order). All parameters are disturbed a little first, always alike, so
+        that branches and heads that start at zero show. Not memoised."""
 
-    def evaluate_each(
-        self, changes: Sequence[Callable[[Sequence[Any]], Sequence[Any]]], *, stirred: bool = False
-    ) -> Sequence[Tensor]:
-        """``evaluate`` for each change, on one model where the model keeps nothing of what it saw before."""
+    def random_calls(self) -> Sequence[RandomCall]:
+        """The calls that draw random numbers in eval mode, on the first batch."""
 
     def fresh_model(self, seed: int | None = None) -> nn.Module:
         """A new model of the factory, for a probe that must look inside or touch it."""

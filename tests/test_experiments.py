@@ -63,11 +63,11 @@ def measurements(ctx: MeasuringContext) -> dict[str, Callable[[], Any]]:
         "shared items": ctx.shared_items,
         "attempt": ctx.attempt,
         "outputs": ctx.outputs,
-        "evaluate": lambda: ctx.evaluate(lambda inputs: inputs, stirred=True),
+        "evaluate": lambda: ctx.evaluate(lambda inputs: inputs),
         "inspection": ctx.inspection,
         "updates": ctx.updates,
         "moves_loss": lambda: ctx.moves_loss(["net.1.weight"]),
-        "jittered gradients": ctx.jittered_gradients,
+        "gradients": ctx.gradients,
         "coverage": ctx.coverage,
         "learning rates": ctx.learning_rates,
         "dropout sites": ctx.dropout_sites,
@@ -92,7 +92,7 @@ def test_a_measurement_leaves_the_generators_alone(name: str) -> None:
 def test_measurements_do_not_train_the_pipeline_they_read() -> None:
     ctx = context_of(Head)
     before = {name: value.clone() for name, value in ctx.pipeline.model.state_dict().items()}
-    for measure in (ctx.attempt, ctx.updates, ctx.outputs, ctx.inspection, ctx.jittered_gradients):
+    for measure in (ctx.attempt, ctx.updates, ctx.outputs, ctx.inspection, ctx.gradients):
         measure()
     ctx.trainings.trial(AS_CONFIGURED, 0, 10)
     after = ctx.pipeline.model.state_dict()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,11 +13,14 @@ import torch
 from probing import context, judge
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
+from torch.utils.data import DataLoader, TensorDataset
 
 from diagnose.measure.attempt import ModuleWatch
+from diagnose.measure.of_data import FIRST_BATCHES
 from diagnose.measure.updates import norms
 from diagnose.pipeline import Pipeline
 from diagnose.rng import seed_all, seeded
+from probes.records.updates import Updates
 
 
 def test_seeding_gives_what_torch_gives() -> None:
@@ -49,14 +55,118 @@ def test_the_disturbed_output_is_shared_only_where_the_model_keeps_nothing() -> 
     plain, counting = context(small.digits_cnn), context(lambda: small.digits_cnn(model=Counting))
     shared = plain.outputs().stirred
     assert shared is not None
-    assert plain.evaluate(stirred=True) is shared
-    assert torch.equal(shared, plain.evaluate(lambda inputs: inputs, stirred=True))
+    assert plain.evaluate() is shared
+    assert torch.equal(shared, plain.evaluate(lambda inputs: inputs))
     assert counting.outputs().stirred is None
     for ctx in (plain, counting):
-        changes = [lambda inputs: inputs, lambda inputs: [x.flip(0) for x in inputs]]
-        each = ctx.evaluate_each(changes, stirred=True)
-        assert torch.equal(each[0], shared)
-        assert torch.equal(each[1], ctx.evaluate(changes[1], stirred=True))
+        turned = [ctx.evaluate(lambda inputs: [x.flip(0) for x in inputs]) for _ in range(2)]
+        assert torch.equal(turned[0], turned[1])
+        assert not torch.equal(turned[0], shared)
+        assert torch.equal(ctx.evaluate(lambda inputs: inputs), shared)
+
+
+def clipped() -> Pipeline:
+    pipeline = small.digits_cnn(model=lambda: small.cnn(batchnorm=True))
+    pipeline.clip_grad_norm = 0.1
+    return pipeline
+
+
+def accumulated() -> Pipeline:
+    pipeline = small.digits_cnn()
+    pipeline.accumulate = 2
+    return pipeline
+
+
+def without_time(found: Updates) -> Updates:
+    return replace(found, seconds_per_batch=0.0)
+
+
+@pytest.mark.parametrize("build", [small.digits_cnn, clipped, accumulated])
+def test_updates_that_go_on_from_the_attempt_are_those_of_a_fresh_pipeline(build: Callable[[], Pipeline]) -> None:
+    ctx = context(build)
+    goes_on = without_time(ctx.updates())
+    other = context(build)
+    other.attempt()
+    _ = other.trainings  # lets go of what the attempt left
+    assert goes_on == without_time(other.updates())
+    assert (goes_on.losses[0] == ctx.attempt().loss) is (build is not accumulated)
+
+
+def zero_head() -> nn.Sequential:
+    net = small.cnn()
+    nn.init.zeros_(net[-1].weight)
+    return net
+
+
+def test_only_what_hides_a_gradient_is_disturbed() -> None:
+    plain, hidden = context(small.digits_cnn), context(lambda: small.digits_cnn(model=zero_head))
+    assert plain.gradients() is plain.attempt().gradients
+    assert all(plain.gradients().values())
+    assert hidden.attempt().gradients["0.weight"] == 0
+    assert all(hidden.gradients().values())
+
+
+def test_a_gradient_of_a_later_batch_counts() -> None:
+    """Classes of an embedding, one of which the first batch lacks."""
+
+    class Parts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 2), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.second(x) if bool((x > 0).all()) else self.first(x)
+            return out
+
+    x = torch.cat([-torch.ones(8, 4), torch.ones(8, 4)]) * torch.linspace(1, 2, 16).unsqueeze(1)
+    data = TensorDataset(x, torch.arange(16) % 2)
+    found = context(lambda: Pipeline(Parts(), DataLoader(data, batch_size=8), loss=nn.CrossEntropyLoss())).gradients()
+    assert all(found.values())
+
+
+class Counted:
+    """A factory that counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self) -> Pipeline:
+        self.calls += 1
+        return small.digits_cnn()
+
+
+def test_what_is_left_as_it_was_is_handed_on() -> None:
+    counted = Counted()
+    ctx = context(partial(built, counted))
+    begun = counted.calls
+    for measure in (ctx.attempt, ctx.updates, ctx.inspection, ctx.outputs, ctx.evaluate, ctx.gradients):
+        measure()
+    ctx.evaluate(lambda inputs: [x.flip(0) for x in inputs])
+    assert counted.calls - begun == 2  # one is trained, one is only looked at
+
+
+def built(factory: Counted) -> Pipeline:
+    return factory()
+
+
+class Half(nn.Module):
+    """So many of its units answer to no input."""
+
+    def __init__(self, silent: int) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(64, 16), nn.Linear(16, 10)
+        nn.init.constant_(self.body.bias[:silent], -1e3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(torch.relu(self.body(x.flatten(1))))
+        return out
+
+
+@pytest.mark.parametrize(("silent", "batches"), [(0, 2), (12, FIRST_BATCHES)])
+def test_silent_units_are_looked_at_for_longer(silent: int, batches: int) -> None:
+    """32 samples each."""
+    ctx = context(lambda: small.digits_cnn(model=lambda: Half(silent)))
+    assert ctx.inspection().samples == batches * 32
 
 
 def test_records_of_modules_tell_what_is_not_finite() -> None:

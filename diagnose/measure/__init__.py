@@ -1,1 +1,5 @@
-"""The measurements behind the probes: each is a function from a fresh pipeline to a record of probes.measurements."""
+"""The measurements behind the probes.
+
+Each is a function from a fresh pipeline, or its data, to a record of ``probes.records``. ``of_data``, ``of_passes`` and
+``of_steps`` say when each is taken, on which pipeline, and what it needs first; ``diagnose.context`` lists them all.
+"""

@@ -1,4 +1,4 @@
-"""A closer look at the forward: activations and signal in train mode, randomness and new modules in eval mode."""
+"""A closer look at the forward: activations, signal and new modules in train mode, randomness in eval mode."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ DRAWS = frozenset(
     }
 )  # fmt: skip
 FLAT_SIGMOID = 0.01  # distance from 0 or 1 below which the derivative is under 1 % (a twenty-fifth of its largest)
+ENOUGH = 64  # samples, for shares of values and deviations between samples
+HALF_SILENT = 0.5  # share of units that never fired; more batches can only wake more of them
 IMAGES = 32  # of the first batch that are kept
 FLAT_TANH = 0.99  # |tanh| above which the derivative is under 2 %
 
@@ -232,27 +234,29 @@ def _new_modules() -> Iterator[_Made]:
 
 
 def inspection(model: nn.Module, forward: Callable[[Any], Tensor | None], raws: list[Any]) -> Inspection:
-    """``forward(raw)`` runs the model on a batch and returns its main output. Samples are counted by that output."""
+    """``forward(raw)`` runs the model on a batch and returns its main output. Samples are counted by that output; of
+    ``raws`` no more are taken than it needs to have seen ENOUGH, and no layer half silent."""
     watch = ModuleWatch(model)
     signal = _Signal(model)
     samples = 0
-    first: _Made = []
+    made: list[_Made] = []
     try:
         model.train()
         seen = ActivationWatch(watch, draws=False)
-        for index, raw in enumerate(raws):
+        for raw in raws:
             seen.begin()
             with _new_modules() as new, seen:
                 output = forward(raw)
-            if index == 0:
-                first = new
+            made.append(new)
             seen.ended(output)
             samples += len(output) if output is not None and output.ndim else 0
+            if samples >= ENOUGH and all(site.record().dead_share < HALF_SILENT for site in seen.sites.values()):
+                break
         signal.close()
-        model.eval()
-        drawing = ActivationWatch(watch, draws=True)
-        with _new_modules() as later, drawing:
-            forward(raws[0])
+        if any(_has_parameters(module) for module, _ in made[0]) and len(made) < 2:
+            with _new_modules() as new:
+                forward(raws[0])
+            made.append(new)
         over_batch = layers_over_batch(model, forward, raws[0])
     finally:
         signal.close()
@@ -260,12 +264,28 @@ def inspection(model: nn.Module, forward: Callable[[Any], Tensor | None], raws: 
     return Inspection(
         activations=tuple(site.record() for site in seen.sites.values()),
         layers=signal.layers(),
-        random_calls=tuple(drawing.draws.values()),
-        created=tuple(_with_parameters(first, later)),
+        created=tuple(_with_parameters(made[0], made[-1])),
         samples=samples,
         image=signal.image,
         over_batch=over_batch,
     )
+
+
+def random_calls(model: nn.Module, forward: Callable[[Any], Tensor | None], raw: Any) -> tuple[RandomCall, ...]:
+    """In eval mode."""
+    model.eval()
+    watch = ModuleWatch(model)
+    try:
+        with ActivationWatch(watch, draws=True) as drawing:
+            forward(raw)
+    finally:
+        watch.close()
+    return tuple(drawing.draws.values())
+
+
+def _has_parameters(module: nn.Module) -> bool:
+    """Of its own."""
+    return next(iter(module.parameters(recurse=False)), None) is not None
 
 
 def _with_parameters(first: _Made, later: _Made) -> Iterator[CreatedModule]:
@@ -273,6 +293,6 @@ def _with_parameters(first: _Made, later: _Made) -> Iterator[CreatedModule]:
     seen = set()
     for module, where in first:
         kind = (type(module), where)
-        if next(iter(module.parameters(recurse=False)), None) is not None and kind not in seen:
+        if _has_parameters(module) and kind not in seen:
             seen.add(kind)
             yield CreatedModule(type(module).__name__, where, kind in again)

@@ -1,15 +1,16 @@
-"""What the model puts out in eval mode: over several batches, twice on one, and after a change of its input."""
+"""What the model puts out in eval mode: twice on one batch, and after a change of its input."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from diagnose.batches import concatenable, map_tensors
+from diagnose.batches import map_tensors
 from diagnose.measure.recorder import plain
-from diagnose.measure.sensitivity import JITTER, disturbed
+from diagnose.measure.sensitivity import JITTER, disturb
 from diagnose.training.metrics import main_output
 from diagnose.training.step import Engine, Forwarded
 from diagnose.user_code import UserCodeError, user_code
@@ -18,8 +19,6 @@ from probes.records.forward import Outputs
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-SAMPLES = 512  # enough to judge a distribution over classes
 
 
 def forward(engine: Engine, raw: Any) -> Forwarded:
@@ -35,49 +34,31 @@ def forward(engine: Engine, raw: Any) -> Forwarded:
         raise Skip("only the pipeline's own train_step knows how to call the model") from error
 
 
-def outputs(engine: Engine, raws: Sequence[Any]) -> Outputs:
-    """Over ``raws`` until SAMPLES samples are seen. Raises Skip where the model returns no tensor."""
+def outputs(engine: Engine, raw: Any) -> Outputs:
+    """Of the model as built; then, where it keeps nothing of what it sees, disturbed, as which it is left. Raises Skip
+    where it returns no tensor."""
     engine.model.eval()
     state = _state(engine)
-    found: list[Tensor] = []
-    targets: list[Tensor] = []
-    for raw in raws:
-        done = forward(engine, raw)
-        main = done.main
-        if main is None:
-            raise Skip(f"the model returns no tensor but {type(done.output).__name__}")
-        found.append(plain(main).float())
-        if isinstance(done.batch.target, torch.Tensor):
-            targets.append(plain(done.batch.target))
-        if sum(len(x) for x in found if x.ndim) >= SAMPLES:
-            break
-    again = main_output(forward(engine, raws[0]).output)
-    assert again is not None
-    again = plain(again).float()
-    unmoved = state == _state(engine) and again.shape == found[0].shape and torch.equal(again, found[0])
-    alike = len({x.shape[1:] for x in found}) == 1
-    return Outputs(
-        output=torch.cat(found) if alike and found[0].ndim else found[0],
-        target=torch.cat(targets) if alike and len(targets) == len(found) and concatenable(targets) else None,
-        first=found[0],
-        again=again,
-        batches=len(found),
-        stirred=_stirred(engine, raws[0]) if unmoved else None,
-    )
+    first, again = _output(engine, raw), _output(engine, raw)
+    stirred = None
+    if state == _state(engine) and first.shape == again.shape and torch.equal(first, again):
+        disturb(engine.model, JITTER)
+        with suppress(Skip):  # whoever asks for it meets the reason
+            stirred = changed_output(engine, raw, None)
+    return Outputs(first, again, stirred)
+
+
+def _output(engine: Engine, raw: Any) -> Tensor:
+    done = forward(engine, raw)
+    if done.main is None:
+        raise Skip(f"the model returns no tensor but {type(done.output).__name__}")
+    return plain(done.main).float()
 
 
 def _state(engine: Engine) -> list[tuple[int, int]]:
     """Changes with every change in place, and every exchange, of a parameter or a buffer."""
     held = (*engine.model.parameters(), *engine.model.buffers())
     return [(id(x), 0 if x.is_inference() else x._version) for x in held]
-
-
-def _stirred(engine: Engine, raw: Any) -> Tensor | None:
-    try:
-        with disturbed(engine.model, JITTER):
-            return changed_output(engine, raw, None)
-    except Skip:  # whoever asks for it meets the reason
-        return None
 
 
 def changed_output(engine: Engine, raw: Any, change: Callable[[Sequence[Any]], Sequence[Any]] | None) -> Tensor:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -42,28 +41,20 @@ def loss_of(engine: Engine, raw: Any) -> float:
     return float(value.detach()) if isinstance(value, torch.Tensor) else float(value)
 
 
-@contextmanager
-def disturbed(model: nn.Module, scale: float, names: Collection[str] | None = None) -> Iterator[None]:
-    """Noise on the named parameters (all by default), from a generator of its own; afterwards they are as before."""
+def disturb(model: nn.Module, scale: float, names: Collection[str] | None = None) -> None:
+    """Adds noise to the named parameters (all by default), from a generator of its own: always alike."""
     generator = torch.Generator().manual_seed(0)
-    before: list[tuple[torch.Tensor, torch.Tensor]] = []
     with torch.no_grad():
         for name, p in model.named_parameters():
             if (names is None or name in names) and p.is_floating_point() and p.numel():
-                before.append((p, p.detach().clone()))
-                size = float(p.float().square().mean().sqrt()) or ZERO_SCALE
-                noise = torch.randn(p.shape, generator=generator) * size * scale
-                p.add_(noise.to(p.device, p.dtype))
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for changed, values in before:
-                changed.copy_(values)
+                size = float(torch.linalg.vector_norm(p, dtype=torch.float32)) / p.numel() ** 0.5 or ZERO_SCALE
+                noise = torch.randn(p.shape, generator=generator)
+                p.add_(noise.to(p.device, p.dtype), alpha=size * scale)
 
 
 def gradients(engine: Engine, raws: Iterable[Any]) -> Mapping[str, float | None]:
-    """Name -> the largest gradient norm over ``raws`` (None: never a gradient), without any update."""
+    """Name -> the largest gradient norm (None: never a gradient), without any update. Over ``raws``, as long as one of
+    them has none: most models are done with the first batch."""
     named = dict(engine.model.named_parameters())
     found: dict[str, float | None] = dict.fromkeys(name for name, p in named.items() if p.requires_grad)
     for raw in raws:
@@ -73,6 +64,8 @@ def gradients(engine: Engine, raws: Iterable[Any]) -> Mapping[str, float | None]
             loss.backward()
         for name, norm in gradient_norms(named).items():
             found[name] = norm if math.isnan(norm) else max(found.get(name) or 0.0, norm)
+        if all(found.values()):
+            break
     engine.model.zero_grad(set_to_none=True)
     return found
 

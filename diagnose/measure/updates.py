@@ -112,8 +112,20 @@ def norms(tensors: Sequence[torch.Tensor]) -> list[float]:
     return [float(x) for x in torch._foreach_norm(wide)] if wide else []
 
 
-def updates(engine: Engine, raws: list[Any], steps: int = UPDATES) -> Updates:
-    """``steps`` steps in train mode over ``raws``; the gradient is read when ``optimizer.step`` is called."""
+def can_go_on(engine: Engine) -> bool:
+    """Whether gradients that were made by ``engine.loss`` and its backward are those of the pipeline's first step."""
+    made = engine.pipeline
+    return (
+        made.train_step is None
+        and made.optimizer is not None
+        and made.accumulate <= 1
+        and not engine.scaler.is_enabled()
+    )
+
+
+def updates(engine: Engine, raws: list[Any], steps: int = UPDATES, begun: float | None = None) -> Updates:
+    """``steps`` steps in train mode over ``raws``; the gradient is read when ``optimizer.step`` is called. ``begun``:
+    the loss of the first batch, whose gradients are there already."""
     model, optimizer = engine.model, engine.pipeline.optimizer
     model.train()
     named = dict(model.named_parameters())
@@ -130,27 +142,35 @@ def updates(engine: Engine, raws: list[Any], steps: int = UPDATES) -> Updates:
     micro = 1 if own_step else max(1, engine.pipeline.accumulate)
     order = StepOrder()
     taken = 0
+
+    def update() -> float:
+        """One update; its last loss."""
+        nonlocal taken
+        if begun is not None and not taken:
+            engine.update()
+            taken = 1
+            return begun
+        stepped = watch.any_stepped
+        with order.watching() if own_step else nullcontext():
+            while True:
+                raw = raws[taken % len(raws)]
+                if own_step:
+                    order.begin(understand(raw).size)
+                started = time.perf_counter()
+                done = engine.step(raw)
+                seconds.append(time.perf_counter() - started)
+                taken += 1
+                # A user's step may accumulate: an update is over when its optimizer has stepped.
+                waiting = own_step and watch.any_stepped == stepped and taken < MAX_CALLS
+                if not waiting and taken % micro == 0:
+                    break
+        return float(done.loss.detach()) if isinstance(done.loss, torch.Tensor) else float(done.loss or "nan")
+
     try:
         for _ in range(steps):
             old = {name: p.detach().clone() for name, p in named.items()}
             lrs.append(largest_lr(optimizer))
-            stepped = watch.any_stepped
-            with order.watching() if own_step else nullcontext():
-                while True:
-                    raw = raws[taken % len(raws)]
-                    if own_step:
-                        order.begin(understand(raw).size)
-                    begun = time.perf_counter()
-                    done = engine.step(raw)
-                    seconds.append(time.perf_counter() - begun)
-                    taken += 1
-                    # A user's step may accumulate: an update is over when its optimizer has stepped.
-                    waiting = own_step and watch.any_stepped == stepped and taken < MAX_CALLS
-                    if not waiting and taken % micro == 0:
-                        break
-            losses.append(
-                float(done.loss.detach()) if isinstance(done.loss, torch.Tensor) else float(done.loss or "nan")
-            )
+            losses.append(update())
             found = watch.taken()
             for (name, p), change in zip(named.items(), _relative_changes(old, named), strict=True):
                 gradients[name].append(found.get(name))
@@ -189,8 +209,13 @@ def updates(engine: Engine, raws: list[Any], steps: int = UPDATES) -> Updates:
 
 def _relative_changes(old: Mapping[str, torch.Tensor], new: Mapping[str, torch.Tensor]) -> list[float]:
     sizes = norms(list(old.values()))
-    changes = norms([p.detach().float() - old[name].float() for name, p in new.items()])
+    changes = norms([_difference(old[name], p.detach()) for name, p in new.items()])
     return [change / size if size else change for size, change in zip(sizes, changes, strict=True)]
+
+
+def _difference(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    """In place of ``old`` but for half precision, whose old values are asked for once more."""
+    return new.float() - old.float() if old.dtype in HALF else old.sub_(new)
 
 
 def _lost_share(old: torch.Tensor, p: torch.nn.Parameter) -> float:

@@ -162,7 +162,7 @@ class Engine:
             self.scaler.scale(done.loss / pipeline.accumulate).backward()
         self._micro = (self._micro + 1) % max(1, pipeline.accumulate)
         if not self._micro:
-            self._update()
+            self.update()
         return done
 
     @property
@@ -175,10 +175,11 @@ class Engine:
         if not self._micro:
             return False
         self._micro = 0
-        self._update()
+        self.update()
         return True
 
-    def _update(self) -> None:
+    def update(self) -> None:
+        """Clip, and step with the gradients that are there."""
         import torch
 
         optimizer = self.pipeline.optimizer

@@ -75,7 +75,7 @@ def run(ctx: Context) -> Findings:
 
 
 def _change(ctx: Context, change: Any, tokens: Tensor, padded: Tensor | None) -> float:
-    before, after = ctx.evaluate(stirred=True), ctx.evaluate(change, stirred=True)
+    before, after = ctx.evaluate(), ctx.evaluate(change)
     length = tokens.shape[1]
     if before.ndim >= 3 and before.shape[1] == length:  # one output per place: those of padding do not count
         after = after[:, :length]

@@ -19,9 +19,9 @@ MIN_WEIGHTS = 6  # weight tensors: with fewer there is no depth for a gradient t
 def profile(ctx: Context) -> Mapping[str, float]:
     """Root mean square of the gradient of each weight, in the order in which the modules run.
 
-    Of a slightly disturbed model, so that a layer that starts at zero on purpose does not hide those before it.
+    Of a slightly disturbed model where a layer that starts at zero on purpose hides those before it.
     """
-    gradients = ctx.jittered_gradients()
+    gradients = ctx.gradients()
     parameters = {p.name: p for p in ctx.updates().parameters if len(p.shape) > 1}
     ran = [record.path for record in ctx.attempt().modules]
     ordered = [name for path in ran for name in parameters if name.rpartition(".")[0] == path]

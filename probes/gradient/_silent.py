@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 MAX_MODULES = 24  # modules that are disturbed one by one; each costs one forward
 
 
-def jittered(ctx: Context) -> Mapping[str, float | None]:
-    """Gradients of a slightly disturbed model; empty where they cannot be had."""
+def of_first_batches(ctx: Context) -> Mapping[str, float | None]:
+    """Their gradient norms, of a disturbed model where some are none; empty where they cannot be had."""
     try:
-        return ctx.jittered_gradients()
+        return ctx.gradients()
     except Skip:
         return {}
 
 
 def without_gradient(ctx: Context) -> Sequence[str]:
     """Trainable, optimised parameters that got no gradient in any of the first updates, nor in a disturbed model."""
-    disturbed = jittered(ctx)
+    disturbed = of_first_batches(ctx)
     return [
         p.name
         for p in ctx.updates().parameters

@@ -51,7 +51,7 @@ DOC = ProbeDoc(
 def run(ctx: Context) -> Findings:
     """The norm of each weight's gradient, before any clipping, over that of the weight; and its growth through the
     layers."""
-    gradients = ctx.jittered_gradients()
+    gradients = ctx.gradients()
     sizes = {
         name: max(size, LEAST * p.numel() ** 0.5) if (size := float(p.detach().norm())) else 0.0
         for name, p in ctx.pipeline.model.named_parameters()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, Inconclusive, ProbeDoc, Stage
-from probes.gradient._silent import jittered
+from probes.gradient._silent import of_first_batches
 
 if TYPE_CHECKING:
     from probes.measurements import Context
@@ -35,7 +35,7 @@ def run(ctx: Context) -> Findings:
     Biases are left out: one before a normalisation or a softmax is without effect, and harmless.
     """
     updates = ctx.updates()
-    disturbed = jittered(ctx)
+    disturbed = of_first_batches(ctx)
     if not disturbed and sum(lr > 0 for lr in updates.lrs) < updates.steps - 1:
         raise Inconclusive("the learning rate is still 0, so layers that start at zero cannot be told from dead ones")
     judged = [

@@ -135,7 +135,7 @@ def _first_to_move(ctx: Context) -> int | None:
 
     tokens = _tokens(ctx)
     place = tokens.shape[1] // 2
-    output = ctx.evaluate(stirred=True)
+    output = ctx.evaluate()
     if output.ndim != 3 or output.shape[:2] != tokens.shape:
         return None
     other = tokens.clone()
@@ -148,6 +148,6 @@ def _first_to_move(ctx: Context) -> int | None:
     def change(values: Sequence[Any]) -> list[Any]:
         return [other if isinstance(x, torch.Tensor) and torch.equal(x, tokens) else x for x in values]
 
-    moved = (ctx.evaluate(change, stirred=True) - output).abs().amax(dim=(0, 2))
+    moved = (ctx.evaluate(change) - output).abs().amax(dim=(0, 2))
     places = (moved > MOVED * output.abs().max()).nonzero().flatten().tolist()
     return places[0] - place if places and places[0] >= place else None

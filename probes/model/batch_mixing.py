@@ -49,7 +49,7 @@ def run(ctx: Context) -> Findings:
         raise Skip("a batch norm without running statistics mixes the batch by intent")
     if any(isinstance(x, torch.Tensor) and x.ndim and len(x) != size for x in inputs):
         raise Skip("not every input has the batch on its first axis")
-    before = ctx.evaluate(stirred=True)
+    before = ctx.evaluate()
     if before.ndim < 1 or len(before) != size:
         raise Skip(f"the output, of shape {tuple(before.shape)}, does not have the batch ({size}) on its first axis")
     if before.ndim >= 3 and before.shape[1] == size:
@@ -67,7 +67,7 @@ def run(ctx: Context) -> Findings:
         return [x.flip(0) if isinstance(x, torch.Tensor) and x.ndim else x for x in mixed]
 
     scale = float(before.abs().max())
-    first, last = ctx.evaluate_each([replace_the_rest, replace_the_first], stirred=True)
+    first, last = ctx.evaluate(replace_the_rest), ctx.evaluate(replace_the_first)
     change = max(
         float((first[:kept] - before[:kept]).abs().max()),
         float((last[size - kept :] - before[size - kept :]).abs().max()),

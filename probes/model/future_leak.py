@@ -43,7 +43,7 @@ def run(ctx: Context) -> Findings:
     def change(values: Sequence[Any]) -> list[Any]:
         return [_other_future(x, cut) if isinstance(x, torch.Tensor) and torch.equal(x, tokens) else x for x in values]
 
-    before, after = (_by_position(ctx.evaluate(c, stirred=True), tokens) for c in (None, change))
+    before, after = (_by_position(ctx.evaluate(c), tokens) for c in (None, change))
     scale = float(before.abs().max())
     moved = (before - after).abs().amax(dim=(0, 2))
     if not bool((moved[cut:] > RELATIVE_CHANGE * scale).any()):

@@ -38,7 +38,7 @@ def run(ctx: Context) -> Findings:
             return "two forwards in eval mode give the same output"
     else:
         change = float("inf")
-    source = next(iter(sorted(ctx.inspection().random_calls, key=lambda call: not _drops(call))), None)
+    source = next(iter(sorted(ctx.random_calls(), key=lambda call: not _drops(call))), None)
     if source is None and ctx.pipeline.compute_loss is not None:
         raise Skip("the outputs differ, but compute_loss may itself give the model other inputs each time")
     # Sampling is part of what a generative model computes (a VAE's latent code); dropout in eval is part of nothing.

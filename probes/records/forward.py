@@ -6,7 +6,7 @@ Not here: what happens inside the forward (``inspection``) and what the optimize
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from probes.results import Finding, Trace, Where
@@ -101,10 +101,12 @@ class Attempt:
     model is given, by position or else by keyword (the target is among them where the model takes it). ``output`` is
     the main output tensor (the logits), of shape (N, C, ...) or as the model gives it; ``target`` the batch's target.
     ``loss`` is the value, ``loss_shape`` its shape, ``loss_has_graph`` whether it can be differentiated;
-    ``half_batch_loss`` is that of the batch's first half. ``modules`` are in order of execution. ``output_has_graph``:
-    whether the model's own output can be differentiated. ``unstable_logs``: where a log was taken of exactly a softmax
-    or sigmoid. ``broadcasts``: differences of something with a graph and something without, of shapes (N, 1) and (N,).
-    ``output_gradient``: of the loss, at the output. ``own_functions``: the user's own autograd functions in its graph.
+    ``half_batch_loss`` is that of the batch's first half, where there are no ``loss_calls``. ``modules`` are in order
+    of execution. ``output_has_graph``: whether the model's own output can be differentiated. ``unstable_logs``: where a
+    log was taken of exactly a softmax or sigmoid. ``broadcasts``: differences of something with a graph and something
+    without, of shapes (N, 1) and (N,). ``output_gradient``: of the loss, at the output. ``own_functions``: the user's
+    own autograd functions in its graph. ``gradients``: norm by trainable parameter, None for those that get none; empty
+    in a step of the user's own.
     """
 
     failure: Failure | None
@@ -125,6 +127,7 @@ class Attempt:
     broadcasts: Sequence[LossCall] = ()
     output_gradient: Tensor | None = None
     own_functions: Sequence[str] = ()
+    gradients: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def head(self) -> ModuleRecord | None:
@@ -187,16 +190,12 @@ class HalfGradients:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Outputs in eval mode, without gradient, over several training batches of the model as built.
+    """Outputs of the first training batch in eval mode, without gradient, of the model as built: (N, C, ...) floats.
 
-    ``output``: (M, C, ...) float tensor; ``again``: the first batch's output of a second forward, ``first`` that of
-    the first. ``target``: (M, ...) or None if it cannot be concatenated. ``stirred``: the first batch's output of the
-    model slightly disturbed; None where the model keeps something of what it saw before.
+    ``again``: of a second forward. ``stirred``: of the model slightly disturbed; None where the model keeps something
+    of what it saw before.
     """
 
-    output: Tensor
-    target: Tensor | None
     first: Tensor
     again: Tensor
-    batches: int
     stirred: Tensor | None = None

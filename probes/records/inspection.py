@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ActivationRecord:
-    """One place that activates, over several training batches in train mode. ``units`` and ``dead_share`` (of units
+    """One place that activates, over a training batch or several in train mode. ``units`` and ``dead_share`` (of units
     that never fired) are those of a ReLU; ``flat_share`` is the share of values in the flats of a sigmoid or tanh.
     ``is_output``: its result is the model's output."""
 
@@ -58,13 +58,12 @@ class CreatedModule:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A closer look at the forward over several training batches. ``layers`` are in order of execution; ``image`` is
-    what the first two-dimensional convolution is given, (N, C, H, W), of the first batch. ``over_batch``: paths of
+    """A closer look at the forward over a training batch, or several. ``layers`` are in order of execution; ``image``
+    is what the first two-dimensional convolution is given, (N, C, H, W), of the first batch. ``over_batch``: paths of
     attention and recurrent layers that expect (L, N, D) and are given (N, L, D)."""
 
     activations: Sequence[ActivationRecord]
     layers: Sequence[LayerRecord]
-    random_calls: Sequence[RandomCall]
     created: Sequence[CreatedModule]
     samples: int
     image: Tensor | None = None
