@@ -206,6 +206,18 @@ def test_gradient_norm_and_update_ratio_are_exact() -> None:
     assert not layer._forward_hooks
 
 
+@pytest.mark.parametrize(("spoiled", "expected"), [(False, []), (True, ["nonfinite-training"])])
+def test_a_norm_that_overflows_in_half_precision_is_no_nonfinite_gradient(spoiled: bool, expected: list[str]) -> None:
+    layer = nn.Linear(4, 4, bias=False).half()
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1e-9)
+    monitor = Monitor(layer, optimizer)
+    layer.weight.grad = torch.full_like(layer.weight, 60_000.0)  # the largest number of half precision is 65,504
+    if spoiled:
+        layer.weight.grad[0, 0] = math.inf
+    optimizer.step()
+    assert names(monitor.observe_step(Step(1.0))) == expected
+
+
 @pytest.mark.parametrize(("bias", "expected"), [(-100.0, ["dead-relu"]), (0.0, [])])
 def test_dead_units(bias: float, expected: list[str]) -> None:
     class Net(nn.Module):

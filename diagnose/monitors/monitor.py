@@ -200,7 +200,7 @@ class Monitor:
             "predicts-one-class": windows.predicts_one_class(seen),
         }
         learns = seen.loss < (1 - windows.UNLEARNED) * seen.first
-        if self._looks is not None and self._looks.looks >= windows.MIN_LOOKS:
+        if self._looks is not None and self.step % LOOK_EVERY == 0 and self._looks.looks >= windows.MIN_LOOKS:
             silent = windows.silent_units(self._looks.records(), self._looks.samples, self._looks.looks, learns=learns)
             found |= dict.fromkeys(("dead-relu", "saturated-activations")) | {f.name: f for f in silent}
         return self._settled(found) + self._judge_speed()
