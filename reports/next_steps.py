@@ -23,6 +23,9 @@ def next_steps(results: RunResults) -> tuple[Step, ...]:
 
 
 def _next(results: RunResults) -> list[Step]:
+    goes_on = results.verdict is Verdict.INTERRUPTED and results.command in RESUMED and bool(results.reproduce)
+    if goes_on and all(cause.grade is Grade.SUSPECTED for cause in results.diagnosis.causes):
+        return [Step("Go on where it stopped.", f"{_without(results.reproduce, _STARTED)} --resume")]
     if results.diagnosis.causes:
         return _after_fix(results)
     if results.verdict is Verdict.FAULTY:
@@ -46,8 +49,6 @@ def _next(results: RunResults) -> list[Step]:
         return [Step(f"Remove what stopped the stage {stage}, then run it.", _command(results, stage))]
     if not results.reproduce:
         return []
-    if results.verdict is Verdict.INTERRUPTED and results.command in RESUMED:
-        return [Step("Go on where it stopped.", f"{_again(results)} --resume")]
     return [Step("Run it again, to its end.", _again(results))]
 
 
@@ -85,7 +86,8 @@ _OWN_FLAGS = {
     "--knob": 2, "--values": 2, "--init-from": 2, "--only": 1, "--keep-going": 1, "--allow-inconclusive": 1,
 }  # fmt: skip
 # A folder that holds a run is not taken for another; a budget that was too small is too small again.
-_ONCE = {"--out": 2, "--resume": 1, "--plan": 1, "--budget": 2}
+_STARTED = {"--resume": 1, "--plan": 1, "--budget": 2}
+_ONCE = {"--out": 2, **_STARTED}
 
 
 def _again(results: RunResults) -> str:

@@ -100,3 +100,15 @@ def test_the_next_command_has_only_flags_that_it_takes(
     run.append({"event": "verdict", "verdict": "healthy"})
     results: RunResults = fold(read_events(run.path / "events.jsonl"))
     assert [step.command for step in next_steps(results)] == [expected]
+
+
+@pytest.mark.parametrize(("grade", "first"), [("suspected", "Go on where it stopped."), ("proved", "Mend the cause")])
+def test_a_run_that_was_cut_off_goes_on_in_its_folder(tmp_path: Path, grade: str, first: str) -> None:
+    reproduce = "diagnose run m:f --out x --budget 2m"
+    run = RunFolder.create({"command": "run", "target": "m:f", "reproduce": reproduce, "config": {}}, project=tmp_path)
+    cause = {"name": "stuck-at-chance", "code": "FIT002", "grade": grade, "summary": "It does not learn."}
+    run.append({"event": "diagnosis", "diagnosis": {"summary": "", "causes": [cause]}})
+    run.append({"event": "verdict", "verdict": "interrupted"})
+    step = next_steps(fold(read_events(run.path / "events.jsonl")))[0]
+    assert step.text.startswith(first)
+    assert step.command == ("diagnose run m:f --out x --resume" if grade == "suspected" else "diagnose run m:f")
