@@ -41,7 +41,9 @@ def _next(results: RunResults) -> list[Step]:
         if ran and "train" not in ran:
             return [Step("Nothing speaks against the full training. Start it.", _command(results, "train"))]
         if ran and "evaluate" not in ran:
-            return [Step("Look at what the trained model gets wrong.", _command(results, "evaluate"))]
+            return [
+                Step("Look at what the trained model gets wrong.", _command(results, "evaluate") + _weights(results))
+            ]
         return []
     open_states = (Status.SKIPPED, Status.INCONCLUSIVE)
     stage = next((s.name for s in results.stages if s.status in open_states and s.name in STAGE_QUESTIONS), None)
@@ -101,6 +103,12 @@ def _command(results: RunResults, command: str) -> str:
     if results.command and results.reproduce.startswith(start):
         return f"diagnose {command} {_without(results.reproduce.removeprefix(start), {**_OWN_FLAGS, **_ONCE})}".rstrip()
     return f"diagnose {command} {results.target}".strip()
+
+
+def _weights(results: RunResults) -> str:
+    """Where the best weights are, if they lie where nobody would look for them."""
+    out = results.config.get("out")
+    return f" --checkpoint {shlex.quote(f'{out}/checkpoints/best_model.pth')}" if out else ""
 
 
 def _without(command: str, flags: Mapping[str, int]) -> str:

@@ -58,8 +58,8 @@ def render_terminal(results: RunResults, console: Console, report: Path | None =
     for step in view.steps[:1]:
         console.print(_text((f"Next: {step.text} ", ""), (step.command, "bold")))
     for note in results.pipeline.get("warnings") or ():
-        if str(note).startswith("No "):
-            console.print(_text((f"Assumed: {one_line(str(note))}", "dim")))
+        word = "Assumed" if str(note).startswith("No ") else "Note"
+        console.print(_text((f"{word}: {one_line(str(note))}", "dim")))
     unchecked = sum(len(group.names) for group in (*view.not_checked.shown, *view.not_checked.skipped))
     if unchecked:
         console.print(

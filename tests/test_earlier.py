@@ -86,15 +86,21 @@ def test_a_run_in_which_nothing_ran_is_discarded_but_not_one_taken_up_again(tmp_
 @pytest.mark.parametrize(
     ("command", "reproduce", "expected"),
     [
-        ("train", "diagnose train m:f --epochs 2 --only --seed 3 --out x", "diagnose evaluate m:f --seed 3"),
+        ("train", "diagnose train m:f --epochs 2 --only --seed 3", "diagnose evaluate m:f --seed 3"),
+        (
+            "train",
+            "diagnose train m:f --only --out 'my x'",
+            "diagnose evaluate m:f --checkpoint 'my x/checkpoints/best_model.pth'",
+        ),
         ("data", "diagnose data --out=x m:f --json", "diagnose run m:f --json"),
     ],
 )
 def test_the_next_command_has_only_flags_that_it_takes(
     tmp_path: Path, command: str, reproduce: str, expected: str
 ) -> None:
+    config = {"out": "my x"} if "my x" in reproduce else {}
     run = RunFolder.create(
-        {"command": command, "target": "m:f", "reproduce": reproduce, "config": {}}, project=tmp_path
+        {"command": command, "target": "m:f", "reproduce": reproduce, "config": config}, project=tmp_path
     )
     run.append({"event": "stage", "stage": {"name": command, "status": "pass", "reason": "", "seconds": 1.0}})
     run.append({"event": "verdict", "verdict": "healthy"})
