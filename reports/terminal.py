@@ -63,7 +63,7 @@ def render_terminal(results: RunResults, console: Console, report: Path | None =
     unchecked = sum(len(group.names) for group in (*view.not_checked.shown, *view.not_checked.skipped))
     if unchecked:
         console.print(
-            _text((f"{unchecked:,} checks did not apply or were not made: the report says which and why.", "dim"))
+            _text((f"{plural(unchecked, 'check')} not made or not applicable: the report says which and why.", "dim"))
         )
     if report is not None:
         console.print(_text(("Report: ", ""), (str(report), "bold")), soft_wrap=True)
