@@ -66,6 +66,14 @@ def test_stuck_at_chance_says_since_when_and_is_forgotten_once_it_learns() -> No
     assert monitor.findings == {}
 
 
+@pytest.mark.parametrize(("width", "expected"), [(10, ["stuck-at-chance"]), (1000, [])])
+def test_classes_that_nobody_counted_are_read_from_the_outputs(width: int, expected: list[str]) -> None:
+    """A head of a thousand outputs on ten classes may have its loss fall without a better accuracy: not judged."""
+    output = nn.functional.one_hot((torch.arange(60) + 1) % 10, width).float()
+    monitor = Monitor(task="classification")
+    assert names(feed(monitor, 600, lambda step: 2.303, correct=6, output=output)) == expected
+
+
 @pytest.mark.parametrize(
     "healthy",
     [
