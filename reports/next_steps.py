@@ -14,6 +14,8 @@ ASKED_FOR = {"watch", "lr", "ablate", "evaluate"}
 """Commands whose answer is complete; no stage follows from it."""
 RESUMED = {"run", "train", "bisect", "ablate"}
 """Commands that take --resume."""
+UNEXPLAINED = {"stuck-at-chance", "predicts-one-class"}
+"""Leads of a training that say what is seen, not why."""
 REHEARSAL = {"data", "smoke", "overfit", "subset"}
 """The stages after which nothing speaks against the full training."""
 
@@ -26,6 +28,8 @@ def _next(results: RunResults) -> list[Step]:
     goes_on = results.verdict is Verdict.INTERRUPTED and results.command in RESUMED and bool(results.reproduce)
     if goes_on and all(cause.grade is Grade.SUSPECTED for cause in results.diagnosis.causes):
         return [Step("Go on where it stopped.", f"{_without(results.reproduce, _STARTED)} --resume")]
+    if results.diagnosis.causes and results.command == "train" and results.diagnosis.causes[0].name in UNEXPLAINED:
+        return [Step("Find by experiment what keeps it from learning.", _command(results, "bisect"))]
     if results.diagnosis.causes:
         return _after_fix(results)
     if results.verdict is Verdict.FAULTY:
@@ -85,7 +89,8 @@ def _after_fix(results: RunResults) -> list[Step]:
 # Flags of one command that another does not take, with the number of words that they are.
 _OWN_FLAGS = {
     "--epochs": 2, "--fraction": 2, "--reference": 2, "--checkpoint": 2, "--split": 2, "--from": 2, "--until": 2,
-    "--knob": 2, "--values": 2, "--init-from": 2, "--only": 1, "--keep-going": 1, "--allow-inconclusive": 1,
+    "--knob": 2, "--values": 2, "--init-from": 2, "--only": 1, "--keep-going": 1, "--stop-on": 2,
+    "--allow-inconclusive": 1,
 }  # fmt: skip
 # A folder that holds a run is not taken for another; a budget that was too small is too small again.
 _STARTED = {"--resume": 1, "--plan": 1, "--budget": 2}

@@ -92,6 +92,7 @@ def test_a_run_in_which_nothing_ran_is_discarded_but_not_one_taken_up_again(tmp_
             "diagnose train m:f --only --out 'my x'",
             "diagnose evaluate m:f --checkpoint 'my x/checkpoints/best_model.pth'",
         ),
+        ("train", "diagnose train m:f --stop-on plateau", "diagnose evaluate m:f"),
         ("data", "diagnose data --out=x m:f --json", "diagnose run m:f --json"),
     ],
 )
@@ -118,3 +119,12 @@ def test_a_run_that_was_cut_off_goes_on_in_its_folder(tmp_path: Path, grade: str
     step = next_steps(fold(read_events(run.path / "events.jsonl")))[0]
     assert step.text.startswith(first)
     assert step.command == ("diagnose run m:f --out x --resume" if grade == "suspected" else "diagnose run m:f")
+
+
+def test_a_training_at_chance_level_is_looked_into() -> None:
+    cause = {"name": "stuck-at-chance", "code": "FIT002", "grade": "suspected", "summary": "It does not learn."}
+    header = {"event": "header", "command": "train", "target": "m:f", "reproduce": "diagnose train m:f --only"}
+    results = fold(
+        [header, {"event": "diagnosis", "diagnosis": {"causes": [cause]}}, {"event": "verdict", "verdict": "faulty"}]
+    )
+    assert [step.command for step in next_steps(results)] == ["diagnose bisect m:f"]
