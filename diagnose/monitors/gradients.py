@@ -40,14 +40,15 @@ class GradientWatch:
             handle.remove()
 
     def _enter(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        parameters = [p for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None]
-        gradients = [p.grad for p in parameters if not p.grad.is_sparse]
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        gradients = [g for p in parameters if (g := p.grad) is not None and not g.is_sparse]
         if not gradients:
             return
         with torch.no_grad():
             self.norm = _total(gradients)
             if self.measures_updates:
-                self._before = parameters, [_some(p).clone() for p in parameters]
+                updated = [p for p in parameters if p.grad is not None]
+                self._before = updated, [_some(p).clone() for p in updated]
         # The norm of large finite gradients may overflow, in half precision above all.
         if not math.isfinite(self.norm) and not all(bool(torch.isfinite(g).all()) for g in gradients):
             self._on_nonfinite()
