@@ -1,29 +1,29 @@
 """Images per second of the full training beside a plain loop and Lightning's Trainer.
 
-    python benchmarks/training.py [--rounds 7] [--batches 40] [--model cnn|resnet18]
+    python benchmarks/training.py [--rounds 15] [--batches 40] [--model cnn|resnet18|mlp]
 
-Same model, data, batches, memory format and threads. The arms take turns within each round, in an order that changes,
-and are compared round by round: the median of the ratios, and the range that holds the middle half of them. The peak of
-the memory is that of a process of its own for each arm. What channels_last adds is told apart.
+Same model, data, batches, memory format and threads. Each arm trains in a process of its own, as it would on its own;
+they take turns, an epoch each, in an order that changes from round to round, and are compared round by round: the
+median of the ratios with its 95 % interval. The peak of the memory is that of the arm's process. What channels_last
+adds is told apart.
 
 Seconds are those of the processor by default (one thread, so that other work on the machine does not count); --wall
-takes the clock. Ours are of a whole second epoch: validation on one batch, checkpoint and TensorBoard included.
+takes the clock. Ours are of whole epochs, with their fixed costs: validation on one batch, checkpoint, TensorBoard.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,21 @@ from diagnose.target import Source
 from diagnose.training.loop import train
 
 BATCH, CLASSES = 64, 10
-CLOCK: Callable[[], float] = time.process_time
+
+
+class Turns:
+    """Of one arm: it waits for its turn, trains an epoch, and tells its speed."""
+
+    def __init__(self, batches: int, epochs: int, clock: Callable[[], float]) -> None:
+        self.batches, self.epochs = batches, epochs
+        self._clock, self._started = clock, 0.0
+
+    def begin(self) -> None:
+        sys.stdin.readline()
+        self._started = self._clock()
+
+    def end(self) -> None:
+        print(self.batches * BATCH / (self._clock() - self._started), flush=True)
 
 
 def model(name: str) -> nn.Module:
@@ -50,6 +64,8 @@ def model(name: str) -> nn.Module:
         from torchvision.models import resnet18
 
         return resnet18(num_classes=CLASSES)
+    if name == "mlp":
+        return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 64), nn.ReLU(), nn.Linear(64, CLASSES))
     layers: list[nn.Module] = []
     for before, after in ((3, 32), (32, 64), (64, 128)):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
@@ -63,30 +79,31 @@ def loader(batches: int) -> DataLoader[Any]:
     return DataLoader(TensorDataset(x, y), BATCH, shuffle=True)
 
 
-def plain(name: str, batches: int) -> float:
+def plain(name: str, turns: Turns) -> None:
     """As it is usually written: running loss and accuracy, nothing else."""
-    net, data, loss_function = model(name), loader(batches), nn.CrossEntropyLoss()
+    net, data, loss_function = model(name), loader(turns.batches), nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
     net.train()
-    started = CLOCK()
-    total, right = 0.0, 0
-    for x, y in data:
-        optimizer.zero_grad()
-        output = net(x)
-        loss = loss_function(output, y)
-        loss.backward()
-        optimizer.step()
-        total += loss.item() * len(x)
-        right += int((output.argmax(1) == y).sum())
-    return batches * BATCH / (CLOCK() - started)
+    for _ in range(turns.epochs):
+        turns.begin()
+        total, right = 0.0, 0
+        for x, y in data:
+            optimizer.zero_grad()
+            output = net(x)
+            loss = loss_function(output, y)
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(x)
+            right += int((output.argmax(1) == y).sum())
+        turns.end()
 
 
-def ours(name: str, batches: int, *, monitors: bool, channels_last: str = "no") -> float:
+def ours(name: str, turns: Turns, *, monitors: bool, channels_last: str = "no") -> None:
     def build() -> Pipeline:
         net = model(name)
         optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
         val = DataLoader(TensorDataset(torch.randn(64, 3, 32, 32), torch.arange(64) % CLASSES), 64)
-        return Pipeline(net, loader(batches), val, nn.CrossEntropyLoss(), optimizer, epochs=2)
+        return Pipeline(net, loader(turns.batches), val, nn.CrossEntropyLoss(), optimizer, epochs=turns.epochs)
 
     config = Config(
         target="bench:build",
@@ -95,13 +112,17 @@ def ours(name: str, batches: int, *, monitors: bool, channels_last: str = "no") 
     settings = read_settings(config)
     located = Located(sys.modules[__name__], "build", build, "build")
     source = Source(config, located, flagged_parts(config, settings, Path.cwd()), settings, CreationLog())
-    marks: list[float] = []
+
+    def after_epoch(row: object) -> None:
+        turns.end()
+        turns.begin()
+
+    turns.begin()
     with tempfile.TemporaryDirectory() as folder:
-        train(MeasuringContext(source), Path(folder), on_epoch=lambda row: marks.append(CLOCK()))
-    return batches * BATCH / (marks[1] - marks[0])
+        train(MeasuringContext(source), Path(folder), on_epoch=after_epoch)
 
 
-def lightning(name: str, batches: int) -> float:
+def lightning(name: str, turns: Turns) -> None:
     import lightning as L
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -122,24 +143,22 @@ def lightning(name: str, batches: int) -> float:
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9)
 
-    class Clock(L.Callback):  # type: ignore[misc]
+    class Turn(L.Callback):  # type: ignore[misc]
         def on_train_epoch_start(self, *_: Any) -> None:
-            self.started = CLOCK()
+            turns.begin()
 
         def on_train_epoch_end(self, *_: Any) -> None:
-            self.seconds = CLOCK() - self.started
+            turns.end()
 
-    clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         trainer = L.Trainer(
-            max_epochs=1, accelerator="cpu", devices=1, callbacks=[clock], default_root_dir=folder, logger=False,
-            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            max_epochs=turns.epochs, accelerator="cpu", devices=1, callbacks=[Turn()], default_root_dir=folder,
+            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
-        trainer.fit(Module(), loader(batches))
-    return batches * BATCH / clock.seconds
+        trainer.fit(Module(), loader(turns.batches))
 
 
-ARMS: dict[str, Callable[[str, int], float]] = {
+ARMS: dict[str, Callable[[str, Turns], None]] = {
     "plain loop": plain,
     "diagnose train": partial(ours, monitors=True),
     "diagnose train, monitors off": partial(ours, monitors=False),
@@ -148,58 +167,86 @@ ARMS: dict[str, Callable[[str, int], float]] = {
 }
 
 
-def measure(name: str, rounds: int, batches: int) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {arm: [] for arm in ARMS}
-    for number in range(rounds + 1):
-        order = list(ARMS)
-        random.Random(number).shuffle(order)
+def alone(arm: str, name: str, turns: Turns) -> None:
+    """What the process of one arm does; its last line is its peak of memory in MB."""
+    torch.set_num_threads(1)
+    ARMS[arm](name, turns)
+    # ru_maxrss would hold the parent's peak, from before the exec
+    status = Path("/proc/self/status").read_text()
+    print(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
+
+
+def orders(arms: list[str], rounds: int) -> Iterator[list[str]]:
+    """An order for each round: every arm comes first and last alike, and before and after each other."""
+    for number in range(rounds):
+        turned = arms[number % len(arms) :] + arms[: number % len(arms)]
+        yield turned if number % 2 else turned[::-1]
+
+
+def measure(arms: list[str], rounds: int, options: list[str]) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """(images per second of each round, peak in MB) of each arm; the first round, which warms up, is left out."""
+    pipe = subprocess.PIPE
+    command = [sys.executable, __file__, "--rounds", str(rounds), *options, "--alone"]
+    running = {
+        arm: subprocess.Popen([*command, arm], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+        for arm in arms
+    }
+    speeds: dict[str, list[float]] = {arm: [] for arm in arms}
+    for number, order in enumerate(orders(arms, rounds + 1)):
         for arm in order:
-            speed = ARMS[arm](name, batches)
-            if number:  # the first round warms up
-                found[arm].append(speed)
-    return found
+            speed = told_by(running[arm], "\n")
+            if number:
+                speeds[arm].append(speed)
+    return speeds, {arm: told_by(process, "") for arm, process in running.items()}
 
 
-def peak(arm: str, name: str, batches: int) -> float:
-    """Megabytes, of a process that runs nothing but this arm."""
-    command = [sys.executable, __file__, "--alone", arm, "--model", name, "--batches", str(batches)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(json.loads(done.stdout.splitlines()[-1]))
+def told_by(process: subprocess.Popen[str], turn: str) -> float:
+    """The next figure of an arm, given its ``turn``; without one, it comes to its end."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(turn)
+    process.stdin.flush()
+    if not turn:
+        process.stdin.close()
+    return float(process.stdout.readline())
+
+
+def interval(ratios: list[float]) -> tuple[float, float]:
+    """Of the median, at 95 %: order statistics, whatever the distribution."""
+    from scipy.stats import binom
+
+    ordered = sorted(ratios)
+    left_out = max(0, int(binom.ppf(0.025, len(ordered), 0.5)) - 1)
+    return ordered[left_out], ordered[-1 - left_out]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--batches", type=int, default=40)
-    parser.add_argument("--model", default="cnn")
+    parser.add_argument("--model", default="cnn", choices=["cnn", "resnet18", "mlp"])
     parser.add_argument("--wall", action="store_true")
-    parser.add_argument("--alone")
+    parser.add_argument("--alone", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    global CLOCK  # noqa: PLW0603
-    CLOCK = time.perf_counter if given.wall else time.process_time
-    torch.set_num_threads(1)
     if given.alone:
-        ARMS[given.alone](given.model, given.batches)
-        # ru_maxrss would hold the parent's peak, from before the exec
-        status = Path("/proc/self/status").read_text()
-        print(json.dumps(int(status.partition("VmHWM:")[2].split()[0]) / 1024))
+        clock = time.perf_counter if given.wall else time.process_time
+        alone(given.alone, given.model, Turns(given.batches, given.rounds + 1, clock))
         return
-    try:
-        import lightning as _  # noqa: F401
-    except ImportError:
-        ARMS.pop("Lightning")
+    arms = list(ARMS)
+    if find_spec("lightning") is None:
+        arms.remove("Lightning")
         print("Lightning is not installed: left out")
-    found = measure(given.model, given.rounds, given.batches)
-    base = peak("plain loop", given.model, given.batches)
+    options = ["--batches", str(given.batches), "--model", given.model, *(["--wall"] if given.wall else [])]
+    speeds, peaks = measure(arms, given.rounds, options)
     print(f"{given.model}, batches of {BATCH}, {given.batches} a round, {given.rounds} rounds, one thread")
-    print(f"{'':<32}{'images/s':>10}{'of plain':>10}{'middle half':>16}{'peak MB':>10}")
-    for arm, speeds in found.items():
-        ratios = sorted(a / b for a, b in zip(speeds, found["plain loop"], strict=True))
-        low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
-        memory = base if arm == "plain loop" else peak(arm, given.model, given.batches)
-        middle = f"{low:.3f} to {high:.3f}"
+    print(f"{'':<32}{'images/s':>10}{'of plain':>10}{'95 % interval':>16}{'peak MB':>10}{'of plain':>10}")
+    for arm in arms:
+        ratios = [a / b for a, b in zip(speeds[arm], speeds["plain loop"], strict=True)]
+        low, high = interval(ratios)
+        between, memory = f"{low:.3f} to {high:.3f}", peaks[arm] / peaks["plain loop"]
         print(
-            f"{arm:<32}{statistics.median(speeds):>10.0f}{statistics.median(ratios):>10.3f}{middle:>16}{memory:>10.0f}"
+            f"{arm:<32}{statistics.median(speeds[arm]):>10.0f}{statistics.median(ratios):>10.3f}{between:>16}"
+            f"{peaks[arm]:>10.0f}{memory:>10.3f}"
         )
 
 

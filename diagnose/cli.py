@@ -230,7 +230,8 @@ def _told_by_click(error: Exception) -> list[str]:
     stop = "" if message.endswith((".", "?")) else "."
     if command and (others := _commands_with(getattr(error, "option_name", ""))):
         option = error.option_name  # type: ignore[attr-defined]
-        return [f"{command}: {option} is an option of diagnose {' and '.join(others)} only. Leave it out here."]
+        named = ", ".join(others[:-1]) + " and " + others[-1] if others[1:] else others[0]
+        return [f"{command}: {option} is an option of diagnose {named} only. Leave it out here."]
     return [
         f"{command}: {message}{stop} See diagnose {command} --help."
         if command

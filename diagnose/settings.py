@@ -162,7 +162,7 @@ def _scheduler(value: Any) -> str:
     if value in SCHEDULERS:
         return str(value)
     near = did_you_mean(str(value), SCHEDULERS)
-    return _reference(f"{', '.join(SCHEDULERS)}, or module:attribute{near and f' ({near.strip()})'}")(value)
+    return _reference(f"{', '.join(SCHEDULERS)}, or module:attribute", "get_scheduler", near)(value)
 
 
 def _stop_on(value: Any) -> tuple[str, ...]:
@@ -171,12 +171,12 @@ def _stop_on(value: Any) -> tuple[str, ...]:
     return tuple(_choice(STOPPABLE)(name) for name in _names(value))
 
 
-def _reference(what: str) -> Callable[[Any], str]:
+def _reference(what: str, example: str, near: str = "") -> Callable[[Any], str]:
     def read(value: Any) -> str:
         module, _, attribute = _text(value).rpartition(":")
         if not module or not attribute or "/" in attribute or "\\" in attribute:
             stem = value if value.endswith(".py") else "package.module"
-            raise Problem(f"got {value!r}, expected {what}, for example {stem}:get_model.")
+            raise Problem(f"got {value!r}, expected {what}, for example {stem}:{example}.{near}")
         return str(value)
 
     return read
@@ -192,11 +192,11 @@ def _pattern(pattern: str, expected: str) -> Callable[[Any], str]:
 
 
 _READERS: Mapping[str, Callable[[Any], Any]] = {
-    "target": _reference("module:attribute or path/to/file.py:attribute"),
+    "target": _reference("module:attribute or path/to/file.py:attribute", "get_model"),
     "data": _text,
     "input": _pattern(r"[1-9]\d*(x[1-9]\d*)*", "the shape of one sample, for example 3x32x32"),
-    "loss": _reference("module:attribute"),
-    "optimizer": _reference("module:attribute"),
+    "loss": _reference("module:attribute", "get_loss"),
+    "optimizer": _reference("module:attribute", "get_optimizer"),
     "scheduler": _scheduler,
     "task": _choice(TASKS),
     "device": _pattern(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda or cuda:N"),

@@ -20,6 +20,7 @@ from probes.results import (
     Verdict,
     to_json,
 )
+from reports.left_trials import left_trials
 from reports.schema import UnreadableRun, parse, validate
 
 CUT_OFF = "The run was cut off before this probe ended; what it had found until then is kept."
@@ -57,10 +58,13 @@ class _State:
         self.results: dict[tuple[str, str], Data] = {}
         self.stages: dict[str, Data] = {}
         self.history: list[Data] = []
+        self.trials: dict[str, Any] = {}
         self.expected: list[Any] = []
         self.verdict: Verdict = Verdict.INTERRUPTED
 
     def data(self) -> Data:
+        if self.verdict is Verdict.INTERRUPTED and (left := left_trials(self.trials.values())):
+            self.results.setdefault((left.name, left.stage), to_json(left))
         return {
             **self.fields,
             "verdict": self.verdict.value,
@@ -135,6 +139,11 @@ def _is_from(row: Data, epoch: float) -> bool:
     return isinstance(row.get("epoch"), (int, float)) and bool(row["epoch"] >= epoch)
 
 
+def _trial(state: _State, event: Event) -> None:
+    if isinstance(event.get("trace"), Mapping):
+        state.trials[str(event.get("of"))] = event["trace"]
+
+
 def _expected(state: _State, event: Event) -> None:
     try:
         state.expected = [to_json(validate(Expected, each)) for each in event.get("expected") or ()]
@@ -163,6 +172,7 @@ _TAKERS: dict[str, Callable[[_State, Event], None]] = {
     "finding": _finding,
     "stage": _stage,
     "epoch": _epoch,
+    "trial": _trial,
     "expected": _expected,
     "diagnosis": _diagnosis,
     "verdict": _verdict,

@@ -90,7 +90,8 @@ def _interrupted(results: RunResults) -> str:
     done = [stage.name for stage in results.stages if stage.status is Status.PASS]
     if results.diagnosis.causes:
         return f"The run was stopped before its end; so far: {_faulty(results)}"
-    passed = f"passed so far: {', '.join(done)}" if done else "no stage was finished"
+    epochs = plural(len(results.training.history), "epoch") if results.command == "train" else ""
+    passed = f"passed so far: {', '.join(done)}" if done else f"{epochs or 'no stage'} had been finished"
     return f"The run was stopped before its end; {passed}."
 
 

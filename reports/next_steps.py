@@ -14,6 +14,8 @@ ASKED_FOR = {"watch", "lr", "ablate", "evaluate"}
 """Commands whose answer is complete; no stage follows from it."""
 RESUMED = {"run", "train", "bisect", "ablate"}
 """Commands that take --resume."""
+UNEXPLAINED = {"stuck-at-chance", "predicts-one-class"}
+"""Leads of a training that say what is seen, not why."""
 REHEARSAL = {"data", "smoke", "overfit", "subset"}
 """The stages after which nothing speaks against the full training."""
 
@@ -23,6 +25,11 @@ def next_steps(results: RunResults) -> tuple[Step, ...]:
 
 
 def _next(results: RunResults) -> list[Step]:
+    goes_on = results.verdict is Verdict.INTERRUPTED and results.command in RESUMED and bool(results.reproduce)
+    if goes_on and all(cause.grade is Grade.SUSPECTED for cause in results.diagnosis.causes):
+        return [Step("Go on where it stopped.", f"{_without(results.reproduce, _STARTED)} --resume")]
+    if results.diagnosis.causes and results.command == "train" and results.diagnosis.causes[0].name in UNEXPLAINED:
+        return [Step("Find by experiment what keeps it from learning.", _command(results, "bisect"))]
     if results.diagnosis.causes:
         return _after_fix(results)
     if results.verdict is Verdict.FAULTY:
@@ -38,7 +45,9 @@ def _next(results: RunResults) -> list[Step]:
         if ran and "train" not in ran:
             return [Step("Nothing speaks against the full training. Start it.", _command(results, "train"))]
         if ran and "evaluate" not in ran:
-            return [Step("Look at what the trained model gets wrong.", _command(results, "evaluate"))]
+            return [
+                Step("Look at what the trained model gets wrong.", _command(results, "evaluate") + _weights(results))
+            ]
         return []
     open_states = (Status.SKIPPED, Status.INCONCLUSIVE)
     stage = next((s.name for s in results.stages if s.status in open_states and s.name in STAGE_QUESTIONS), None)
@@ -46,8 +55,6 @@ def _next(results: RunResults) -> list[Step]:
         return [Step(f"Remove what stopped the stage {stage}, then run it.", _command(results, stage))]
     if not results.reproduce:
         return []
-    if results.verdict is Verdict.INTERRUPTED and results.command in RESUMED:
-        return [Step("Go on where it stopped.", f"{_again(results)} --resume")]
     return [Step("Run it again, to its end.", _again(results))]
 
 
@@ -82,10 +89,12 @@ def _after_fix(results: RunResults) -> list[Step]:
 # Flags of one command that another does not take, with the number of words that they are.
 _OWN_FLAGS = {
     "--epochs": 2, "--fraction": 2, "--reference": 2, "--checkpoint": 2, "--split": 2, "--from": 2, "--until": 2,
-    "--knob": 2, "--values": 2, "--init-from": 2, "--only": 1, "--keep-going": 1, "--allow-inconclusive": 1,
+    "--knob": 2, "--values": 2, "--init-from": 2, "--only": 1, "--keep-going": 1, "--stop-on": 2,
+    "--allow-inconclusive": 1,
 }  # fmt: skip
 # A folder that holds a run is not taken for another; a budget that was too small is too small again.
-_ONCE = {"--out": 2, "--resume": 1, "--plan": 1, "--budget": 2}
+_STARTED = {"--resume": 1, "--plan": 1, "--budget": 2}
+_ONCE = {"--out": 2, **_STARTED}
 
 
 def _again(results: RunResults) -> str:
@@ -99,6 +108,12 @@ def _command(results: RunResults, command: str) -> str:
     if results.command and results.reproduce.startswith(start):
         return f"diagnose {command} {_without(results.reproduce.removeprefix(start), {**_OWN_FLAGS, **_ONCE})}".rstrip()
     return f"diagnose {command} {results.target}".strip()
+
+
+def _weights(results: RunResults) -> str:
+    """Where the best weights are, if they lie where nobody would look for them."""
+    out = results.config.get("out")
+    return f" --checkpoint {shlex.quote(f'{out}/checkpoints/best_model.pth')}" if out else ""
 
 
 def _without(command: str, flags: Mapping[str, int]) -> str:

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from probes.results import RunResults, StageResult, Status
-from reports.curves import metric_of, points
-from reports.numbers import figure, finite, number, one_line, plural
+from reports.curves import chance_of, metric_of, points
+from reports.numbers import figure, finite, number, one_line, percent, plural
 
+UNTRAINED = "untrained model"
+"""What the evaluation names in place of a checkpoint, where there was none."""
 _CLASSES = re.compile(r"^\d+ classes")
 _SHAPE = re.compile(r"^train (\d+(?: x \d+)*)\b")
 
@@ -61,18 +63,25 @@ def _train(results: RunResults) -> list[str]:
     history = results.training.history
     if not history:
         return []
-    parts = [plural(len(history), "epoch")]
+    planned, ended = finite(results.pipeline.get("epochs")), points(history, "epoch")[0]
+    is_short = planned and ended and ended[-1] < planned
+    parts = [f"{ended[-1]:,.0f} of {planned:,.0f} epochs" if is_short else plural(len(history), "epoch")]
     for name in (f"val_{metric_of(history) or 'accuracy'}", "val_loss", "train_loss"):
         ys = points(history, name)[1]
         if ys and len(parts) < 3:
-            parts.append(f"{name.replace('_', ' ')} {figure(name, ys[0])} to {figure(name, ys[-1])}")
+            guessing = (
+                f" (guessing {percent(chance)})" if name == "val_accuracy" and (chance := chance_of(results)) else ""
+            )
+            parts.append(f"{name.replace('_', ' ')} {figure(name, ys[0])} to {figure(name, ys[-1])}{guessing}")
     return parts
 
 
 def _evaluate(evaluation: Mapping[str, Any]) -> list[str]:
     counted = ("samples", "loss")
-    metrics = [key for key, value in evaluation.items() if finite(value) is not None and key not in counted][:2]
-    parts = [f"{key.replace('_', ' ')} {figure(key, evaluation[key])}" for key in metrics]
+    figures = {key: value for key, value in evaluation.items() if finite(value) is not None and key not in counted}
+    metrics = list({value: key for key, value in figures.items()}.values())[:2]  # one of two names for a figure
+    parts = ["not trained"] if evaluation.get("checkpoint") == UNTRAINED else []
+    parts += [f"{key.replace('_', ' ')} {figure(key, evaluation[key])}" for key in metrics]
     if finite(evaluation.get("loss")) is not None:
         parts.append(f"loss {number(evaluation['loss'])}")
     samples, split = finite(evaluation.get("samples")), evaluation.get("split")

@@ -58,12 +58,12 @@ def render_terminal(results: RunResults, console: Console, report: Path | None =
     for step in view.steps[:1]:
         console.print(_text((f"Next: {step.text} ", ""), (step.command, "bold")))
     for note in results.pipeline.get("warnings") or ():
-        if str(note).startswith("No "):
-            console.print(_text((f"Assumed: {one_line(str(note))}", "dim")))
+        word = "Assumed" if str(note).startswith("No ") else "Note"
+        console.print(_text((f"{word}: {one_line(str(note))}", "dim")))
     unchecked = sum(len(group.names) for group in (*view.not_checked.shown, *view.not_checked.skipped))
     if unchecked:
         console.print(
-            _text((f"{unchecked:,} checks did not apply or were not made: the report says which and why.", "dim"))
+            _text((f"{plural(unchecked, 'check')} not made or not applicable: the report says which and why.", "dim"))
         )
     if report is not None:
         console.print(_text(("Report: ", ""), (str(report), "bold")), soft_wrap=True)

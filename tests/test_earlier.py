@@ -86,17 +86,45 @@ def test_a_run_in_which_nothing_ran_is_discarded_but_not_one_taken_up_again(tmp_
 @pytest.mark.parametrize(
     ("command", "reproduce", "expected"),
     [
-        ("train", "diagnose train m:f --epochs 2 --only --seed 3 --out x", "diagnose evaluate m:f --seed 3"),
+        ("train", "diagnose train m:f --epochs 2 --only --seed 3", "diagnose evaluate m:f --seed 3"),
+        (
+            "train",
+            "diagnose train m:f --only --out 'my x'",
+            "diagnose evaluate m:f --checkpoint 'my x/checkpoints/best_model.pth'",
+        ),
+        ("train", "diagnose train m:f --stop-on plateau", "diagnose evaluate m:f"),
         ("data", "diagnose data --out=x m:f --json", "diagnose run m:f --json"),
     ],
 )
 def test_the_next_command_has_only_flags_that_it_takes(
     tmp_path: Path, command: str, reproduce: str, expected: str
 ) -> None:
+    config = {"out": "my x"} if "my x" in reproduce else {}
     run = RunFolder.create(
-        {"command": command, "target": "m:f", "reproduce": reproduce, "config": {}}, project=tmp_path
+        {"command": command, "target": "m:f", "reproduce": reproduce, "config": config}, project=tmp_path
     )
     run.append({"event": "stage", "stage": {"name": command, "status": "pass", "reason": "", "seconds": 1.0}})
     run.append({"event": "verdict", "verdict": "healthy"})
     results: RunResults = fold(read_events(run.path / "events.jsonl"))
     assert [step.command for step in next_steps(results)] == [expected]
+
+
+@pytest.mark.parametrize(("grade", "first"), [("suspected", "Go on where it stopped."), ("proved", "Mend the cause")])
+def test_a_run_that_was_cut_off_goes_on_in_its_folder(tmp_path: Path, grade: str, first: str) -> None:
+    reproduce = "diagnose run m:f --out x --budget 2m"
+    run = RunFolder.create({"command": "run", "target": "m:f", "reproduce": reproduce, "config": {}}, project=tmp_path)
+    cause = {"name": "stuck-at-chance", "code": "FIT002", "grade": grade, "summary": "It does not learn."}
+    run.append({"event": "diagnosis", "diagnosis": {"summary": "", "causes": [cause]}})
+    run.append({"event": "verdict", "verdict": "interrupted"})
+    step = next_steps(fold(read_events(run.path / "events.jsonl")))[0]
+    assert step.text.startswith(first)
+    assert step.command == ("diagnose run m:f --out x --resume" if grade == "suspected" else "diagnose run m:f")
+
+
+def test_a_training_at_chance_level_is_looked_into() -> None:
+    cause = {"name": "stuck-at-chance", "code": "FIT002", "grade": "suspected", "summary": "It does not learn."}
+    header = {"event": "header", "command": "train", "target": "m:f", "reproduce": "diagnose train m:f --only"}
+    results = fold(
+        [header, {"event": "diagnosis", "diagnosis": {"causes": [cause]}}, {"event": "verdict", "verdict": "faulty"}]
+    )
+    assert [step.command for step in next_steps(results)] == ["diagnose bisect m:f"]

@@ -61,6 +61,26 @@ def test_a_whole_run() -> None:
     assert fold(events) == run
 
 
+def trial(seed: int, **fields: Any) -> dict[str, Any]:
+    point = {"step": 0, "train_loss": 2.3, "train_score": 0.1, "val_score": None}
+    trace = {"name": "as configured", "seed": seed, "steps": 600, "points": [point], "outcome": "stuck", **fields}
+    return {"event": "trial", "of": f"trial {seed}", "trace": trace}
+
+
+def test_the_trials_of_a_run_that_was_cut_off_are_shown() -> None:
+    cut = fold([HEADER, trial(0), trial(1, points=[]), trial(2), trial(2)])
+    (left,) = cut.results
+    (seen,) = left.findings
+    assert left.status is Status.INCONCLUSIVE
+    assert seen.values == {"trials": 2}
+    table = seen.evidence[0]
+    assert isinstance(table, r.Table)
+    assert [tuple(row[:3]) for row in table.rows] == [("as configured", 0, 600), ("as configured", 2, 600)]
+    judged = result(name="settings-compared", stage="subset")
+    assert [item.status for item in fold([HEADER, trial(0), judged]).results] == [Status.PASS]
+    assert fold([HEADER, trial(0), {"event": "verdict", "verdict": "faulty"}]).results == ()
+
+
 def test_no_verdict_means_interrupted_and_a_resumed_run_begins_without_one() -> None:
     assert fold([HEADER]).verdict is Verdict.INTERRUPTED
     ended: list[dict[str, Any]] = [

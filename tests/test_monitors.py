@@ -66,6 +66,14 @@ def test_stuck_at_chance_says_since_when_and_is_forgotten_once_it_learns() -> No
     assert monitor.findings == {}
 
 
+@pytest.mark.parametrize(("width", "expected"), [(10, ["stuck-at-chance"]), (1000, [])])
+def test_classes_that_nobody_counted_are_read_from_the_outputs(width: int, expected: list[str]) -> None:
+    """A head of a thousand outputs on ten classes may have its loss fall without a better accuracy: not judged."""
+    output = nn.functional.one_hot((torch.arange(60) + 1) % 10, width).float()
+    monitor = Monitor(task="classification")
+    assert names(feed(monitor, 600, lambda step: 2.303, correct=6, output=output)) == expected
+
+
 @pytest.mark.parametrize(
     "healthy",
     [
@@ -204,6 +212,18 @@ def test_gradient_norm_and_update_ratio_are_exact() -> None:
     monitor.close()
     assert not optimizer._optimizer_step_pre_hooks
     assert not layer._forward_hooks
+
+
+@pytest.mark.parametrize(("spoiled", "expected"), [(False, []), (True, ["nonfinite-training"])])
+def test_a_norm_that_overflows_in_half_precision_is_no_nonfinite_gradient(spoiled: bool, expected: list[str]) -> None:
+    layer = nn.Linear(4, 4, bias=False).half()
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1e-9)
+    monitor = Monitor(layer, optimizer)
+    layer.weight.grad = torch.full_like(layer.weight, 60_000.0)  # the largest number of half precision is 65,504
+    if spoiled:
+        layer.weight.grad[0, 0] = math.inf
+    optimizer.step()
+    assert names(monitor.observe_step(Step(1.0))) == expected
 
 
 @pytest.mark.parametrize(("bias", "expected"), [(-100.0, ["dead-relu"]), (0.0, [])])

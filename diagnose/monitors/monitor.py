@@ -50,7 +50,7 @@ class Monitor:
     Both return the findings that are new; their values tell ``since_step`` or ``since_epoch``, and what to do is the
     ``fix`` of their name in the catalogue. ``findings`` holds those of steps that still stand. Without ``model`` or
     ``optimizer`` what needs them is not watched. ``locate`` replays the last batch, and is called at most once.
-    ``validation``: the loader, for the size of its data.
+    ``validation``: the loader, for the size of its data. ``num_classes``: read from the outputs where it is None.
     """
 
     def __init__(
@@ -181,6 +181,8 @@ class Monitor:
             return
         pair = class_targets(done.output.detach(), done.target, self._task)
         if pair is not None:
+            if self._num_classes is None:  # nobody said: one logit per class, or one for both of two
+                self._num_classes = max(2, done.output.shape[1]) if done.output.ndim == 2 else 2
             self._predicted.append(Counter(pair[0].tolist()))
             self._targets.update(pair[1].tolist())
 
@@ -200,7 +202,7 @@ class Monitor:
             "predicts-one-class": windows.predicts_one_class(seen),
         }
         learns = seen.loss < (1 - windows.UNLEARNED) * seen.first
-        if self._looks is not None and self._looks.looks >= windows.MIN_LOOKS:
+        if self._looks is not None and self.step % LOOK_EVERY == 0 and self._looks.looks >= windows.MIN_LOOKS:
             silent = windows.silent_units(self._looks.records(), self._looks.samples, self._looks.looks, learns=learns)
             found |= dict.fromkeys(("dead-relu", "saturated-activations")) | {f.name: f for f in silent}
         return self._settled(found) + self._judge_speed()

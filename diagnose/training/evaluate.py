@@ -25,12 +25,12 @@ from diagnose.training.task_pictures import write_task_picture
 from diagnose.training.validation import with_validation
 from diagnose.training.weights import load_exactly
 from probes.api import Inconclusive, Skip
+from reports.stage_facts import UNTRAINED
 
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
     from diagnose.pipeline import Pipeline
 
-UNTRAINED = "untrained model"
 SPLITS = ("val", "test", "train")
 
 

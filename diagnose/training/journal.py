@@ -50,7 +50,7 @@ class Journal:
         train, val = row.get("train_accuracy"), row.get("val_accuracy")
         row["gap"] = None if train is None or val is None else train - val
         for key, value in row.items():
-            if value is not None and key != "step":
+            if value is not None and key not in ("step", "epoch"):
                 self._writer.add_scalar(f"epoch/{key}", value, row["step"])
         self._writer.flush()
 

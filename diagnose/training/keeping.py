@@ -49,7 +49,6 @@ class Keeper:
         found = checkpoints.newest(self._folder) if resume else None
         if found is not None:
             path, state, note = found
-            self._say(note)
             try:
                 state = self._restored(state)
             except Exception as error:  # the state of another model, optimizer or scheduler fails in any way
@@ -57,7 +56,7 @@ class Keeper:
                     f"--resume: {path.name} does not fit this pipeline ({error}). Resume with the configuration it was "
                     "made with, or start from its weights with --init-from."
                 ) from error
-            self._say(f"Resumed from {path.name}, {checkpoints.position(state)}.")
+            self._say(note or f"Resumed from {path.name}, {checkpoints.position(state)}.")
             return state
         if resume:
             self._say("There was no checkpoint to resume from: the training started at epoch 1.")

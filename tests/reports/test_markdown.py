@@ -165,8 +165,17 @@ def test_stages_without_a_reason_tell_their_figures() -> None:
     facts = {stage.name: stage.fact for stage in build_view(samples.healthy()).stages}
     assert facts["data"] == "train 100,000 / val 10,000, 10 classes"
     assert facts["smoke"] == "731,112 parameters, Adam, lr 0.0003"
-    assert facts["train"] == "10 epochs, val accuracy 34.7 % to 93.9 %, val loss 1.871 to 0.269"
+    assert facts["train"] == "10 epochs, val accuracy 34.7 % to 93.9 % (guessing 10 %), val loss 1.871 to 0.269"
     assert facts["evaluate"] == "accuracy 94.1 %, loss 0.231"
+
+
+def test_a_training_that_ended_early_and_a_model_without_training_are_said_so() -> None:
+    run = samples.healthy()
+    short = replace(run, training=replace(run.training, history=run.training.history[:3]))
+    raw = replace(run, evaluation={"checkpoint": "untrained model", "accuracy": 0.1, "pixel_accuracy": 0.1})
+    facts = [{stage.name: stage.fact for stage in build_view(each).stages} for each in (short, raw)]
+    assert facts[0]["train"].startswith("3 of 10 epochs, ")
+    assert facts[1]["evaluate"] == "not trained, pixel accuracy 10 %"
 
 
 def test_what_to_expect_is_what_the_experiment_measured() -> None:
