@@ -33,14 +33,14 @@ def recording(recorder: Recorder) -> Iterator[None]:
     os.register_at_fork(after_in_child=on.clear)
     with ExitStack() as stack:
         stack.callback(on.clear)
-        stack.callback(recorder.close_window)
+        stack.callback(recorder.window.close)
         stack.enter_context(recorder.log.recording(loads=False))
         patches = Patches(stack, lambda: bool(on))
         heard = Heard(recorder, on)
-        recorder.shielded = heard.safe
-        _steps(heard, stack, on)
-        _gradients(heard, patches)
-        _loaders(heard, patches)
+        recorder.window.shielded = heard.safe
+        _steps(heard.of(recorder.stepping), stack, on)
+        _gradients(heard.of(recorder.stepping), patches)
+        _loaders(heard.of(recorder.reading), patches)
         _weights(heard, patches)
         _outputs(heard, patches)
         _modes(heard, patches)
@@ -212,7 +212,7 @@ def _outputs(heard: Heard, patches: Patches) -> None:
         return call
 
     def largest(given: Any, *args: Any, **kwargs: Any) -> None:
-        if heard.recorder.window:
+        if heard.recorder.window.is_open:
             heard.argmax(given, args[0] if args else kwargs.get("dim"))
 
     for name in LOSSES:
