@@ -162,7 +162,7 @@ def _weights(heard: Heard, patches: Patches) -> None:
             finally:
                 depth[0] -= 1
             if not depth[0]:
-                heard.took(state)
+                heard.took(module, state)
             return state
 
         return call
@@ -189,8 +189,8 @@ def _weights(heard: Heard, patches: Patches) -> None:
 
         return call
 
-    def restored(*args: Any, **kwargs: Any) -> None:
-        heard.recorder.weights.restored = True
+    def restored(optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        heard.recorder.weights.restored(optimizer)
 
     patches.put(nn.Module, "state_dict", state_dict)
     patches.put(nn.Module, "load_state_dict", before(load))

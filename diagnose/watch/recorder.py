@@ -27,7 +27,7 @@ from diagnose.watch.progress import Progress
 from diagnose.watch.reading import Reading
 from diagnose.watch.roots import RootBook
 from diagnose.watch.schedules import ScheduleWatch
-from diagnose.watch.sites import here
+from diagnose.watch.sites import assigned, here
 from diagnose.watch.stepping import Stepping
 from diagnose.watch.weights import WeightsWatch
 from diagnose.watch.window import OFTEN, Window, is_due
@@ -104,9 +104,9 @@ class Recorder:
 
     # -- weights and schedules ----------------------------------------------------------------------------------
 
-    def took(self, state: Any) -> None:
+    def took(self, module: nn.Module, state: Any) -> None:
         """``state_dict()`` of a whole model returned ``state``."""
-        self.weights.taken(state, self.total, here())
+        self.weights.kept.take(module, state, self.total, here(), assigned())
 
     def loading(self, module: nn.Module, state: Any) -> None:
         self.weights.load(module, state, self.total, here())
@@ -127,6 +127,7 @@ class Recorder:
 
     def record(self, ended: str) -> Loop:
         self.losses.settle()
+        self.weights.kept.steps = self.total
         learned: set[Key] = set().union(*(watch.trained for watch in self.optimizers))
         return Loop(
             steps=self.total, backwards=self.backwards, ended=ended,

@@ -154,6 +154,7 @@ class Stepping:
             self._run.weights.stepped(optimizer)
             self._run.gpu_idle = self._run.gpu_idle or _idles(watch)
         self._run.total += 1
+        self._run.weights.kept.steps = self._run.total
         self._run.losses.stepped()
         self._next_window(watch)
         self._run.on_step(self._run)

@@ -129,7 +129,7 @@ class LoaderSeen:
 @dataclass(frozen=True)
 class SchedulerSeen:
     """``early``: its steps before the first step of its optimizer. ``at``: steps of the optimizer at each of its first
-    calls."""
+    calls. ``length``: for how many of its own steps it is made, 0 where it does not say."""
 
     kind: str
     optimizer: int
@@ -138,14 +138,16 @@ class SchedulerSeen:
     steps: int
     early: int
     at: Sequence[int]
+    length: int = 0
 
 
 @dataclass(frozen=True)
 class WeightsSeen:
     """What was done with weights. ``kind``: "self-load" (a state dict was loaded that shares memory with the model, and
-    steps came between), "self-save" (such a state dict was saved), "bare-save" (parameters without the buffers that
-    training changes), "resume" (a checkpoint's model was loaded, its optimizer state was not). ``steps``: optimizer
-    steps between taking and using a state dict, or before it. ``names``: buffers left out. ``taken``: where the state
+    steps came between), "self-save" (such a state dict was saved), "kept" (such a state dict was kept over steps as a
+    copy would be), "bare-save" (parameters without the buffers that training changes), "resume" (a checkpoint's model
+    was loaded, its optimizer state was not). ``steps``: optimizer steps between taking and using a state dict, or
+    before it. ``names``: buffers left out; of what was kept, the variable that tells so. ``taken``: where the state
     dict was taken."""
 
     kind: str
