@@ -204,7 +204,7 @@ def _outputs(heard: Heard, patches: Patches) -> None:
         def call(*args: Any, **kwargs: Any) -> Any:
             result = original(*args, **kwargs)
             if not torch.is_grad_enabled():
-                heard.evaluated()
+                heard.evaluated(original.__name__, args, kwargs, result)
             else:
                 heard.loss(original.__name__, args, kwargs, result)
             return result

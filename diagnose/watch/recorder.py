@@ -29,6 +29,7 @@ from diagnose.watch.roots import RootBook
 from diagnose.watch.schedules import ScheduleWatch
 from diagnose.watch.sites import assigned, here
 from diagnose.watch.stepping import Stepping
+from diagnose.watch.validation import Validation
 from diagnose.watch.weights import WeightsWatch
 from diagnose.watch.window import OFTEN, Window, is_due
 from probes.records.loop import Loop, LoopEvent
@@ -43,7 +44,8 @@ class Recorder:
         self.on_step = on_step
         self.log = CreationLog()
         self.capture = StepCapture(self.log, folder)
-        self.progress = Progress()
+        self.validation = Validation()
+        self.progress = Progress(self.validation)
         self.started = time.monotonic()
         self.total = self.backwards = 0
         self.optimizers: list[OptimizerWatch] = []
@@ -97,10 +99,14 @@ class Recorder:
     def argmax(self, given: Any, dim: Any) -> None:
         self.outputs.argmax(given, dim)
 
-    def evaluated(self) -> None:
+    def evaluated(self, name: str, args: Any, kwargs: Any, result: Any) -> None:
         """A loss of torch's was computed without gradients."""
-        if self.total and self.passes.current() is None:
+        if not self.total:
+            return
+        found = self.passes.current()
+        if found is None:
             self.outputs.evaluated(self.trained_roots)
+        self.validation.lost(self.total, -1 if found is None else found[0].index, name, args, kwargs, result)
 
     # -- weights and schedules ----------------------------------------------------------------------------------
 
