@@ -166,9 +166,16 @@ class OptimizerWatch:
         self._values = [_slice(p) for p in self._sample]
 
     def after_step(
-        self, total: int, loader: int, where: tuple[Where, ...], before: list[bool], *, looked: bool
+        self,
+        total: int,
+        loader: int,
+        where: tuple[Where, ...],
+        before: list[bool],
+        material: tuple[int | None, int],
+        *,
+        looked: bool,
     ) -> None:
-        """``before``: which of the sample had a gradient when the step began."""
+        """``before``: which of the sample had a gradient when the step began; ``material``: of ``Material.used``."""
         if looked and len(self.looks) < MOST_LOOKS:
             told = self._values if len(self._values) == len(self._sample) else []
             fed = [i for i, had in enumerate(before) if had] if told else []
@@ -182,6 +189,7 @@ class OptimizerWatch:
                     emptied=self._made and not any(before),
                     moved=moved, asleep=self._asleep, loader=loader,
                     events=tuple(self.events) if self.complete else (), where=where,
+                    material=material[0], size=material[1],
                 )
             )  # fmt: skip
         self.steps += 1

@@ -34,6 +34,7 @@ class OutputWatch:
         self.awake: tuple[str, ...] = ()
         self.awake_at: tuple[Where, ...] = ()
         self._results: list[tuple[Tensor, str, int]] = []
+        self._left_out = False
         self._outputs: set[int] = set()
         self._classes: set[tuple[int, int]] = set()  # (dimensions, classes) of what enters a loss of classes
         self._metrics: dict[tuple[Where, ...], MetricSeen] = {}
@@ -52,14 +53,20 @@ class OutputWatch:
 
     def share(self, tensor: Tensor) -> tuple[float | None, int]:
         """(d tensor / d loss summed over torch's losses in it, samples of those losses); None where none is in it."""
+        self._left_out = False
         if tensor.grad_fn is None or not self._results or any(kind != "mean" for _, kind, _ in self._results):
             return None, 0
         try:
             parts = torch.autograd.grad(tensor, [r for r, _, _ in self._results], retain_graph=True, allow_unused=True)
         except RuntimeError:  # a graph that is gone already: the user's own backward will say so
             return None, 0
+        self._left_out = len(parts) > 1 and all(p is None for p in parts[:-1]) and parts[-1] is not None
         held = [(float(p), size) for p, (_, _, size) in zip(parts, self._results, strict=True) if p is not None]
         return (sum(share for share, _ in held), sum(size for _, size in held)) if held else (None, 0)
+
+    def left_out(self) -> bool:
+        """Of the last ``share``: several losses were computed, and backward is called on the last one alone."""
+        return self._left_out
 
     def spent(self) -> None:
         """A backward has used the losses: holding them longer would hold their graphs."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class Reading:
     def __init__(self, recorder: Recorder) -> None:
         self._run = recorder
+        self._returns = 0  # to a pass that another one had interrupted
 
     def loader_made(self, loader: Any) -> None:
         self._run.passes.loader(loader, here())
@@ -39,7 +40,10 @@ class Reading:
             watched.by_loop = by_loop()
             if is_due(loader.passed, OFTEN):
                 self._run.window.attend()
-        self._run.passes.use(iterator)
+        if self._run.passes.use(iterator) and watched.batches:
+            self._returns += 1
+            if is_due(self._returns, OFTEN):
+                self._run.window.attend()
         # Where items have no index, the sampler's are place holders.
         loader.batch(watched, indices if loader.indexed else None, getattr(iterator, "_dataset", None))
         if not self._run.window.is_open:

@@ -20,6 +20,7 @@ from diagnose.watch.capture import StepCapture
 from diagnose.watch.graphs import GraphWatch
 from diagnose.watch.loaders import Key
 from diagnose.watch.losses import LossBook
+from diagnose.watch.material import Material
 from diagnose.watch.optimizers import MOST_WAIT, OptimizerWatch
 from diagnose.watch.outputs import OutputWatch
 from diagnose.watch.passes import PassBook
@@ -53,6 +54,7 @@ class Recorder:
         self.weights = WeightsWatch()
         self.graphs = GraphWatch()
         self.outputs = OutputWatch()
+        self.material = Material()
         self.schedules = ScheduleWatch()
         self.roots = RootBook(self.weights.model)
         self.losses = LossBook(self.progress.losses)
@@ -93,6 +95,7 @@ class Recorder:
         if isinstance(result, Tensor) and result.requires_grad:
             self.progress.lost(name, given, target)
         if self.window.is_open:
+            self.material.target(target)
             self.outputs.loss(name, given, target, str(kwargs.get("reduction", "mean")), result)
             self.capture.lost(name, args, kwargs, result, here())
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from diagnose.watch.graphs import MARKED_STEPS
 from diagnose.watch.modules import in_mode
 from diagnose.watch.optimizers import FIRST_LOOKS, MOST_LOOKS, MOST_WAIT, OptimizerWatch
+from diagnose.watch.passes import Found
 from diagnose.watch.sites import here
 from diagnose.watch.window import is_due
 from probes.records.loop import LoopEvent
@@ -37,6 +38,7 @@ class Stepping:
         if loss is not None and self._run.total <= MARKED_STEPS:
             self._run.graphs.mark(loss, self._run.total, here())
         if not self._run.window.is_open:
+            self._late(found)
             for watch in self._run.optimizers:
                 watch.backwards += 1
             return None
@@ -47,8 +49,14 @@ class Stepping:
         share, size = None, 0
         if loss is not None and self._run.total < FIRST_LOOKS:
             share, size = self._run.outputs.share(loss)
+            self._run.passes.left_out |= found is None and self._run.outputs.left_out()
+        self._late(found)
         marks = [(watch, watch.before_backward()) for watch in self._run.living() if not watch.inside]
         return marks, LoopEvent("backward", loader=loader, share=share, size=size, where=where)
+
+    def _late(self, found: Found | None) -> None:
+        if found is None and self._run.passes.left_out:
+            self._run.passes.late(self._run.total)
 
     def after_backward(self, begun: Any) -> None:
         if begun is None:
@@ -147,7 +155,10 @@ class Stepping:
         watch.note_lr()
         self._run.progress.stepped(watch.lr(), found is not None)
         looked = self._run.window.is_open and len(watch.had) > 0
-        watch.after_step(self._run.total, found[0].index if found else -1, watch.step_at, watch.had, looked=looked)
+        material = self._run.material.used() if looked and not watch.inside else (None, 0)
+        watch.after_step(
+            self._run.total, found[0].index if found else -1, watch.step_at, watch.had, material, looked=looked
+        )
         watch.had = []
         watch.since = self._run.roots.serial
         if watch.steps == 1:

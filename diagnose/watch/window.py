@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 from torch.nn.modules import module as module_hooks
 
@@ -72,6 +73,7 @@ class Window:
         self._hooks = []
         self._attention = 0
         self._run.roots.forget()
+        self._run.material.used()
         self._run.outputs.forget()
         for watch in self._run.optimizers:
             watch.complete = False
@@ -87,15 +89,17 @@ class Window:
     def _before_forward(self, module: nn.Module, inputs: Any) -> None:
         self._depth += 1
         if self._depth == 1:
-            self._root(module)
+            self._root(module, inputs)
 
     def _after_forward(self, module: nn.Module, inputs: Any, output: Any) -> None:
         self._depth = max(0, self._depth - 1)
         if self._depth == 0:
             self._run.outputs.made(output)
 
-    def _root(self, module: nn.Module) -> None:
+    def _root(self, module: nn.Module, inputs: Any) -> None:
         has_parameters = self._run.roots.call(module)
+        if has_parameters and torch.is_grad_enabled():
+            self._run.material.inputs(inputs)
         found = self._run.passes.current()
         if found is not None and has_parameters:
             watched = found[1]

@@ -34,7 +34,8 @@ class StepLook:
     ``emptied``: backward had made a gradient, and the step found none. ``moved``: whether a tensor with a gradient
     changed; None where there was no gradient, or the learning rate is 0. ``asleep``: modules of the trained part that
     act otherwise in evaluation, all in eval mode with their model. ``loader``: of the current batch, -1 if there is
-    none. ``events``: empty where not all were seen.
+    none. ``events``: empty where not all were seen. ``material``: a number for the values of its inputs and targets,
+    None where they were not seen; ``size``: samples of them.
     """
 
     step: int
@@ -46,6 +47,8 @@ class StepLook:
     loader: int = -1
     events: Sequence[LoopEvent] = ()
     where: Sequence[Where] = ()
+    material: int | None = None
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,8 @@ class LoaderSeen:
     samples of the first pass's. ``steps``: optimizer steps under it. ``known``: samples of its evaluations, as far as
     they could be told apart; ``trained``: those of its passes with steps; ``learned``: those of ``known`` that the
     evaluated model was trained on, None if none are known. ``disjoint``: its samples are known and none was trained
-    on. ``distributed``: its sampler shuffles by epoch; ``epochs_set``: different values of that sampler's epoch.
+    on. ``late``: of the first passes, those after which one backward was called, on the loss of the last batch alone.
+    ``distributed``: its sampler shuffles by epoch; ``epochs_set``: different values of that sampler's epoch.
     """
 
     name: str
@@ -123,6 +127,7 @@ class LoaderSeen:
     disjoint: bool = False
     distributed: bool = False
     epochs_set: int = 0
+    late: int = 0
     steps_at: Sequence[Where] = ()
 
 
