@@ -211,15 +211,20 @@ def _outputs(heard: Heard, patches: Patches) -> None:
 
         return call
 
-    def largest(given: Any, *args: Any, **kwargs: Any) -> None:
+    def argmax(given: Any, *args: Any, **kwargs: Any) -> None:
         if heard.recorder.window.is_open:
             heard.argmax(given, args[0] if args else kwargs.get("dim"))
+
+    def largest(given: Any, *args: Any, **kwargs: Any) -> None:
+        """Without a dimension it is no choice of classes."""
+        if args or "dim" in kwargs:
+            argmax(given, *args, **kwargs)
 
     for name in LOSSES:
         patches.put(functional, name, loss)
     for owner in (torch, torch.Tensor):
-        for name in ("argmax", "max"):
-            patches.put(owner, name, before(largest))
+        patches.put(owner, "argmax", before(argmax))
+        patches.put(owner, "max", before(largest))
 
 
 def _modes(heard: Heard, patches: Patches) -> None:

@@ -75,15 +75,19 @@ class OutputWatch:
     def forget(self) -> None:
         self._results, self._outputs = [], set()
 
+    def _is_output(self, given: Any) -> bool:
+        strided = isinstance(given, Tensor) and given.layout == torch.strided
+        return strided and given.untyped_storage().data_ptr() in self._outputs
+
     def argmax(self, given: Any, dim: Any) -> None:
-        """In a window: along which dimension of a model's output the largest is taken."""
-        if not isinstance(given, Tensor) or not isinstance(dim, int) or given.ndim < 2 or not given.is_floating_point():
+        """In a window: along which dimension of a model's output the largest is taken. ``dim`` None: of all of it."""
+        if not self._is_output(given) or given.ndim < 2 or not given.is_floating_point():
             return
-        if given.layout != torch.strided or given.untyped_storage().data_ptr() not in self._outputs:
+        if not isinstance(dim, int) and (dim is not None or given.shape[0] == 1):
             return
         counts = {classes for _, classes in self._classes}
-        along = dim % given.ndim
-        if len(counts) != 1 or given.shape[along] in counts:
+        along = None if dim is None else dim % given.ndim
+        if len(counts) != 1 or (along is not None and given.shape[along] in counts):
             return
         classes = [d for d in range(given.ndim) if given.shape[d] in counts]
         if len(classes) == 1:

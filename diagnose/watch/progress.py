@@ -39,8 +39,8 @@ TASKS = {
 class Progress:
     """``losses`` in order of the steps; in between ``lost`` and ``epoch``. Judged at the end, by ``results``."""
 
-    def __init__(self, validation: Validation) -> None:
-        self._validation = validation
+    def __init__(self, validation: Validation | None = None) -> None:
+        self._validation = validation or Validation()
         self.task = ""  # "" unknown yet, "custom" where a falling loss is not to be expected
         self._classes: int | None = None
         self._monitor: Monitor | None = None
@@ -69,6 +69,8 @@ class Progress:
         if self.task and task != self.task:
             task = "custom"
         self.task = task
+        if self._classes is None and task == "classification" and given.ndim == 2:
+            self._classes = int(given.shape[1])  # before the first losses are told, which may be early
         if task == "classification" and self._steps % LOOKED_EVERY == LOOKED_EVERY - 1:
             self._look(given, target)
 
@@ -85,7 +87,6 @@ class Progress:
             known = labels >= 0
             correct = (output.argmax(1) == labels) & known
             kept = (self._steps + 1) % LOOK_EVERY == 0
-            self._classes = int(given.shape[1])
             self._looked = Step(
                 None, int(correct.sum()), int(known.sum()),
                 output=output[known].clone() if kept else None, target=labels[known].clone() if kept else None,

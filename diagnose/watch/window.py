@@ -93,7 +93,7 @@ class Window:
 
     def _after_forward(self, module: nn.Module, inputs: Any, output: Any) -> None:
         self._depth = max(0, self._depth - 1)
-        if self._depth == 0:
+        if self._depth == 0 and self._run.roots.parameters(module):  # not a loss that is a module
             self._run.outputs.made(output)
 
     def _root(self, module: nn.Module, inputs: Any) -> None:

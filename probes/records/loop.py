@@ -164,10 +164,11 @@ class WeightsSeen:
 
 @dataclass(frozen=True)
 class MetricSeen:
-    """An argmax over the outputs of a model along ``dim``, where their classes lie along ``classes``."""
+    """An argmax over the outputs of a model along ``dim`` (None: over all of them), where their classes lie along
+    ``classes``."""
 
     shape: Sequence[int]
-    dim: int
+    dim: int | None
     classes: int
     times: int
     where: Sequence[Where]
