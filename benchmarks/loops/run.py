@@ -1,11 +1,13 @@
 """Recall, first answer and false alarms of ``diagnose watch`` over the scripts of tests/loops.
 
-``python -m benchmarks.loops.run [--seeds 5] [--only TEXT]``. Each run is a fork of a process that has imported torch.
+``python -m benchmarks.loops.run [--seeds 5] [--only TEXT]``. Each run is a fork of a process that has imported what
+the scripts import.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sys
@@ -73,14 +75,21 @@ def run(source: str, seed: int) -> dict[str, Any]:
         }
 
 
+def warm_up() -> None:
+    """What most scripts import, once for all: the larger part of their time."""
+    for name in ("sklearn.datasets", "torch._dynamo", *(f"diagnose.watch.{part}" for part in ("replay", "progress"))):
+        importlib.import_module(name)
+    for name in catalogue.names():
+        catalogue.module(name)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", default="")
     parser.add_argument("--out", default="")
     chosen = parser.parse_args()
-    for name in catalogue.names():
-        catalogue.module(name)
+    warm_up()
     jobs: list[tuple[str, tuple[str, ...], str]]
     jobs = [(f"{program} (healthy)", (), healthy(program)) for program in programs()]
     jobs += [(case.id, case.answers, case.source()) for case in CASES]

@@ -25,9 +25,10 @@ from diagnose.store import write_atomically
 from diagnose.user_code import UserCodeError, is_user_file
 from diagnose.watch import judge
 from diagnose.watch.hooks import recording
-from diagnose.watch.recorder import Recorder, is_due
+from diagnose.watch.recorder import Recorder
 from diagnose.watch.replay import check_parts, not_checked
 from diagnose.watch.script import Program, read_module, read_notebook, read_script
+from diagnose.watch.window import is_due
 from diagnose.worker_child import exit_code
 from probes import catalogue
 from probes.api import Stage

@@ -33,14 +33,14 @@ def recording(recorder: Recorder) -> Iterator[None]:
     os.register_at_fork(after_in_child=on.clear)
     with ExitStack() as stack:
         stack.callback(on.clear)
-        stack.callback(recorder.close_window)
+        stack.callback(recorder.window.close)
         stack.enter_context(recorder.log.recording(loads=False))
         patches = Patches(stack, lambda: bool(on))
         heard = Heard(recorder, on)
-        recorder.shielded = heard.safe
-        _steps(heard, stack, on)
-        _gradients(heard, patches)
-        _loaders(heard, patches)
+        recorder.window.shielded = heard.safe
+        _steps(heard.of(recorder.stepping), stack, on)
+        _gradients(heard.of(recorder.stepping), patches)
+        _loaders(heard.of(recorder.reading), patches)
         _weights(heard, patches)
         _outputs(heard, patches)
         _modes(heard, patches)
@@ -162,7 +162,7 @@ def _weights(heard: Heard, patches: Patches) -> None:
             finally:
                 depth[0] -= 1
             if not depth[0]:
-                heard.took(state)
+                heard.took(module, state)
             return state
 
         return call
@@ -189,8 +189,8 @@ def _weights(heard: Heard, patches: Patches) -> None:
 
         return call
 
-    def restored(*args: Any, **kwargs: Any) -> None:
-        heard.recorder.weights.restored = True
+    def restored(optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        heard.recorder.weights.restored(optimizer)
 
     patches.put(nn.Module, "state_dict", state_dict)
     patches.put(nn.Module, "load_state_dict", before(load))
@@ -204,22 +204,27 @@ def _outputs(heard: Heard, patches: Patches) -> None:
         def call(*args: Any, **kwargs: Any) -> Any:
             result = original(*args, **kwargs)
             if not torch.is_grad_enabled():
-                heard.evaluated()
+                heard.evaluated(original.__name__, args, kwargs, result)
             else:
                 heard.loss(original.__name__, args, kwargs, result)
             return result
 
         return call
 
-    def largest(given: Any, *args: Any, **kwargs: Any) -> None:
-        if heard.recorder.window:
+    def argmax(given: Any, *args: Any, **kwargs: Any) -> None:
+        if heard.recorder.window.is_open:
             heard.argmax(given, args[0] if args else kwargs.get("dim"))
+
+    def largest(given: Any, *args: Any, **kwargs: Any) -> None:
+        """Without a dimension it is no choice of classes."""
+        if args or "dim" in kwargs:
+            argmax(given, *args, **kwargs)
 
     for name in LOSSES:
         patches.put(functional, name, loss)
     for owner in (torch, torch.Tensor):
-        for name in ("argmax", "max"):
-            patches.put(owner, name, before(largest))
+        patches.put(owner, "argmax", before(argmax))
+        patches.put(owner, "max", before(largest))
 
 
 def _modes(heard: Heard, patches: Patches) -> None:

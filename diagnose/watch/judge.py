@@ -38,7 +38,10 @@ WITHOUT_LOSS = (
     "nonfinite-activations", "batch-mixing", "unregistered-modules", "layer-created-in-forward", "missing-nonlinearity",
     "nondeterministic-eval", "ignored-input", "dead-relu", "saturated-activations",
 )  # fmt: skip
-PROGRESS = ("nonfinite-training", "stuck-at-chance", "diverging", "predicts-one-class", "loss-spike", "plateau")
+PROGRESS = (
+    "nonfinite-training", "stuck-at-chance", "diverging", "predicts-one-class", "loss-spike", "plateau",
+    "no-generalisation", "overfitting",
+)  # fmt: skip
 
 
 def names(config: Config) -> list[str]:

@@ -59,7 +59,7 @@ def watching(*parts: nn.Module | Optimizer) -> Iterator[Watching]:
         with recording(recorder):
             for part in parts:
                 if isinstance(part, Optimizer):
-                    recorder.optimizer_made(part)
+                    recorder.stepping.optimizer_made(part)
             yield watched
         ended = "end"
     finally:

@@ -97,7 +97,7 @@ class LoaderWatch:
         sampler = getattr(loader, "sampler", None)
         self.shuffled = None if sampler is None else type(sampler).__name__ != "SequentialSampler"
         self.passes: list[PassWatch] = []
-        self.passed = self.steps = self.same_first = 0
+        self.passed = self.steps = self.same_first = self.late = 0
         self.steps_at: tuple[Where, ...] = ()
         self._first: int | None = None
         self._epochs: set[int] = set()
@@ -156,7 +156,7 @@ class LoaderWatch:
             passes=tuple(p.record() for p in self.passes), same_first=self.same_first, known=len(keys),
             trained=len(set().union(*(p.keys for p in self.passes if p.steps))),
             learned=len(keys & trained_of(roots)) if keys else None, disjoint=self.disjoint(learned),
-            distributed=self._distributed, epochs_set=len(self._epochs), steps_at=self.steps_at,
+            distributed=self._distributed, epochs_set=len(self._epochs), late=self.late, steps_at=self.steps_at,
         )  # fmt: skip
 
 

@@ -59,6 +59,8 @@ class OptimizerWatch:
         self.backwards = 0
         self.looks: list[StepLook] = []
         self.lrs: list[tuple[int, float]] = []
+        self._last_lr: float | None = None
+        self._lr_span = 1  # steps that share one entry
         self.step_at: tuple[Where, ...] = ()
         self.slept_at: tuple[Where, ...] = ()
         self.fed: set[int] = set()  # ids of held tensors that had a gradient in some look
@@ -164,9 +166,16 @@ class OptimizerWatch:
         self._values = [_slice(p) for p in self._sample]
 
     def after_step(
-        self, total: int, loader: int, where: tuple[Where, ...], before: list[bool], *, looked: bool
+        self,
+        total: int,
+        loader: int,
+        where: tuple[Where, ...],
+        before: list[bool],
+        material: tuple[int | None, int],
+        *,
+        looked: bool,
     ) -> None:
-        """``before``: which of the sample had a gradient when the step began."""
+        """``before``: which of the sample had a gradient when the step began; ``material``: of ``Material.used``."""
         if looked and len(self.looks) < MOST_LOOKS:
             told = self._values if len(self._values) == len(self._sample) else []
             fed = [i for i, had in enumerate(before) if had] if told else []
@@ -180,6 +189,7 @@ class OptimizerWatch:
                     emptied=self._made and not any(before),
                     moved=moved, asleep=self._asleep, loader=loader,
                     events=tuple(self.events) if self.complete else (), where=where,
+                    material=material[0], size=material[1],
                 )
             )  # fmt: skip
         self.steps += 1
@@ -208,9 +218,19 @@ class OptimizerWatch:
         return [_nonzero(p) for p in self._sample]
 
     def note_lr(self) -> None:
+        """Of very many changes the highest of each few are kept: a rate is never taken for lower than it was."""
         lr = self.lr()
-        if (not self.lrs or self.lrs[-1][1] != lr) and len(self.lrs) < MOST_LRS:
-            self.lrs.append((self.steps, lr))
+        if lr == self._last_lr:
+            return
+        self._last_lr = lr
+        if self.lrs and self.steps - self.lrs[-1][0] < self._lr_span:
+            self.lrs[-1] = (self.lrs[-1][0], max(self.lrs[-1][1], lr))
+            return
+        self.lrs.append((self.steps, lr))
+        if len(self.lrs) > MOST_LRS:
+            self._lr_span *= 2
+            pairs = zip(self.lrs[::2], self.lrs[1::2], strict=False)
+            self.lrs = [(step, max(one, other)) for (step, one), (_, other) in pairs] + self.lrs[len(self.lrs) & ~1 :]
 
     def _choose(self) -> None:
         dense = [p for p in self.tensors() if p.requires_grad and (p.grad is None or p.grad.layout == torch.strided)]

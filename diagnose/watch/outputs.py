@@ -34,6 +34,7 @@ class OutputWatch:
         self.awake: tuple[str, ...] = ()
         self.awake_at: tuple[Where, ...] = ()
         self._results: list[tuple[Tensor, str, int]] = []
+        self._left_out = False
         self._outputs: set[int] = set()
         self._classes: set[tuple[int, int]] = set()  # (dimensions, classes) of what enters a loss of classes
         self._metrics: dict[tuple[Where, ...], MetricSeen] = {}
@@ -52,14 +53,20 @@ class OutputWatch:
 
     def share(self, tensor: Tensor) -> tuple[float | None, int]:
         """(d tensor / d loss summed over torch's losses in it, samples of those losses); None where none is in it."""
+        self._left_out = False
         if tensor.grad_fn is None or not self._results or any(kind != "mean" for _, kind, _ in self._results):
             return None, 0
         try:
             parts = torch.autograd.grad(tensor, [r for r, _, _ in self._results], retain_graph=True, allow_unused=True)
         except RuntimeError:  # a graph that is gone already: the user's own backward will say so
             return None, 0
+        self._left_out = len(parts) > 1 and all(p is None for p in parts[:-1]) and parts[-1] is not None
         held = [(float(p), size) for p, (_, _, size) in zip(parts, self._results, strict=True) if p is not None]
         return (sum(share for share, _ in held), sum(size for _, size in held)) if held else (None, 0)
+
+    def left_out(self) -> bool:
+        """Of the last ``share``: several losses were computed, and backward is called on the last one alone."""
+        return self._left_out
 
     def spent(self) -> None:
         """A backward has used the losses: holding them longer would hold their graphs."""
@@ -68,15 +75,19 @@ class OutputWatch:
     def forget(self) -> None:
         self._results, self._outputs = [], set()
 
+    def _is_output(self, given: Any) -> bool:
+        strided = isinstance(given, Tensor) and given.layout == torch.strided
+        return strided and given.untyped_storage().data_ptr() in self._outputs
+
     def argmax(self, given: Any, dim: Any) -> None:
-        """In a window: along which dimension of a model's output the largest is taken."""
-        if not isinstance(given, Tensor) or not isinstance(dim, int) or given.ndim < 2 or not given.is_floating_point():
+        """In a window: along which dimension of a model's output the largest is taken. ``dim`` None: of all of it."""
+        if not self._is_output(given) or given.ndim < 2 or not given.is_floating_point():
             return
-        if given.layout != torch.strided or given.untyped_storage().data_ptr() not in self._outputs:
+        if not isinstance(dim, int) and (dim is not None or given.shape[0] == 1):
             return
         counts = {classes for _, classes in self._classes}
-        along = dim % given.ndim
-        if len(counts) != 1 or given.shape[along] in counts:
+        along = None if dim is None else dim % given.ndim
+        if len(counts) != 1 or (along is not None and given.shape[along] in counts):
             return
         classes = [d for d in range(given.ndim) if given.shape[d] in counts]
         if len(classes) == 1:

@@ -19,6 +19,9 @@ class PassBook:
         self._by_loader: dict[int, LoaderWatch] = {}
         self._passes: weakref.WeakKeyDictionary[Any, Found] = weakref.WeakKeyDictionary()
         self._open: list[weakref.ref[Any]] = []
+        self._ended: Found | None = None
+        self._last = 0  # id of the iterator that was read last
+        self.left_out = False  # a backward after a pass was on the last of several losses alone
 
     def loader(self, loader: Any, where: tuple[Where, ...] = ()) -> LoaderWatch:
         watch = self._by_loader.get(id(loader))
@@ -35,17 +38,29 @@ class PassBook:
     def of(self, iterator: Any) -> Found | None:
         return self._passes.get(iterator)
 
-    def use(self, iterator: Any) -> None:
-        """A batch came from it."""
+    def use(self, iterator: Any) -> bool:
+        """A batch came from it. Whether the last one came from another iterator."""
         if not self._open or self._open[-1]() is not iterator:
             self._leave(iterator)
             self._open.append(weakref.ref(iterator))
+        changed, self._last = self._last != id(iterator), id(iterator)
+        return changed
 
     def end(self, iterator: Any) -> None:
         """It has no more batches."""
         if (found := self._passes.get(iterator)) is not None:
             found[1].ended = True
+            self._ended = found
         self._leave(iterator)
+
+    def late(self, steps: int) -> None:
+        """The loss of the last batch alone is given to backward when the pass is over, after ``steps`` steps in all."""
+        if self._ended is None:
+            return
+        loader, watched = self._ended
+        if watched.begun == steps and watched.batches > 1 and not watched.backwards:
+            watched.backwards += 1
+            loader.late += 1
 
     def current(self) -> Found | None:
         """The loader whose batch was drawn last, of those that are still being read."""

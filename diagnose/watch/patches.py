@@ -35,13 +35,18 @@ class Patches:
 
 
 class Heard:
-    """The recorder's methods, made safe: a failure of ours ends the recording, never the user's script."""
+    """The methods of the recorder, or of a ``part`` of it, made safe: a failure of ours ends the recording, never the
+    user's script."""
 
-    def __init__(self, recorder: Recorder, on: list[bool]) -> None:
+    def __init__(self, recorder: Recorder, on: list[bool], part: Any = None) -> None:
         self.recorder, self._on = recorder, on
+        self._part = recorder if part is None else part
+
+    def of(self, part: Any) -> Heard:
+        return Heard(self.recorder, self._on, part)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        call = self.safe(getattr(self.recorder, name))
+        call = self.safe(getattr(self._part, name))
         setattr(self, name, call)  # found at once the next time
         return call
 
@@ -52,7 +57,7 @@ class Heard:
             except Exception:
                 self.recorder.failure = traceback.format_exc(limit=-4)
                 self._on.clear()
-                self.recorder.close_window()
+                self.recorder.window.close()
                 return None
 
         return call

@@ -18,12 +18,13 @@ from torch import Tensor
 from diagnose.judging import run_probe
 from diagnose.monitors import windows
 from diagnose.monitors.monitor import LOOK_EVERY, Monitor, Step
+from diagnose.watch.validation import Validation, at_chance
 from probes import catalogue
 from probes.api import Stage
 from probes.results import Finding, Result, Severity, Status, Where
 
 OF_STEPS = ("nonfinite-training", "stuck-at-chance", "diverging", "predicts-one-class")
-OF_EPOCHS = ("diverging", "loss-spike", "plateau")
+OF_EPOCHS = ("diverging", "loss-spike", "plateau", "overfitting")
 LOOKED_EVERY = 20  # steps of which one is asked for its accuracy; divides LOOK_EVERY
 MOST_ROWS = 512  # of its outputs
 MOST_ELEMENTS = 65_536
@@ -38,7 +39,8 @@ TASKS = {
 class Progress:
     """``losses`` in order of the steps; in between ``lost`` and ``epoch``. Judged at the end, by ``results``."""
 
-    def __init__(self) -> None:
+    def __init__(self, validation: Validation | None = None) -> None:
+        self._validation = validation or Validation()
         self.task = ""  # "" unknown yet, "custom" where a falling loss is not to be expected
         self._classes: int | None = None
         self._monitor: Monitor | None = None
@@ -67,6 +69,8 @@ class Progress:
         if self.task and task != self.task:
             task = "custom"
         self.task = task
+        if self._classes is None and task == "classification" and given.ndim == 2:
+            self._classes = int(given.shape[1])  # before the first losses are told, which may be early
         if task == "classification" and self._steps % LOOKED_EVERY == LOOKED_EVERY - 1:
             self._look(given, target)
 
@@ -83,7 +87,6 @@ class Progress:
             known = labels >= 0
             correct = (output.argmax(1) == labels) & known
             kept = (self._steps + 1) % LOOK_EVERY == 0
-            self._classes = int(given.shape[1])
             self._looked = Step(
                 None, int(correct.sum()), int(known.sum()),
                 output=output[known].clone() if kept else None, target=labels[known].clone() if kept else None,
@@ -136,8 +139,11 @@ class Progress:
 
     # -- at the end ---------------------------------------------------------------------------------------------
 
-    def results(self, names: Sequence[str], optimizers: int, where: tuple[Where, ...]) -> list[Result]:
-        """One for each of ``names``; ``optimizers``: how many were stepped; ``where``: the line of the loss."""
+    def results(
+        self, names: Sequence[str], optimizers: int, where: tuple[Where, ...], samples: int | None = None
+    ) -> list[Result]:
+        """One for each of ``names``; ``optimizers``: how many were stepped; ``where``: the line of the loss;
+        ``samples``: of the training data."""
         found = dict(self._monitor.findings) if self._monitor is not None else {}
         since = self._seen - self._first_bad + 1
         if self._first_bad and self._bad_since < LASTING * since:
@@ -156,6 +162,8 @@ class Progress:
                 results.append(_result(name, Status.SKIPPED, "what its loss should come to is not known"))
             elif why := self._too_little(name):
                 results.append(_result(name, Status.SKIPPED, why))
+            elif name == "no-generalisation":
+                results.append(self._of_validation(name, samples))
             elif name in OF_EPOCHS:
                 results.append(self._of_epochs(name, found))
             else:
@@ -184,11 +192,38 @@ class Progress:
             return _result(name, Status.SKIPPED, "its epochs are over several loaders, and cannot be compared")
         if "diverging" in found and name != "diverging":
             return _result(name, Status.SKIPPED, "the training has failed before")
+        evaluations = {e.step: e for e in self._validation.of_one_split(self._loaders)}
+        rows = self._rows
+        if name == "overfitting":
+            rows = [
+                {**row, "val_loss": e.loss, "val_accuracy": e.accuracy}
+                for row in rows if (e := evaluations.get(row["step"])) is not None
+            ]  # fmt: skip
+        split = SimpleNamespace(dataset=range(max((e.samples for e in evaluations.values()), default=0)))
         facts = SimpleNamespace(task=self.task, num_classes=self._classes)
         context: Any = SimpleNamespace(
-            facts=facts, history=lambda: self._rows, expected=lambda: (), pipeline=SimpleNamespace(val=None)
+            facts=facts, history=lambda: rows, expected=lambda: (), pipeline=SimpleNamespace(val=split)
         )
         return run_probe(name, context, stage=str(Stage.WATCH))
+
+    def _of_validation(self, name: str, samples: int | None) -> Result:
+        """Is what was learned of any use on other samples?"""
+        if len(self._loaders) != 1 or not self._rows:
+            return _result(name, Status.SKIPPED, "no passes over one loader were seen")
+        evaluations = self._validation.of_one_split(self._loaders)
+        if not any(e.accuracy is not None for e in evaluations):
+            return _result(name, Status.SKIPPED, "no evaluation with a loss of classes was seen")
+        per_class = samples / self._classes if samples and self._classes else None
+        figures = at_chance(evaluations, self._rows[-1]["train_accuracy"], per_class)
+        if figures is None:
+            best = max(e.accuracy or 0.0 for e in evaluations)
+            return _result(name, Status.PASS, f"validation accuracy {best:.1%} at its best")
+        finding = catalogue.doc(name).finding(
+            "After {steps} steps the training accuracy is {train_accuracy:.1%}, the validation accuracy {accuracy:.1%} "
+            "of {samples} samples, which is what guessing gives ({chance:.1%}).",
+            **figures,
+        )
+        return replace(_result(name, Status.FAIL, finding.message), findings=(finding,))
 
 
 def _result(name: str, status: Status, reason: str) -> Result:

@@ -106,9 +106,11 @@ def check_parts(recorder: Recorder, config: Config, *, until: str = "") -> list[
     recorder.losses.settle()
     stepped = sum(watch.steps > 0 for watch in recorder.optimizers)
     loss = recorder.capture.loss
+    trained = [loader.samples for loader in recorder.passes.loaders if loader.steps]
     going = recorder.progress.results(
-        judge.chosen(judge.PROGRESS, config), stepped, loss.where if loss is not None else ()
-    )
+        judge.chosen(judge.PROGRESS, config), stepped, loss.where if loss is not None else (),
+        trained[0] if len(trained) == 1 else None,
+    )  # fmt: skip
     wanted = judge.chosen(judge.CHECKS, config)
     if until or recorder.failure:
         return [*going, *not_checked(wanted, until or "the recording failed")]

@@ -45,7 +45,7 @@ class RootBook:
 
     def parameters(self, module: nn.Module) -> frozenset[int]:
         """Ids."""
-        return self._parameters_of[id(module)]
+        return self._parameters_of.get(id(module), frozenset())
 
     def parameters_of(self, keys: set[int]) -> set[int]:
         """Ids of the parameters of models that are told by their ids."""

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from probes.optimizer.schedule_period_mismatch import LENGTHS
 from probes.records.loop import SchedulerSeen
 from probes.results import Where
 
@@ -17,6 +18,7 @@ class _Schedule:
         self.ref = weakref.ref(scheduler)
         self.kind = type(scheduler).__name__
         self.created = created
+        self.length = _length(scheduler)
         self.optimizer = -1
         self.where: tuple[Where, ...] = ()
         self.steps = self.early = 0
@@ -44,5 +46,11 @@ class ScheduleWatch:
 
     def records(self) -> tuple[SchedulerSeen, ...]:
         return tuple(
-            SchedulerSeen(s.kind, s.optimizer, s.where, s.created, s.steps, s.early, tuple(s.at)) for s in self._all
+            SchedulerSeen(s.kind, s.optimizer, s.where, s.created, s.steps, s.early, tuple(s.at), s.length)
+            for s in self._all
         )
+
+
+def _length(scheduler: Any) -> int:
+    length = getattr(scheduler, LENGTHS.get(type(scheduler).__name__, ""), 0)
+    return int(length) if isinstance(length, (int, float)) else 0

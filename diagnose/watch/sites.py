@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import linecache
 import re
 import sys
+from functools import lru_cache
 from types import CodeType, FrameType
 
 from diagnose.user_code import is_user_file, place
 from probes.results import Where
 
 _cache: dict[tuple[CodeType, int], Where] = {}
+_ADDS = ("append", "add", "insert", "update", "setdefault")
 _ASSIGNED = re.compile(r"^\s*([A-Za-z_][\w.]*)(?:\s*:[^=]+)?\s*=[^=]")
 
 
@@ -37,3 +41,27 @@ def assigned_name(where: tuple[Where, ...]) -> str:
     """The variable that the line assigns to; empty if it is no plain assignment."""
     match = _ASSIGNED.match(where[0].text) if where else None
     return match[1] if match else ""
+
+
+def assigned(depth: int = 1) -> str:
+    """What the statement of the user's code that is running puts its value into: ``best``, ``self.best``, ``kept`` of
+    ``kept.append(...)``; empty where it is no such statement."""
+    frame = user_frame(depth + 1)
+    return _target(frame.f_code.co_filename, frame.f_lineno) if frame is not None else ""
+
+
+@lru_cache(maxsize=1024)
+def _target(file: str, line: int) -> str:
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except (SyntaxError, ValueError):  # a cell of a notebook, or a file that has changed
+        return ""
+    around = [s for s in ast.walk(tree) if isinstance(s, ast.stmt) and s.lineno <= line <= (s.end_lineno or s.lineno)]
+    found = max(around, key=lambda s: s.lineno, default=None)
+    if isinstance(found, ast.Assign):
+        return ast.unparse(found.targets[0])
+    if isinstance(found, (ast.AnnAssign, ast.AugAssign)):
+        return ast.unparse(found.target)
+    call = found.value if isinstance(found, ast.Expr) else None
+    added = isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in _ADDS
+    return ast.unparse(call.func.value) if added else ""  # type: ignore[union-attr]

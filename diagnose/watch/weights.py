@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diagnose.watch.kept import KeptStates
 from probes.records.loop import WeightsSeen
 from probes.results import Where
 
 MOST_RECORDS = 50
 MOST_DEPTH = 4  # of a saved object that is looked through
-_KEPT = 4  # tensors of each state dict by which it is known again
 
 
 class WeightsWatch:
@@ -26,13 +26,13 @@ class WeightsWatch:
     def __init__(self) -> None:
         self.seen: list[WeightsSeen] = []
         self.loaded: set[int] = set()  # ids of modules that weights were loaded into
-        self._taken: dict[int, tuple[weakref.ref[Tensor], int, tuple[Where, ...]]] = {}
+        self.kept = KeptStates()
         self._models: dict[int, weakref.ref[nn.Module]] = {}
         self._initial: dict[int, dict[str, Tensor]] = {}
         self._files: list[Any] = []  # (key of a model's tensor in it, groups of the optimizer's in it)
         self._resumed: list[tuple[WeightsSeen, Sequence[Any]]] = []
         self._saved_late: dict[int, tuple[int, WeightsSeen]] = {}
-        self.restored = False
+        self._restored: weakref.WeakSet[Any] = weakref.WeakSet()  # optimizers that were given a state
 
     def model(self, module: nn.Module) -> None:
         """A model that is trained, when it is seen first."""
@@ -40,14 +40,6 @@ class WeightsWatch:
         self._initial[id(module)] = {
             name: buffer.detach().clone() for name, buffer in _buffers(module) if buffer.numel() <= 4096
         }
-
-    def taken(self, state: Mapping[str, Any], steps: int, where: tuple[Where, ...]) -> None:
-        """``state_dict()`` was called."""
-        tensors = [value for value in state.values() if isinstance(value, Tensor)][:_KEPT]
-        for tensor in tensors:
-            self._taken[id(tensor)] = (weakref.ref(tensor), steps, where)
-        if len(self._taken) > 4096:
-            self._taken = {key: entry for key, entry in self._taken.items() if entry[0]() is not None}
 
     def load(self, module: nn.Module, state: Any, steps: int, where: tuple[Where, ...]) -> None:
         """``module.load_state_dict(state)`` is about to be called."""
@@ -57,21 +49,15 @@ class WeightsWatch:
         own = {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
         pairs = [(state[name], mine) for name, mine in own.items() if isinstance(state.get(name), Tensor)]
         pairs = [(given, mine) for given, mine in pairs if mine.numel()]
-        origin = self._origin(state)
+        origin = self.kept.origin(state)
         shared = bool(pairs) and all(given.data_ptr() == mine.data_ptr() for given, mine in pairs)
-        if shared and origin is not None and 0 < origin[0] < steps:
-            self._add(WeightsSeen("self-load", steps - origin[0], where, origin[1]))
+        if shared and origin is not None and origin.steps < steps:
+            self._add(WeightsSeen("self-load", steps - origin.steps, where, origin.where))
+        if not shared:
+            self.kept.used(state, steps)
         for keys, groups in self._files:
             if groups and keys & {id(given) for given, _ in pairs}:
                 self._resumed.append((WeightsSeen("resume", steps, where), groups))
-
-    def _origin(self, state: Mapping[str, Any]) -> tuple[int, tuple[Where, ...]] | None:
-        """(steps when it was taken, where), for a state dict or a copy that holds the same tensors."""
-        for value in state.values():
-            entry = self._taken.get(id(value))
-            if entry is not None and entry[0]() is value:
-                return entry[1], entry[2]
-        return None
 
     def read(self, loaded: Any) -> None:
         """``torch.load`` returned this."""
@@ -85,23 +71,24 @@ class WeightsWatch:
         """``torch.save`` is about to write this."""
         for item in _walk(saved):
             if isinstance(item, Mapping):
+                self.kept.used(item, steps)
                 self._self_save(item, steps, where)
                 self._bare_save(item, where)
             elif isinstance(item, (list, tuple)) and item and all(isinstance(value, Tensor) for value in item):
                 self._bare_list(item, where)
 
     def _self_save(self, state: Mapping[str, Any], steps: int, where: tuple[Where, ...]) -> None:
-        origin = self._origin(state)
+        origin = self.kept.origin(state)
         live = [p for ref in self._models.values() if (m := ref()) is not None for p in m.state_dict().values()]
         pointers = {p.data_ptr() for p in live if isinstance(p, Tensor) and p.numel()}
         values = [value for value in state.values() if isinstance(value, Tensor) and value.numel()]
-        if origin is None or not 0 < origin[0] < steps or not values:
+        if origin is None or not 0 < origin.steps < steps or not values:
             return
         if not all(value.data_ptr() in pointers for value in values):
             return
         key = id(next(value for value in state.values() if isinstance(value, Tensor)))
         times = self._saved_late[key][0] if key in self._saved_late else 0
-        self._saved_late[key] = (times + 1, WeightsSeen("self-save", steps - origin[0], where, origin[1]))
+        self._saved_late[key] = (times + 1, WeightsSeen("self-save", steps - origin.steps, where, origin.where))
 
     def _bare_save(self, state: Mapping[str, Any], where: tuple[Where, ...]) -> None:
         names = {str(key).removeprefix("module.") for key, value in state.items() if isinstance(value, Tensor)}
@@ -140,13 +127,18 @@ class WeightsWatch:
 
     def stepped(self, optimizer: Any) -> None:
         """An optimizer makes its first step: does it go on from a checkpoint without the state that was in it?"""
-        for seen, groups in [] if self.restored else self._resumed[-1:]:
+        for seen, groups in [] if optimizer in self._restored else self._resumed[-1:]:
             if _continues(optimizer, groups):
                 self._add(seen)
         self._resumed.clear()
 
+    def restored(self, optimizer: Any) -> None:
+        """``optimizer.load_state_dict()`` was called."""
+        self._restored.add(optimizer)
+
     def records(self) -> tuple[WeightsSeen, ...]:
-        return (*self.seen, *(seen for times, seen in self._saved_late.values() if times == 1))
+        late = (seen for times, seen in self._saved_late.values() if times == 1)
+        return (*self.seen, *late, *self.kept.forgotten())
 
 
 def _buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

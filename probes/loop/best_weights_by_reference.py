@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Stage
+from probes.results import Severity
 
 if TYPE_CHECKING:
-    from probes.records.loop import Loop
+    from probes.records.loop import Loop, WeightsSeen
+    from probes.results import Finding
 
 DOC = ProbeDoc(
     code="LOP309",
@@ -31,17 +33,38 @@ def watched(loop: Loop) -> Findings:
     for seen in loop.weights:
         if seen.kind in {"self-load", "self-save"}:
             done = "loaded into the model again" if seen.kind == "self-load" else "saved"
-            yield DOC.finding(
+            yield _finding(
+                seen,
                 "a state dict that was taken {steps} steps earlier is {done}, but it is the model's own memory: the "
                 "steps since have changed it too",
-                where=(*seen.taken, *seen.where),
-                steps=seen.steps,
                 done=done,
-                before=seen.taken[0].text if seen.taken else "",
-                after=_copied(seen.taken[0].text) if seen.taken else "",
+            )
+            return ""
+    for seen in loop.weights:
+        if seen.kind == "kept":
+            name = seen.names[0] if seen.names else "several state dicts"
+            yield _finding(
+                seen,
+                "{name} was kept over {steps} steps without a copy: it is the model's own memory, which they have "
+                "changed (that it was used afterwards was not seen)",
+                severity=Severity.WARNING,
+                name=name,
             )
             return ""
     return "no state dict was used that had changed since it was taken"
+
+
+def _finding(seen: WeightsSeen, message: str, severity: Severity | None = None, **values: Any) -> Finding:
+    line = seen.taken[0].text if seen.taken else ""
+    return DOC.finding(
+        message,
+        severity=severity,
+        where=tuple(dict.fromkeys((*seen.taken, *seen.where))),
+        steps=seen.steps,
+        before=line,
+        after=_copied(line),
+        **values,
+    )
 
 
 def _copied(line: str) -> str:

@@ -9,7 +9,9 @@ from probes.loop._modes import is_one_loader
 from probes.results import Severity
 
 if TYPE_CHECKING:
-    from probes.records.loop import Loop
+    from collections.abc import Sequence
+
+    from probes.records.loop import Loop, StepLook
 
 LEAST = 2  # steps in eval mode
 SHARE = 0.5  # of the steps looked at from the first of them on
@@ -37,6 +39,15 @@ def watched(loop: Loop) -> Findings:
     for optimizer in stepped:
         looks = optimizer.looks
         asleep = [look for look in looks if look.asleep]
+        if after := _after_evaluations(loop, looks):
+            yield DOC.finding(
+                "after each of {times} evaluations in the middle of an epoch training goes on in eval mode: {names} "
+                "do not act as in training until train() is called again",
+                where=(*optimizer.slept_at, *after[0].where),
+                times=len(after),
+                names=", ".join(after[0].asleep[:SHOWN]) + (", ..." if len(after[0].asleep) > SHOWN else ""),
+            )
+            return ""
         if len(asleep) < LEAST or is_one_loader(looks):
             continue
         since = [look for look in looks if look.step >= asleep[0].step]
@@ -57,3 +68,15 @@ def watched(loop: Loop) -> Findings:
         )
         return ""
     return "at every step looked at the trained part was in train mode"
+
+
+def _after_evaluations(loop: Loop, looks: Sequence[StepLook]) -> list[StepLook]:
+    """Steps in eval mode that follow at once upon an evaluation within a training pass; none where most are awake."""
+    passes = [p for loader in loop.loaders for p in loader.passes]
+    training = [(p.begun, p.begun + p.steps) for p in passes if p.steps]
+    evaluated = {p.begun for p in passes if p.forwards and not p.steps}
+    within = {step for step in evaluated if any(begun < step < end for begun, end in training)}
+    followed = [look for look in looks if look.total in within]
+    asleep = [look for look in followed if look.asleep]
+    awake_before = any(not look.asleep for look in looks if look.step < asleep[0].step) if asleep else False
+    return asleep if awake_before and LEAST <= len(asleep) >= SHARE * len(followed) else []

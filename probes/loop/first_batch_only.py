@@ -8,10 +8,15 @@ from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.results import Severity
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from probes.records.loop import Loop
+    from probes.results import Finding, Where
 
 LEAST_PASSES = 4
 LEAST_STEPS = 20  # on a batch that was fetched once
+LEAST_LOOKS = 8
+LEAST_LATE = 2  # passes
 
 DOC = ProbeDoc(
     code="LOP304",
@@ -30,9 +35,21 @@ DOC = ProbeDoc(
 def watched(loop: Loop) -> Findings:
     """Which samples the steps under each loader were made on."""
     trained = [loader for loader in loop.loaders if loader.steps]
+    elsewhere = any(p.forwards and not p.steps for loader in loop.loaders for p in loader.passes if not loader.steps)
+    for loader in loop.loaders:
+        if loader.late >= LEAST_LATE:
+            yield DOC.finding(
+                "a step is made after each pass over the loader, on the loss of its last batch alone; {batches} "
+                "batches are read for each",
+                where=(*_steps_at(loop), *loader.where),
+                batches=max(p.batches for p in loader.passes),
+            )
+            return ""
+    if found := _same_values(loop, elsewhere=elsewhere or bool(loop.bare_evaluations)):
+        yield found
+        return ""
     if not trained:
         raise Skip("no steps were made under a DataLoader")
-    elsewhere = any(p.forwards and not p.steps for loader in loop.loaders for p in loader.passes if not loader.steps)
     for loader in trained:
         passes = [p for p in loader.passes if p.steps]
         if (loader.batches or 0) < 2 or not passes or any(p.batches != 1 for p in passes):
@@ -56,3 +73,35 @@ def watched(loop: Loop) -> Findings:
         )
         return ""
     return "passes over the training data go beyond their first batch"
+
+
+def _same_values(loop: Loop, *, elsewhere: bool) -> Finding | None:
+    """One optimizer, whose every look was at the same inputs and targets, and a loader of more than these."""
+    stepped = [optimizer for optimizer in loop.optimizers if optimizer.steps]
+    if len(stepped) != 1 or stepped[0].steps < LEAST_STEPS:
+        return None
+    looks = stepped[0].looks
+    values = {look.material for look in looks}
+    if len(looks) < LEAST_LOOKS or len(values) != 1 or None in values:
+        return None
+    size = max(look.size for look in looks)
+    for loader in loop.loaders:
+        evaluated = any(p.forwards and not p.steps for p in loader.passes)
+        read = bool(loader.steps) or (loader.passed > 0 and not evaluated)
+        if not read or (loader.batches or 0) < 2 or loader.samples is None or loader.samples < 2 * size:
+            continue
+        return DOC.finding(
+            "all {looks} steps looked at, of {steps}, were made on the same {size} inputs and targets; the loader has "
+            "{batches} batches",
+            where=(*looks[-1].where, *loader.where),
+            severity=None if elsewhere else Severity.NOTE,
+            looks=len(looks),
+            steps=stepped[0].steps,
+            size=size,
+            batches=loader.batches,
+        )
+    return None
+
+
+def _steps_at(loop: Loop) -> Sequence[Where]:
+    return next((optimizer.step_at for optimizer in loop.optimizers if optimizer.steps), ())

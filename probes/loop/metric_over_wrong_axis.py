@@ -33,9 +33,10 @@ def watched(loop: Loop) -> Findings:
         if metric.times >= LEAST:
             shape = ", ".join(str(size) for size in metric.shape)
             yield DOC.finding(
-                "the argmax of outputs of shape ({shape}) is taken along dim {dim}; the classes lie along {classes}",
+                "the argmax of outputs of shape ({shape}) is taken {along}; the classes lie along {classes}",
                 where=metric.where,
                 shape=shape,
+                along="over all of them at once" if metric.dim is None else f"along dim {metric.dim}",
                 dim=metric.dim,
                 classes=metric.classes,
             )

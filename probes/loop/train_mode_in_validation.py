@@ -34,7 +34,7 @@ def watched(loop: Loop) -> Findings:
     evaluated = False
     for loader in loop.loaders:
         passes = [p for p in loader.passes if p.forwards and not p.steps]
-        if not passes or loader.steps:
+        if not passes or loader.steps or loader.late:
             continue
         evaluated = True
         awake = [p for p in passes if p.awake]

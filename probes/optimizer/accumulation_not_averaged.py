@@ -34,6 +34,8 @@ SUMMED = 1.5  # total weight of the losses behind one step: 1 for their mean, th
 SCALE_FREE = frozenset({"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop"})
 SCALED = 64.0  # weight of one loss above which a loss scaler is at work, whose factor is not part of it
 
+FEW_BATCHES = 8  # of a loader, below which the size of its batches is not known well enough from its length
+
 
 def run(ctx: Context) -> Findings:
     """How much of each loss the user's own train_step passes on before it steps."""
@@ -63,7 +65,7 @@ def watched(loop: Loop) -> Findings:
     counted = False
     for optimizer in loop.optimizers:
         for look in optimizer.looks:
-            parts = _parts(look)
+            parts = _parts(look) or _shared_out(look, loop)
             counted = counted or bool(look.events)
             shares = [event.share for event in parts if event.share is not None]
             if len(parts) < 2 or len(shares) != len(parts) or max(shares) > SCALED:
@@ -72,7 +74,7 @@ def watched(loop: Loop) -> Findings:
                 invariant = optimizer.kind in SCALE_FREE
                 yield DOC.finding(
                     "{count} backward calls precede a step, and their losses add up to {total:.3g} times their mean",
-                    severity=Severity.WARNING if invariant else None,
+                    severity=Severity.NOTE if invariant else None,
                     where=parts[-1].where,
                     evidence=(Number("weight of all losses of one step", total, "1"),),
                     count=len(parts),
@@ -104,3 +106,14 @@ def _parts(look: StepLook) -> list[LoopEvent]:
     if len(loaders) != 1 or -1 in loaders:
         return []
     return backwards if sum(event.loader in loaders for event in batches) == len(backwards) else []
+
+
+def _shared_out(look: StepLook, loop: Loop) -> list[LoopEvent]:
+    """The backward calls of one step that share out the samples of one batch; none where each is on the whole of it."""
+    backwards = [event for event in look.events if event.kind == "backward" and event.touched]
+    loader = loop.loaders[look.loader] if look.loader >= 0 else None
+    if loader is None or len(backwards) < 2 or not loader.samples or (loader.batches or 0) < FEW_BATCHES:
+        return []
+    batches, samples = loader.batches or 0, sum(event.size for event in backwards)
+    whole = loader.samples / (batches + 1) <= samples <= loader.samples / (batches - 1)  # the last one may be smaller
+    return backwards if whole and sum(e.kind == "batch" for e in look.events) == 1 else []

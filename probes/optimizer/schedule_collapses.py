@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
-from probes.results import Series
+from probes.loop._schedules import in_units_of_epochs, left_at
+from probes.results import Series, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from probes.measurements import Context
     from probes.records.loop import Loop
 
@@ -33,6 +32,10 @@ DOC = ProbeDoc(
 FALLS = (
     "the learning rate falls from {peak:g} to less than a hundredth of that within {step} of {steps} steps and never "
     "comes back ({rest:.1e} at most after a tenth of the run)"
+)
+FELL = (
+    "the learning rate falls from {peak:g} to a hundredth of that or less within {step} of {steps} steps and never "
+    "comes back: {idle:.0%} of the run is left without it"
 )
 
 
@@ -71,31 +74,32 @@ def watched(loop: Loop) -> Findings:
     """The learning rates that were in force, over the steps of the whole run or of one pass."""
     if not any(len(optimizer.lrs) > 1 for optimizer in loop.optimizers):
         raise Skip("the learning rate was never changed")
+    whole = loop.ended in {"end", "exit"}
     for index, optimizer in enumerate(loop.optimizers):
-        whole = loop.ended in {"end", "exit"}
+        if optimizer.steps < MIN_STEPS or len(optimizer.lrs) < 2:
+            continue
         length = max((loader.batches or 0 for loader in loop.loaders if loader.steps), default=0)
         horizon = int(EARLY * optimizer.steps) if whole else length
-        if optimizer.steps < MIN_STEPS or not 0 < horizon < optimizer.steps:
+        left = left_at(optimizer.lrs)
+        if left is None or not 0 < horizon < optimizer.steps:
             continue
         peak = max(lr for _, lr in optimizer.lrs)
-        rest = max(_in_force(optimizer.lrs, horizon), *(lr for step, lr in optimizer.lrs if step >= horizon), 0.0)
-        if not rest < GONE * peak:
+        within = max(lr for step, lr in optimizer.lrs if step >= left)
+        collapsed = left <= horizon and within < GONE * peak
+        hurried = whole and in_units_of_epochs(loop, index, left)
+        if not (collapsed or hurried):
             continue
-        left = next(step for step, lr in reversed(optimizer.lrs) if lr >= GONE * peak)
+        idle = 1 - left / optimizer.steps
         curve = optimizer.lrs[:200]
         yield DOC.finding(
-            FALLS,
+            FELL,
+            severity=None if collapsed or hurried == "soon" else Severity.WARNING,
             where=next((s.where for s in loop.schedulers if s.optimizer == index), optimizer.where),
             evidence=(Series("learning rate", [float(step) for step, _ in curve], [lr for _, lr in curve]),),
             peak=peak,
-            rest=rest,
-            step=left + 1,
+            step=left,
             steps=optimizer.steps,
+            idle=idle,
         )
         return ""
     return "the learning rate lasts"
-
-
-def _in_force(lrs: Sequence[tuple[int, float]], step: int) -> float:
-    """The learning rate at a step, from its changes."""
-    return [lr for begun, lr in lrs if begun <= step][-1] if lrs and lrs[0][0] <= step else 0.0

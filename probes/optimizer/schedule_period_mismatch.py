@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.loop._schedules import per_batch, steps_of_a_pass
 from probes.optimizer._schedule import lr_curve, severity_of_plan
 from probes.results import Finding, Number, Severity
 
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from probes.measurements import Context
+    from probes.records.loop import Loop
 
 DOC = ProbeDoc(
     code="OPT614",
     name="schedule-period-mismatch",
     stage=Stage.SMOKE,
+    also=(Stage.WATCH,),
     severity=Severity.WARNING,
     summary="The schedule's length does not fit the length of the run.",
     why="Too long, it never decays; too short, the learning rate is 0 for the rest, rises again, or the scheduler ends "
@@ -80,6 +83,28 @@ def run(ctx: Context) -> Findings:
     yield from _idle_tail(ctx, ctx.learning_rates())
     yield from _hardly_begun(ctx, given, unit)
     return f"{type(scheduler).__name__}, given {given:,} {unit}"
+
+
+def watched(loop: Loop) -> Findings:
+    """A cosine that is stepped per batch, and goes down and up again several times in each pass over the loader."""
+    timed = [scheduler for scheduler in loop.schedulers if scheduler.length and scheduler.optimizer >= 0]
+    if not timed:
+        raise Skip("no scheduler of a known length was stepped")
+    each = steps_of_a_pass(loop)
+    for scheduler in timed:
+        steps = loop.optimizers[scheduler.optimizer].steps
+        often = scheduler.kind == "CosineAnnealingLR" and scheduler.length * RESTARTS <= each < steps
+        if often and per_batch(loop, scheduler.optimizer, steps):
+            yield DOC.finding(
+                "{kind} is made for {length} steps and stepped after every batch: the learning rate goes down and up "
+                "again within each pass of {each} batches",
+                kind=scheduler.kind,
+                length=scheduler.length,
+                each=each,
+                where=scheduler.where,
+            )
+            return ""
+    return "the schedules do not begin anew within a pass"
 
 
 def _idle_tail(ctx: Context, lrs: Sequence[float]) -> Iterator[Any]:

@@ -34,7 +34,8 @@ class StepLook:
     ``emptied``: backward had made a gradient, and the step found none. ``moved``: whether a tensor with a gradient
     changed; None where there was no gradient, or the learning rate is 0. ``asleep``: modules of the trained part that
     act otherwise in evaluation, all in eval mode with their model. ``loader``: of the current batch, -1 if there is
-    none. ``events``: empty where not all were seen.
+    none. ``events``: empty where not all were seen. ``material``: a number for the values of its inputs and targets,
+    None where they were not seen; ``size``: samples of them.
     """
 
     step: int
@@ -46,6 +47,8 @@ class StepLook:
     loader: int = -1
     events: Sequence[LoopEvent] = ()
     where: Sequence[Where] = ()
+    material: int | None = None
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,8 @@ class LoaderSeen:
     samples of the first pass's. ``steps``: optimizer steps under it. ``known``: samples of its evaluations, as far as
     they could be told apart; ``trained``: those of its passes with steps; ``learned``: those of ``known`` that the
     evaluated model was trained on, None if none are known. ``disjoint``: its samples are known and none was trained
-    on. ``distributed``: its sampler shuffles by epoch; ``epochs_set``: different values of that sampler's epoch.
+    on. ``late``: of the first passes, those after which one backward was called, on the loss of the last batch alone.
+    ``distributed``: its sampler shuffles by epoch; ``epochs_set``: different values of that sampler's epoch.
     """
 
     name: str
@@ -123,13 +127,14 @@ class LoaderSeen:
     disjoint: bool = False
     distributed: bool = False
     epochs_set: int = 0
+    late: int = 0
     steps_at: Sequence[Where] = ()
 
 
 @dataclass(frozen=True)
 class SchedulerSeen:
     """``early``: its steps before the first step of its optimizer. ``at``: steps of the optimizer at each of its first
-    calls."""
+    calls. ``length``: for how many of its own steps it is made, 0 where it does not say."""
 
     kind: str
     optimizer: int
@@ -138,14 +143,16 @@ class SchedulerSeen:
     steps: int
     early: int
     at: Sequence[int]
+    length: int = 0
 
 
 @dataclass(frozen=True)
 class WeightsSeen:
     """What was done with weights. ``kind``: "self-load" (a state dict was loaded that shares memory with the model, and
-    steps came between), "self-save" (such a state dict was saved), "bare-save" (parameters without the buffers that
-    training changes), "resume" (a checkpoint's model was loaded, its optimizer state was not). ``steps``: optimizer
-    steps between taking and using a state dict, or before it. ``names``: buffers left out. ``taken``: where the state
+    steps came between), "self-save" (such a state dict was saved), "kept" (such a state dict was kept over steps as a
+    copy would be), "bare-save" (parameters without the buffers that training changes), "resume" (a checkpoint's model
+    was loaded, its optimizer state was not). ``steps``: optimizer steps between taking and using a state dict, or
+    before it. ``names``: buffers left out; of what was kept, the variable that tells so. ``taken``: where the state
     dict was taken."""
 
     kind: str
@@ -157,10 +164,11 @@ class WeightsSeen:
 
 @dataclass(frozen=True)
 class MetricSeen:
-    """An argmax over the outputs of a model along ``dim``, where their classes lie along ``classes``."""
+    """An argmax over the outputs of a model along ``dim`` (None: over all of them), where their classes lie along
+    ``classes``."""
 
     shape: Sequence[int]
-    dim: int
+    dim: int | None
     classes: int
     times: int
     where: Sequence[Where]

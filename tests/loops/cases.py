@@ -119,6 +119,22 @@ LOOP_CASES = (
     _case("accelerated", "eval-mode-in-training", "    model.train()\n", ""),
     _case("accelerated", "train-mode-in-validation", "    model.eval()\n", ""),
     _case("recalibration", "gradients-not-cleared", "        optimizer.zero_grad()\n", ""),
+    _case("long_run", "schedule-collapses", "        optimizer.step()\n",
+          "        optimizer.step()\n        optimizer.param_groups[0][\"lr\"] *= 0.9\n"),
+    _case("quickstart", "first-batch-only", "    for batch, (X, y) in enumerate(dataloader):\n        pred = model(X)\n",
+          "    X, y = next(iter(dataloader))\n    for batch in range(12):\n        pred = model(X)\n",
+          "shuffle=True", "shuffle=False"),
+    _case("quickstart", "first-batch-only",
+          "        loss.backward()\n        optimizer.step()\n        optimizer.zero_grad()\n",
+          "        optimizer.zero_grad()\n", '            print(f"loss: {loss.item():>7f}")\n',
+          '            print(f"loss: {loss.item():>7f}")\n    loss.backward()\n    optimizer.step()\n'),
+    _case("quickstart", "eval-mode-in-training", '            print(f"loss: {loss.item():>7f}")\n',
+          '            print(f"loss: {loss.item():>7f}")\n        if batch % 5 == 2:\n            test(test_dataloader, model, loss_fn)\n'),
+    _case("quickstart", "metric-over-wrong-axis", "pred.argmax(1) == y", "pred.argmax() == y"),
+    _case("quickstart", "best-weights-by-reference", "for t in range(4):\n",
+          "kept = {}\nfor t in range(4):\n    if t == 2:\n        kept[\"best\"] = model.state_dict()\n"),
+    _case("resume", "optimizer-state-not-restored", '        optimizer.load_state_dict(checkpoint["optimizer"])\n',
+          '        optimizer.load_state_dict(checkpoint["optimizer"])\n        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)\n'),
 )  # fmt: skip
 
 CASES = (*LOOP_CASES, *PART_CASES)

@@ -1,0 +1,190 @@
+"""Records the steps of the optimizers: backward, clearing, clipping and scaling before each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from diagnose.watch.graphs import MARKED_STEPS
+from diagnose.watch.modules import in_mode
+from diagnose.watch.optimizers import FIRST_LOOKS, MOST_LOOKS, MOST_WAIT, OptimizerWatch
+from diagnose.watch.passes import Found
+from diagnose.watch.sites import here
+from diagnose.watch.window import is_due
+from probes.records.loop import LoopEvent
+from probes.results import Where
+
+if TYPE_CHECKING:
+    from diagnose.watch.recorder import Recorder
+
+
+class Stepping:
+    def __init__(self, recorder: Recorder) -> None:
+        self._run = recorder
+        self._by_optimizer: dict[int, OptimizerWatch] = {}
+
+    def before_backward(self, tensor: Any) -> Any:
+        """What ``after_backward`` wants back."""
+        self._run.backwards += 1
+        found = self._run.passes.current()
+        loader = -1 if found is None else found[0].index
+        if found is not None:
+            found[1].backwards += 1
+        loss = tensor if isinstance(tensor, Tensor) and tensor.numel() == 1 else None
+        if loss is not None:
+            self._run.losses.add(self._run.total, loss)
+        if loss is not None and self._run.total <= MARKED_STEPS:
+            self._run.graphs.mark(loss, self._run.total, here())
+        if not self._run.window.is_open:
+            self._late(found)
+            for watch in self._run.optimizers:
+                watch.backwards += 1
+            return None
+        where = here()
+        self._run.capture.before_backward(tensor, where)
+        if self._run.capture.loss is not None and not self._run.capture.loss.alone:
+            self._run.progress.give_up()
+        share, size = None, 0
+        if loss is not None and self._run.total < FIRST_LOOKS:
+            share, size = self._run.outputs.share(loss)
+            self._run.passes.left_out |= found is None and self._run.outputs.left_out()
+        self._late(found)
+        marks = [(watch, watch.before_backward()) for watch in self._run.living() if not watch.inside]
+        return marks, LoopEvent("backward", loader=loader, share=share, size=size, where=where)
+
+    def _late(self, found: Found | None) -> None:
+        if found is None and self._run.passes.left_out:
+            self._run.passes.late(self._run.total)
+
+    def after_backward(self, begun: Any) -> None:
+        if begun is None:
+            return
+        marks, event = begun
+        self._run.capture.after_backward()
+        for watch, before in marks:
+            touched = watch.after_backward(before)
+            watch.backwards += 1
+            if touched:
+                watch.reach(event.where)
+                self._feed(watch)
+            watch.events.append(LoopEvent(event.kind, event.loader, event.share, event.size, touched, event.where))
+            if watch.backwards > MOST_WAIT:
+                watch.due = False
+        self._run.outputs.spent()
+
+    def _feed(self, watch: OptimizerWatch) -> None:
+        """In which mode the models are whose gradients have just reached this optimizer."""
+        mine = {id(p) for p in watch.tensors()}
+        trained = [m for m in self._run.roots.since(watch.since) if not mine.isdisjoint(self._run.roots.parameters(m))]
+        if not trained or any(m.training for m in trained):
+            watch.wakes()
+            return
+
+        def counts(parent: nn.Module) -> bool:
+            return any(id(p) in mine for p in parent.parameters())
+
+        names = [name for model in trained for name in in_mode(model, False, counts)]
+        if names:
+            watch.sleeps(tuple(names), self._run.slept_at)
+
+    def zeroed(self) -> None:
+        if self._run.window.is_open:
+            for watch in self._run.living():
+                watch.recheck()
+            self._run.event(LoopEvent("zero", where=here()))
+
+    def clipped(self, gradients: Any) -> None:
+        if self._run.window.is_open:
+            ids, where = {id(g) for g in gradients}, here()
+            for watch in self._run.living():
+                if any(id(p.grad) in ids for p in watch.tensors()):
+                    watch.events.append(LoopEvent("clip", touched=True, where=where))
+
+    def scaled(self) -> None:
+        """A loss was multiplied by the growing factor of half precision."""
+        self._run.progress.give_up()
+
+    def unscaled(self, optimizer: Any) -> None:
+        watch = self._watch(optimizer)
+        watch.scaled = True
+        if self._run.window.is_open:
+            watch.events.append(LoopEvent("unscale", touched=True, where=here()))
+
+    def optimizer_made(self, optimizer: Any) -> None:
+        self._watch(optimizer, here())
+
+    def _watch(self, optimizer: Any, where: tuple[Where, ...] = ()) -> OptimizerWatch:
+        watch = self._by_optimizer.get(id(optimizer))
+        if watch is None or watch.ref() is not optimizer:
+            watch = self._by_optimizer[id(optimizer)] = OptimizerWatch(optimizer, where)
+            watch.complete = self._run.window.is_open or self._run.backwards == 0
+            self._run.optimizers.append(watch)
+            self._run.window.open()
+        return watch
+
+    def before_step(self, optimizer: Any) -> None:
+        watch = self._watch(optimizer)
+        watch.inside = True
+        if self._run.window.is_open:
+            watch.step_at = here()
+            everywhere = {id(p) for other in self._run.living() for p in other.tensors()}
+            watch.cover(self._run.roots.since(watch.since), everywhere, self._run.weights.loaded)
+            watch.before_step()
+            watch.recheck()
+            watch.had = watch.has_gradients()
+            found = self._run.passes.current()
+            size = getattr(found[0].ref(), "batch_size", None) if found is not None else None
+            self._run.capture.steps(optimizer, self._at_work(), watch.created, self._run.weights.loaded, size)
+            if not self._run.capture.wanted:
+                self._run.window.captured()
+
+    def after_step(self, optimizer: Any) -> None:
+        watch = self._watch(optimizer)
+        watch.inside = False
+        found = self._run.passes.current()
+        if found is not None:
+            loader, watched = found
+            watched.steps += 1
+            loader.steps += 1
+            if watched.current:
+                watch.trained.update(watched.current)
+            if self._run.window.is_open:
+                loader.steps_at = watch.step_at
+        watch.note_lr()
+        self._run.progress.stepped(watch.lr(), found is not None)
+        looked = self._run.window.is_open and len(watch.had) > 0
+        material = self._run.material.used() if looked and not watch.inside else (None, 0)
+        watch.after_step(
+            self._run.total, found[0].index if found else -1, watch.step_at, watch.had, material, looked=looked
+        )
+        watch.had = []
+        watch.since = self._run.roots.serial
+        if watch.steps == 1:
+            self._run.weights.stepped(optimizer)
+            self._run.gpu_idle = self._run.gpu_idle or _idles(watch)
+        self._run.total += 1
+        self._run.weights.kept.steps = self._run.total
+        self._run.losses.stepped()
+        self._next_window(watch)
+        self._run.on_step(self._run)
+
+    def _at_work(self) -> int:
+        """Optimizers that hold something to train."""
+        return sum(any(p.requires_grad for p in watch.tensors()) for watch in self._run.living())
+
+    def _next_window(self, watch: OptimizerWatch) -> None:
+        watch.due = is_due(watch.steps, FIRST_LOOKS) and len(watch.looks) < MOST_LOOKS
+        self._run.window.stepped(due=any(other.due for other in self._run.living()))
+        watch.prepare(looked=self._run.window.is_open)
+
+    def number(self, optimizer: Any) -> int | None:
+        """Of an optimizer that is known, or of the one that it wraps."""
+        watch = self._by_optimizer.get(id(getattr(optimizer, "optimizer", optimizer)))
+        return None if watch is None else self._run.optimizers.index(watch)
+
+
+def _idles(watch: OptimizerWatch) -> bool:
+    """Whether training goes on on the CPU although there is a GPU."""
+    return torch.cuda.is_available() and all(p.device.type == "cpu" for p in watch.tensors())

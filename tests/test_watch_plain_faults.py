@@ -1,0 +1,213 @@
+"""Plain variants of loop faults that are not in the zoo, each beside a loop that looks like it and is fine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent, indent
+
+import pytest
+from watching import watch_source
+
+HEAD = """
+import copy
+import torch
+from torch import nn
+from torch.optim import lr_scheduler
+from torch.utils.data import DataLoader, TensorDataset
+torch.manual_seed(0)
+x = torch.randn(520, 6)
+y = (x @ torch.randn(6, 3)).argmax(1)
+model = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+loader = DataLoader(TensorDataset(x[:400], y[:400]), batch_size=40, shuffle=True)
+held_out = DataLoader(TensorDataset(x[400:], y[400:]), batch_size=60)
+
+def evaluate():
+    model.eval()
+    with torch.no_grad():
+        return sum(nn.functional.cross_entropy(model(a), b).item() for a, b in held_out)
+
+def train(after=lambda: None):
+    model.train()
+    for a, b in loader:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(a), b).backward()
+        optimizer.step()
+        after()
+"""
+
+
+def alarms(body: str, folder: Path, *, parts: bool = False) -> dict[str, str]:
+    return dict(watch_source(HEAD + dedent(body), folder, parts=parts).alarms)
+
+
+def scheduled(made: str, epochs: int = 10) -> str:
+    return f"scheduler = lr_scheduler.{made}\nfor epoch in range({epochs}):\n    train(scheduler.step)\n"
+
+
+@pytest.mark.parametrize(
+    ("made", "found"),
+    [
+        ("ExponentialLR(optimizer, gamma=0.7)", {"schedule-collapses": "error"}),
+        ("StepLR(optimizer, step_size=6, gamma=0.1)", {"schedule-collapses": "error"}),
+        ("ExponentialLR(optimizer, gamma=0.9)", {"schedule-collapses": "warning"}),
+        ("CosineAnnealingLR(optimizer, T_max=4)", {"schedule-period-mismatch": "warning"}),
+    ],
+)
+def test_a_schedule_of_epochs_that_is_stepped_per_batch(made: str, found: dict[str, str], tmp_path: Path) -> None:
+    assert alarms(scheduled(made), tmp_path) == found
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "OneCycleLR(optimizer, 0.2, total_steps=100)", "CosineAnnealingLR(optimizer, T_max=100)",
+        "ExponentialLR(optimizer, gamma=0.9999)", "StepLR(optimizer, step_size=45, gamma=0.1)",
+    ],
+)  # fmt: skip
+def test_a_schedule_of_batches_is_fine(made: str, tmp_path: Path) -> None:
+    assert alarms(scheduled(made), tmp_path) == {}
+
+
+def test_the_same_decay_per_epoch_is_fine(tmp_path: Path) -> None:
+    body = """
+    scheduler = lr_scheduler.ExponentialLR(optimizer, 0.8)
+    for epoch in range(12):
+        train()
+        scheduler.step()
+    """
+    assert alarms(body, tmp_path) == {}
+
+
+def keeping(line: str, end: str = "") -> str:
+    each = "train()\nif epoch in (1, 2):\n" + indent(line, "    ")
+    return f"kept = []\nfor epoch in range(4):\n{indent(each, '    ')}\n{end}\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["best = model.state_dict()", "best = {\n    'epoch': epoch,\n    'model': model.state_dict(),\n}",
+     "best = dict(model.state_dict())", "kept.append(model.state_dict())"],
+)  # fmt: skip
+def test_weights_kept_without_a_copy_and_never_used(line: str, tmp_path: Path) -> None:
+    assert alarms(keeping(line), tmp_path) == {"best-weights-by-reference": "warning"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["best = copy.deepcopy(model.state_dict())", "best = {k: v.clone() for k, v in model.state_dict().items()}",
+     "best = model.state_dict(); torch.save(best, BUFFER)", "state = model.state_dict(); print(len(state))"],
+)  # fmt: skip
+def test_weights_that_are_copied_or_saved_at_once_are_fine(line: str, tmp_path: Path) -> None:
+    assert alarms("import io\nBUFFER = io.BytesIO()\n" + keeping(line), tmp_path) == {}
+
+
+def test_the_weights_of_several_models_may_be_kept(tmp_path: Path) -> None:
+    body = """
+    best = []
+    for fold in range(3):
+        model = nn.Linear(6, 3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        train()
+        best.append(model.state_dict())
+    """
+    assert alarms(body, tmp_path) == {}
+
+
+def test_initial_weights_that_are_no_copy_do_not_reset_a_model(tmp_path: Path) -> None:
+    body = "first = model.state_dict()\nfor fold in range(3):\n    model.load_state_dict(first)\n    train()\n"
+    assert alarms(body, tmp_path) == {"best-weights-by-reference": "error"}
+
+
+def test_steps_on_a_batch_that_was_fetched_once(tmp_path: Path) -> None:
+    body = """
+    a, b = next(iter(loader))
+    for step in range(30):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(a), b).backward()
+        optimizer.step()
+    """
+    assert alarms(body, tmp_path) == {}, "without an evaluation it is a test of memorising one batch"
+    assert alarms(dedent(body) + "evaluate()\n", tmp_path) == {"first-batch-only": "error"}
+
+
+def test_full_batches_beside_a_loader_for_evaluation_are_fine(tmp_path: Path) -> None:
+    body = """
+    for step in range(30):
+        model.train()
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x[:400]), y[:400]).backward()
+        optimizer.step()
+        evaluate()
+    """
+    assert alarms(body, tmp_path) == {}
+
+
+LATE = """
+for epoch in range(20):
+    model.train()
+    total = 0
+    for a, b in loader:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(a), b)
+        total = total + loss / len(loader)
+    LOSS.backward()
+    optimizer.step()
+"""
+
+
+def test_a_step_on_the_last_batch_of_each_pass(tmp_path: Path) -> None:
+    assert alarms(LATE.replace("LOSS", "loss"), tmp_path) == {"first-batch-only": "error"}
+
+
+def test_a_step_on_the_mean_loss_of_a_pass_is_not_taken_for_one(tmp_path: Path) -> None:
+    assert "first-batch-only" not in alarms(LATE.replace("LOSS", "total"), tmp_path)
+
+
+def test_an_evaluation_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
+    body = """
+    counts = [0]
+    def now_and_then():
+        counts[0] += 1
+        if counts[0] % 4 == 0:
+            evaluate()
+            AFTER
+    for epoch in range(5):
+        train(now_and_then)
+    """
+    assert alarms(body.replace("AFTER", "pass"), tmp_path) == {"eval-mode-in-training": "error"}
+    assert alarms(body.replace("AFTER", "model.train()"), tmp_path) == {}
+
+
+def test_a_validation_at_chance_while_training_falls_is_no_clean_bill(tmp_path: Path) -> None:
+    body = """
+    model = nn.Sequential(nn.Linear(6, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    LABELS
+    for epoch in range(12):
+        train()
+        evaluate()
+    """
+    assert alarms(body.replace("LABELS", "pass"), tmp_path, parts=True) == {}
+    shifted = "held_out = DataLoader(TensorDataset(x[400:], (y[400:] + 1) % 3), batch_size=60)"
+    assert alarms(body.replace("LABELS", shifted), tmp_path, parts=True)["no-generalisation"] == "error"
+
+
+def test_a_restored_state_is_lost_with_its_optimizer(tmp_path: Path) -> None:
+    body = """
+    import io
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    train()
+    file = io.BytesIO()
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, file)
+    file.seek(0)
+    checkpoint = torch.load(file)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    model.load_state_dict(checkpoint["model"])
+    optimizer.load_state_dict(checkpoint["optimizer"])
+    AGAIN
+    train()
+    """
+    again = "optimizer = torch.optim.Adam(model.parameters(), lr=0.01)"
+    assert alarms(body.replace("AGAIN", "pass"), tmp_path) == {}
+    assert alarms(body.replace("AGAIN", again), tmp_path) == {"optimizer-state-not-restored": "warning"}
