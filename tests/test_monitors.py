@@ -66,6 +66,21 @@ def test_stuck_at_chance_says_since_when_and_is_forgotten_once_it_learns() -> No
     assert monitor.findings == {}
 
 
+@pytest.mark.parametrize(("classes", "batch"), [(200, 64), (1000, 128)])
+def test_chance_among_many_classes_is_told_though_few_samples_of_each_were_seen(classes: int, batch: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    monitor = Monitor(task="classification", num_classes=classes)
+    told: list[str] = []
+    for _ in range(600):
+        target = torch.randint(classes, (batch,), generator=generator)
+        output = torch.zeros(batch, classes).index_fill_(1, torch.tensor([3]), 1.0)
+        done = Step(math.log(classes), target=target, output=output, correct=0, judged=batch, lr=1e-3)
+        told += [finding.name for finding in monitor.observe_step(done)]
+    assert "stuck-at-chance" in told
+    found = monitor.findings["stuck-at-chance"]
+    assert found.values["chance"] == pytest.approx(1 / classes)
+
+
 @pytest.mark.parametrize(("width", "expected"), [(10, ["stuck-at-chance"]), (1000, [])])
 def test_classes_that_nobody_counted_are_read_from_the_outputs(width: int, expected: list[str]) -> None:
     """A head of a thousand outputs on ten classes may have its loss fall without a better accuracy: not judged."""

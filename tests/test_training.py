@@ -433,7 +433,7 @@ def test_expected_of_the_demo_holds_for_the_data_it_was_measured_on_alone() -> N
     assert {row.epoch: row.low for row in ctx.expected()}[12] > 0.6
     assert not any(module.p for module in ctx.pipeline.model.modules() if isinstance(module, nn.Dropout))
     others = repaired.get_pipeline(), repaired.get_pipeline()
-    others[0].train = DataLoader(Glyphs(200, size=32, samples=10_000), 64)
+    others[0].train = DataLoader(Glyphs(200, size=32, samples=40_000), 64)
     others[1].model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 200))
     assert [expected_for(other, ctx.facts) for other in others] == [[], []]
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 JUDGE_EVERY = 50  # steps
-LOOK_EVERY = 100  # steps between two looks at activations, predictions and the size of the update
+LOOK_EVERY = 100  # steps between two looks at activations and the size of the update
+CLASSES_EVERY = 10  # steps between two countings of classes: with hundreds of them, fewer samples say little
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Monitor:
         self._recent: deque[tuple[float, int, int]] = deque(maxlen=windows.WINDOW)
         self._rates: deque[float | None] = deque(maxlen=windows.WINDOW // JUDGE_EVERY)
         self._targets: Counter[int] = Counter()
-        self._predicted: deque[Counter[int]] = deque(maxlen=max(2, windows.PATIENCE // LOOK_EVERY))
+        self._predicted: deque[Counter[int]] = deque(maxlen=windows.PATIENCE // CLASSES_EVERY)
         self._rows: list[Mapping[str, Any]] = []
         self._since: dict[str, int] = {}  # step
         self._epochs: dict[str, int] = {}
@@ -121,7 +122,7 @@ class Monitor:
             if len(self._first) < windows.FIRST:
                 self._first.append(done.loss)
             self._recent.append((done.loss, done.correct, done.judged))
-        if self.step % LOOK_EVERY == 0:
+        if self.step % CLASSES_EVERY == 0:
             self._take_classes(done)
         if self.step % EVERY == 0:
             new += self._settled({"graph-retained": self._memory.look(self.step, done.output)})

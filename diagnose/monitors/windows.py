@@ -24,6 +24,7 @@ LEVEL = 0.999  # of the one-sided interval around chance
 GROWN = 3.0  # times the first loss, over a whole window: a training that is merely rough stays below
 RISING = 1.01  # times the learning rate at the start of the window: warm-up is not over
 BALANCED = 2.0  # times 1/C, up to which the largest class counts as one of many
+SCATTER = 4.0  # standard deviations by which a class may be counted more often than the mean, and all be equal
 MIN_LOOKS = 4  # looks at the activations before they are judged
 
 
@@ -56,12 +57,14 @@ def stuck_at_chance(w: Window) -> Finding | None:
     if w.lr_then is not None and w.lr_now is not None and w.lr_now > RISING * w.lr_then:
         return None
     shares = [count / seen for count in w.counts.values()]
-    chance = max(shares)
+    each = seen / classes
+    even = max(w.counts.values()) <= each + SCATTER * (math.sqrt(each) + 1)
+    chance = 1 / classes if even else max(shares)
     if chance > min(BALANCED / classes, (1 + 1 / classes) / 2):  # imbalanced: guessing the largest class may be best
         return None
     deviation = math.sqrt(chance * (1 - chance) / w.judged)
     accuracy = w.correct / w.judged
-    guessing = -sum(share * math.log(share) for share in shares if share)
+    guessing = math.log(classes) if even else -sum(share * math.log(share) for share in shares if share)
     unlearned = w.loss >= (1 - UNLEARNED) * min(w.first, guessing)
     if accuracy > chance + NormalDist().inv_cdf(LEVEL) * deviation or not unlearned:
         return None

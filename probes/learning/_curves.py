@@ -42,7 +42,7 @@ def proof(ablation: Ablation, *, compared: bool = False) -> list[Evidence]:
             rows.append(
                 [
                     label, trace.seed, trace.steps, trace.points[0].train_loss, last.train_loss, last.train_score,
-                    last.val_score, WORDS.get(trace.outcome, trace.outcome),
+                    last.val_score, _learns(trace),
                 ]
             )  # fmt: skip
             drawn += curves(trace, f"{label}, seed {trace.seed}")
@@ -51,6 +51,12 @@ def proof(ablation: Ablation, *, compared: bool = False) -> list[Evidence]:
     if compared:
         return [Table(columns, rows, "Each row is one short training on the same samples"), *drawn]
     return [Table(columns, rows, title), *after_fix(ablation.repairing), *drawn]
+
+
+def _learns(trace: Trace) -> str:
+    if trace.outcome == "learns" and trace.val_above_chance is False:
+        return "on training samples only"
+    return WORDS.get(trace.outcome, trace.outcome)
 
 
 def after_fix(arm: Arm | None) -> list[Evidence]:
