@@ -68,7 +68,15 @@ def test_commands_in_the_docs_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_flags_in_the_docs_exist(page: Path) -> None:
     known = {flag for command in COMMANDS.commands.values() for p in command.params for flag in p.opts}  # type: ignore[attr-defined]
-    others = {"--update-golden", "--list", "--check", "--nproc-per-node", "--no-python", "--cpu"}  # not of ours
+    others = {
+        "--update-golden",
+        "--list",
+        "--check",
+        "--nproc-per-node",
+        "--no-python",
+        "--cpu",
+        "--seeds",
+    }  # not of ours
     found = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text(encoding="utf-8")))
     assert found <= known | others
 

@@ -10,6 +10,7 @@ import re
 import sys
 import weakref
 from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from probes.results import Where
 
 SOME = 4  # tensors of each state dict by which it is known again
 MOST = 1024  # state dicts that are followed
+UNHEARD = "safetensors.torch"  # writes weights by a way that is not followed
 # What a variable is called in which weights are kept for later.
 FOR_LATER = re.compile(
     r"(?<![a-z])(best|top|optimal|backup|snapshots?|saved|kept|restore|checkpoints?|ckpt)(?![a-z])", re.IGNORECASE
@@ -45,6 +47,7 @@ class _Taken:
 class KeptStates:
     def __init__(self) -> None:
         self.steps = 0  # of all optimizers
+        self._unheard_before = UNHEARD in sys.modules
         self._all: list[_Taken] = []
         self._by_tensor: dict[int, tuple[weakref.ref[Tensor], _Taken]] = {}
 
@@ -82,10 +85,17 @@ class KeptStates:
         if taken is not None and taken.steps == steps:
             taken.used = True
 
+    def _unheard(self) -> bool:
+        """Whether the program may have saved them with safetensors: it was imported meanwhile, or is at hand."""
+        module = sys.modules.get(UNHEARD)
+        names = vars(sys.modules["__main__"]).values()
+        at_hand = any(v is module or (isinstance(v, FunctionType) and v.__module__ == UNHEARD) for v in list(names))
+        return module is not None and (not self._unheard_before or at_hand)
+
     def forgotten(self) -> list[WeightsSeen]:
         """Those that the program kept, while it went on training, as if they were copies: under a name that says so, or
         several of one line at once. What was taken before the first step may be a view on the model on purpose."""
-        if "safetensors.torch" in sys.modules:  # what it writes is not heard: they may have been saved at once
+        if self._unheard():
             return []
         for taken in self._all:
             if taken.until is None:
