@@ -246,6 +246,7 @@ def _commands_with(option: str) -> list[str]:
     if not option.startswith("--") or name not in OPTIONS:
         return []
     found = [command for command, (_, extra) in STAGES.items() if name in (*COMMON, *extra)]
+    found += [command for command in ("ablate", "bisect") if name in (*COMMON, "fraction", "resume")]
     return [*found, *(["run"] if name in (*COMMON, *_RUN) else [])]
 
 

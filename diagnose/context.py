@@ -335,6 +335,10 @@ class MeasuringContext:
         later = self.trainings.given_longer()
         return later.told if later is not None and later.learns else ""
 
+    def subset_given_time(self) -> Trace:
+        later = self.trainings.given_longer()
+        return later.trace if later is not None and later.learns else self.subset()
+
     def search(self) -> Search:
         return self.trainings.search()
 

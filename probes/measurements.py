@@ -175,6 +175,9 @@ class Context(Protocol):
         """How the unchanged pipeline learns after all in more of the steps that are planned; empty where it does not,
         or learned before."""
 
+    def subset_given_time(self) -> Trace:
+        """``subset()``; where that fails but ``learns_later()``, the longer training."""
+
     def search(self) -> Search:
         """Which changes, of settings or of whole parts, make a pipeline learn that does not."""
 

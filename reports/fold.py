@@ -21,6 +21,7 @@ from probes.results import (
     to_json,
 )
 from reports.left_trials import left_trials
+from reports.next_steps import RESUMED
 from reports.schema import UnreadableRun, parse, validate
 
 CUT_OFF = "The run was cut off before this probe ended; what it had found until then is kept."
@@ -62,8 +63,11 @@ class _State:
         self.expected: list[Any] = []
         self.verdict: Verdict = Verdict.INTERRUPTED
 
+    def _left(self) -> Result | None:
+        return left_trials(self.trials.values(), resumed=self.fields["command"] in RESUMED)
+
     def data(self) -> Data:
-        if self.verdict is Verdict.INTERRUPTED and (left := left_trials(self.trials.values())):
+        if self.verdict is Verdict.INTERRUPTED and (left := self._left()):
             self.results.setdefault((left.name, left.stage), to_json(left))
         return {
             **self.fields,

@@ -12,14 +12,15 @@ CODE, NAME = "FIT009", "settings-compared"
 _COLUMNS = ("change", "seed", "steps", "loss at start", "loss at end", "train accuracy", "val accuracy", "learns?")
 
 
-def left_trials(traces: Iterable[Mapping[str, Any]]) -> Result | None:
-    """One result that shows ``traces``, which are as the events hold them; None where none of them can be read."""
+def left_trials(traces: Iterable[Mapping[str, Any]], *, resumed: bool) -> Result | None:
+    """One result that shows ``traces``, which are as the events hold them; None where none of them can be read.
+    ``resumed``: the command can go on where it was cut off."""
     rows = [row for trace in traces if (row := _row(trace))]
     if not rows:
         return None
     message = (
         "The run ended during its experiments. Nothing is concluded yet from the {trials} short trainings that were "
-        "finished; with --resume they are not made again."
+        "finished" + ("; with --resume they are not made again." if resumed else ".")
     )
     values = {"trials": len(rows)}
     table = Table(_COLUMNS, rows, "Each row is one short training on the same samples")

@@ -17,6 +17,7 @@ from probes.results import RunResults, Status, Verdict, to_json
 from reports import schema
 from reports.fold import CUT_OFF, fold
 from reports.load import UnreadableRun, load_results
+from reports.next_steps import RESUMED
 from reports.schema import SCHEMA_FILE, json_schema, parse, schema_text
 
 HEADER: dict[str, Any] = {
@@ -73,6 +74,9 @@ def test_the_trials_of_a_run_that_was_cut_off_are_shown() -> None:
     (seen,) = left.findings
     assert left.status is Status.INCONCLUSIVE
     assert seen.values == {"trials": 2}
+    assert ("--resume" in seen.message) is (HEADER["command"] in RESUMED)
+    (other,) = fold([{**HEADER, "command": "subset"}, trial(0)]).results
+    assert "--resume" not in other.findings[0].message
     table = seen.evidence[0]
     assert isinstance(table, r.Table)
     assert [tuple(row[:3]) for row in table.rows] == [("as configured", 0, 600), ("as configured", 2, 600)]

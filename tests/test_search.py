@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -195,6 +196,36 @@ def leaving_chance(*losses: float) -> Trace:
 @pytest.mark.parametrize(("planned", "far"), [(1_000, False), (20_000, True)])
 def test_leaving_chance_late_is_learning_where_the_plan_is_long_enough(planned: int, far: bool) -> None:
     assert reaches(leaving_chance(4.0, 4.0, 4.0, 4.0, 3.95, 3.9), planned) is far
+
+
+def test_a_bad_start_that_falls_towards_guessing_has_not_left_chance() -> None:
+    trace = replace(leaving_chance(8.0, 7.5, 7.0, 6.5, 6.2, 6.0), constant=2.3, share=-1.6)
+    assert not reaches(trace, 20_000)
+
+
+def plateau(val_labels: Callable[[Tensor], Tensor] = lambda y: y) -> Pipeline:
+    """Sigmoids in a row: the loss stays where it is for some hundreds of steps."""
+    generator = torch.Generator().manual_seed(0)
+    x, v = (torch.randn(n, 16, generator=generator) for n in (1_200, 400))
+    teacher = torch.randn(16, 4, generator=generator)
+    hidden = [m for i in range(4) for m in (nn.Linear(64 if i else 16, 64), nn.Sigmoid())]
+    model = nn.Sequential(*hidden, nn.Linear(64, 4))
+    data = [(x, (x @ teacher).argmax(1)), (v, val_labels((v @ teacher).argmax(1)))]
+    train, val = (DataLoader(TensorDataset(*pair), 32, shuffle=not i) for i, pair in enumerate(data))
+    return Pipeline(
+        model, train, val, loss=nn.CrossEntropyLoss(), optimizer=adam(1.5e-4)(model), num_classes=4, epochs=100
+    )
+
+
+@pytest.mark.parametrize("carries_over", [True, False])
+def test_what_is_learned_late_must_carry_over_to_validation(carries_over: bool) -> None:
+    shuffled = lambda y: y[torch.randperm(len(y), generator=torch.Generator().manual_seed(1))]  # noqa: E731
+    ctx = context(plateau if carries_over else partial(plateau, shuffled), 0)
+    assert ctx.subset().outcome != "learns"
+    assert ctx.learns_later()
+    told = [f.name for name in ("stuck-at-chance", "predicts-one-class", "no-generalisation")
+            for f in run_probe(name, ctx).findings]  # fmt: skip
+    assert told == ([] if carries_over else ["no-generalisation"])
 
 
 def test_how_mild_the_repair_may_be_is_found_by_bisection() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from diagnose.experiments.change import AS_CONFIGURED
-from diagnose.experiments.judge import Learning
+from diagnose.experiments.judge import STUCK_SHARE, Learning
 from diagnose.experiments.knobs import arms
 from diagnose.experiments.relief import COME_FAR
 from diagnose.experiments.trials import Wanted
@@ -64,6 +64,8 @@ def _moves(trace: Trace) -> bool:
 def reaches(trace: Trace, planned: int) -> bool:
     """Whether one that is leaving chance will have come far by the end of the plan, at the pace of its last third."""
     if not trace.falling or trace.share is None or trace.constant is None or trace.floor is None:
+        return False
+    if trace.share < STUCK_SHARE:  # a bad start that falls towards guessing has learned nothing
         return False
     last, earlier = trace.points[-1], trace.points[len(trace.points) * 2 // 3]
     pace = (earlier.train_loss - last.train_loss) / (last.step - earlier.step) / (trace.constant - trace.floor)

@@ -91,7 +91,8 @@ class _Seeking:
         later = self.ctx.trainings.given_longer(self.steps)
         if later is not None and later.learns:
             # No setting is to blame, though an unusual one may hold it back: see ``relief``.
-            waited = Arm("configured", "as configured", 0.0, (later.trace,), ("learns",), (later.trace.share,))
+            trace = later.trace
+            waited = Arm("configured", "as configured", 0.0, (trace,), (trace.outcome,), (trace.share,))
             self.found = {
                 knob: Ablation(knob, waited, (), None, False, self.steps, SEEDS) for knob in SPEAKS if self._arms(knob)
             }
@@ -137,7 +138,8 @@ class _Seeking:
                 other = self.ctx.trainings.trial(changes[-1], self.ctx.seed, self.steps)
                 factor = steps_to_learn(later.trace) / max(1, steps_to_learn(other))
                 if repaired(other) and factor >= SOONER:
-                    return f"{told}; {factor:.1f} times slower than with {changes[-1].label}"
+                    least = "" if later.trace.outcome == Learning.LEARNS else "at least "
+                    return f"{told}; {least}{factor:.1f} times slower than with {changes[-1].label}"
         return told
 
     def _proved(self) -> list[str]:

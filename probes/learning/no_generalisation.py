@@ -37,9 +37,10 @@ PER_CLASS = 20  # training samples of each class, below which a healthy model ma
 
 def run(ctx: Context) -> Findings:
     trace = ctx.subset()
-    last = trace.points[-1]
     if not trace.val_samples:
         raise Skip("there is no validation split")
+    trace = ctx.subset_given_time()
+    last = trace.points[-1]
     if last.val_score is None or trace.chance is None or last.train_score is None or trace.chance > RARE_EVENTS:
         yield from _by_loss(ctx, trace)
         return "validation loss is better than that of a constant prediction"

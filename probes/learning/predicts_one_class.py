@@ -31,7 +31,7 @@ def run(ctx: Context) -> Findings:
     if trace.predicted_share is None or trace.chance is None:
         raise Skip("the task has no classes")
     collapsed = trace.predicted_share >= COLLAPSED and trace.predicted_share > trace.chance + MARGIN
-    if not collapsed or trace.outcome == "learns":
+    if not collapsed or trace.outcome == "learns" or ctx.learns_later():
         return f"the most common prediction covers {trace.predicted_share:.0%} of the samples"
     yield DOC.finding(
         "{predicted_share:.0%} of the samples get the same prediction; the most common class has {chance:.1%}.",
