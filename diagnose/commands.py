@@ -60,15 +60,15 @@ def compare(first: str, second: str) -> None:
 
 
 def doctor() -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from diagnose.console import console
     from diagnose.doctor import report as examine
 
     table = Table("", "found", "verdict", box=None, pad_edge=False)
     for what, value, judgement in examine():
         table.add_row(what, value, judgement)
-    Console(highlight=False).print(table)
+    console(highlight=False).print(table)
 
 
 def ablate(flags: Mapping[str, Any], argv: Sequence[str]) -> int:

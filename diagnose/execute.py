@@ -139,11 +139,10 @@ def conclude(results: RunResults, folder: Path, config: Config, command: str) ->
     if config.json:
         print((folder / "results.json").read_text(encoding="utf-8"), end="")
     elif not (config.quiet and results.verdict is Verdict.HEALTHY):
-        from rich.console import Console
-
+        from diagnose.console import console
         from reports.terminal import render_terminal
 
-        render_terminal(results, Console(highlight=False, soft_wrap=not sys.stdout.isatty()), _relative(report))
+        render_terminal(results, console(highlight=False, soft_wrap=not sys.stdout.isatty()), _relative(report))
     if command == "gate" and os.environ.get("GITHUB_ACTIONS") and not config.json:
         from reports.ci import render_github
 

@@ -102,8 +102,9 @@ def _tell_plan(session: Session, config: Config) -> None:
 
 def _print_what_was_measured(results: RunResults) -> None:
     """Of a comparison a table with one line for each arm; its sentence comes with the result."""
-    from rich.console import Console
     from rich.table import Table as RichTable
+
+    from diagnose.console import console
 
     found = [f for r in results.results for f in r.findings if f.name == "settings-compared"]
     for finding in found:
@@ -111,7 +112,7 @@ def _print_what_was_measured(results: RunResults) -> None:
             shown = RichTable("change", "train loss at end", "val accuracy", "learns", box=None, pad_edge=False)
             for label in dict.fromkeys(str(row[0]) for row in item.rows):
                 shown.add_row(label, *_over_seeds(item, label))
-            Console(highlight=False).print(shown)
+            console(highlight=False).print(shown)
 
 
 def _over_seeds(table: Table, label: str) -> tuple[str, str, str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
+from diagnose.console import console
 from diagnose.display import Progress
 from probes.results import StageResult, Status
 
@@ -26,3 +29,12 @@ def test_a_resumed_training_tells_where_it_goes_on(capsys: pytest.CaptureFixture
     assert told(range(6, 9), capsys) == ["epoch 6", "epoch 8"]
     assert told(range(7, 8), capsys) == ["epoch 7"]
     assert told(range(3, 4), capsys, "subset") == []
+
+
+def test_a_reader_that_goes_away_is_no_faulty_pipeline() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", buffering=1) as gone:
+        with pytest.raises(BrokenPipeError):
+            console(file=gone).print("a line")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), gone.fileno())  # what is left over has somewhere to go

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -30,7 +31,7 @@ from diagnose.experiments.order import KNOBS as NAMES
 from diagnose.experiments.order import PARTS, SPEAKS
 from diagnose.experiments.search import search as search_for
 from diagnose.judging import run_probe
-from probes.api import Skip
+from probes.api import Inconclusive, Skip
 from probes.records.trials import Point, Search, Trace
 from probes.regularisation.label_smoothing_too_strong import what_is_left
 from probes.results import Severity, to_json
@@ -119,6 +120,22 @@ def test_a_comparison_on_purpose_searches_no_further() -> None:
     asked = set(made)
     run_probe("dropout-too-strong", ctx)
     assert set(made) == asked == {"as configured", "dropout 0.5 everywhere"}
+
+
+def test_schedules_go_by_the_names_of_the_training_too() -> None:
+    ctx = context(lambda: of_digits(mlp(), adam(1e-3)), 0)
+    assert [c.label for c in arms(ctx, "scheduler", ["cosine", "StepLR"])] == ["CosineAnnealingLR", "StepLR"]
+    with pytest.raises(UsageError, match="CosineAnnealingLR"):
+        arms(ctx, "scheduler", ["cosin"])
+
+
+def test_a_comparison_that_comes_to_no_end_is_told_as_such() -> None:
+    ctx = context(lambda: of_digits(mlp(0.5), adam(1e-3)), 0)
+    ctx.deadline = time.monotonic()
+    with pytest.raises(Inconclusive, match="time budget"):
+        ctx.trainings.comparison("dropout", ["0.5"])
+    with pytest.raises(Inconclusive, match="came to no end"):
+        ctx.comparison()
 
 
 def test_the_search_is_the_same_again() -> None:

@@ -42,6 +42,7 @@ def arms(ctx: MeasuringContext, knob: str, values: Sequence[str] = ()) -> list[C
 
 def _checked(knob: str, values: Sequence[str]) -> Sequence[str]:
     named = NAMED.get(knob)
+    values = [ALSO.get(knob, {}).get(value, value) for value in values]
     for value in values:
         if named is not None and value not in named:
             raise UsageError(f"--values {value}: {knob} takes {', '.join(named)}.{did_you_mean(value, named)}")
@@ -232,6 +233,9 @@ KNOBS: dict[str, Callable[[MeasuringContext, Sequence[str]], list[Change]]] = {
     "model": parts.model,
 }
 NAMED: dict[str, tuple[str, ...]] = {"scheduler": schedules.NAMES, "optimizer": parts.OPTIMIZERS}
+ALSO = {"scheduler": {"step": "StepLR", "exponential": "ExponentialLR", "cosine": "CosineAnnealingLR",
+                      "plateau": "ReduceLROnPlateau"}}  # fmt: skip
+"""The names that --scheduler takes."""
 UNGRADED = frozenset(KNOBS) - {
     "dropout", "weight-decay", "clipping", "label-smoothing", "lr", "batchnorm", "batch-size", *NAMED,
 }  # fmt: skip

@@ -62,6 +62,7 @@ class ShortTrainings:
         self.thorough = False
         self._trials = Trials(ctx, self.on_subset, self.material, self._reported)
         self._compared: dict[str, Ablation] = {}
+        self._asked_for = ""
 
     @property
     def seed(self) -> int:
@@ -214,6 +215,7 @@ class ShortTrainings:
     def comparison(self, knob: str, values: Sequence[str]) -> Ablation:
         """Every arm over every seed; it stands in for the ablation of that knob from then on."""
         values = values or ON_PURPOSE.get(knob, ())
+        self._asked_for = knob
         found = self._ctx.once(
             f"comparison {knob} {' '.join(values)}",
             f"comparing values of {knob}",
@@ -223,7 +225,9 @@ class ShortTrainings:
         return found
 
     def last_comparison(self) -> Ablation:
-        """Raises Skip where none was asked for."""
+        """Raises Skip where none was asked for, Inconclusive where it came to no end."""
+        if not self._compared and self._asked_for:
+            raise Inconclusive(f"the comparison of {self._asked_for} came to no end")
         if not self._compared:
             raise Skip("no comparison was asked for")
         return list(self._compared.values())[-1]

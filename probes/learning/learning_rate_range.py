@@ -36,7 +36,9 @@ def run(ctx: Context) -> Findings:
     ]  # fmt: skip
     if found.suggested is None:
         yield DOC.finding(
-            "the loss fell at no rate from {least:.0e} to {most:.0e}: look at the model, loss and data first",
+            "no rate is suggested: the loss did not fall within the {steps} steps of the test, from {least:.0e} to "
+            "{most:.0e}. A training that starts slowly does not show here: compare rates with diagnose ablate --knob lr",
+            steps=len(found.rates),
             least=found.rates[0],
             most=found.rates[-1],
             now=found.now,
