@@ -37,7 +37,7 @@ def run(ctx: Context) -> Findings:
     if found.suggested is None:
         yield DOC.finding(
             "no rate is suggested: the loss did not fall within the {steps} steps of the test, from {least:.0e} to "
-            "{most:.0e}. A training that starts slowly does not show here: compare rates with diagnose ablate --knob lr",
+            "{most:.0e}. A training that starts slowly does not show here: compare rates with ablate --knob lr",
             steps=len(found.rates),
             least=found.rates[0],
             most=found.rates[-1],
