@@ -211,3 +211,27 @@ def test_a_restored_state_is_lost_with_its_optimizer(tmp_path: Path) -> None:
     again = "optimizer = torch.optim.Adam(model.parameters(), lr=0.01)"
     assert alarms(body.replace("AGAIN", "pass"), tmp_path) == {}
     assert alarms(body.replace("AGAIN", again), tmp_path) == {"optimizer-state-not-restored": "warning"}
+
+
+REBUILDING = """
+seen = torch.rand(400, 8, 8).mul(SCALE).flatten(1)
+seen[:, ::4] = 0.0  # a background, which every sample has at the same places
+loader = DataLoader(TensorDataset(seen), batch_size=32, shuffle=True)
+model = nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 64))
+optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
+for epoch in range(4):
+    for (a,) in loader:
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(GIVEN), GIVEN).backward()
+        optimizer.step()
+    with torch.no_grad():
+        nn.functional.mse_loss(model(seen[:50]), seen[:50])
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "scale", "found"),
+    [("a", "1.0", {}), ("a", "0.0", {}), ("seen[:32]", "1.0", {"first-batch-only": "error"})],
+)
+def test_batches_with_the_same_background(given: str, scale: str, found: dict[str, str], tmp_path: Path) -> None:
+    assert alarms(REBUILDING.replace("GIVEN", given).replace("SCALE", scale), tmp_path) == found
