@@ -6,7 +6,10 @@ from pathlib import Path
 from textwrap import dedent, indent
 
 import pytest
+import torch
 from watching import watch_source
+
+from diagnose.watch.validation import Evaluation, Validation, at_chance
 
 HEAD = """
 import copy
@@ -191,6 +194,53 @@ def test_a_validation_at_chance_while_training_falls_is_no_clean_bill(tmp_path: 
     assert alarms(body.replace("LABELS", "pass"), tmp_path, parts=True) == {}
     shifted = "held_out = DataLoader(TensorDataset(x[400:], (y[400:] + 1) % 3), batch_size=60)"
     assert alarms(body.replace("LABELS", shifted), tmp_path, parts=True)["no-generalisation"] == "error"
+
+
+def evaluations(shares: list[float], predict: str) -> list[Evaluation]:
+    """Three of 600 samples: ``shares`` of the classes; ``predict``: "right", "luck" (as often, but any), "first" (always
+    the first class) or "weighted" (right for two of five samples; for the others any class, each as often)."""
+    generator = torch.Generator().manual_seed(0)
+    probabilities = torch.tensor(shares)
+    labels = probabilities.multinomial(600, replacement=True, generator=generator)
+    any_class = probabilities.multinomial(600, replacement=True, generator=generator)
+    often = torch.randint(len(shares), (600,), generator=generator)
+    right = torch.rand(600, generator=generator) < 0.4
+    named = {"right": labels, "luck": any_class, "first": labels * 0, "weighted": torch.where(right, labels, often)}
+    book = Validation()
+    logits = torch.nn.functional.one_hot(named[predict], len(shares)).float()
+    for step in (10, 20, 30):
+        book.lost(step, 0, "cross_entropy", (logits, labels), {}, torch.tensor(1.0))
+    return book.of_one_split(set())
+
+
+@pytest.mark.parametrize(
+    ("shares", "predict", "found"),
+    [
+        ([0.5, 0.5], "luck", True), ([0.6, 0.3, 0.1], "luck", True), ([0.25] * 4, "first", True),
+        ([0.01] * 100, "luck", True), ([0.5, 0.5], "right", False), ([0.25] * 4, "right", False),
+        ([0.6, 0.3, 0.1], "weighted", False), ([0.95, 0.05], "weighted", False), ([0.95, 0.05], "first", False),
+        ([1.0, 0.0], "right", False), ([1.0], "right", False),
+    ],
+)  # fmt: skip
+def test_accuracy_at_chance_is_told_where_accuracy_tells(shares: list[float], predict: str, found: bool) -> None:
+    assert (at_chance(evaluations(shares, predict), 0.99, 500.0) is not None) is found
+
+
+def test_a_validation_of_rare_events_is_not_judged_by_accuracy(tmp_path: Path) -> None:
+    body = """
+    x = torch.randn(1000, 6)
+    y = (x[:, 0] > 1.5).long()
+    model = nn.Sequential(nn.Linear(6, 64), nn.ReLU(), nn.Linear(64, 2))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    loader = DataLoader(TensorDataset(x[:400], y[:400]), batch_size=40, shuffle=True)
+    held_out = DataLoader(TensorDataset(x[400:], y[400:].roll(1)), batch_size=60)
+    for epoch in range(12):
+        train()
+        evaluate()
+    """
+    watched = watch_source(HEAD + dedent(body), tmp_path, parts=True)
+    result = next(r for r in watched.results if r.name == "no-generalisation")
+    assert (result.status, "of one class" in result.reason) == ("skipped", True)
 
 
 def test_a_restored_state_is_lost_with_its_optimizer(tmp_path: Path) -> None:
