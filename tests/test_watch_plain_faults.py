@@ -105,6 +105,47 @@ def test_weights_that_are_copied_or_saved_at_once_are_fine(line: str, tmp_path: 
     assert alarms("import io\nBUFFER = io.BytesIO()\n" + keeping(line), tmp_path) == {}
 
 
+CHECKPOINT = """
+import io
+for epoch in range(6):
+    train()
+    NAME = {"epoch": epoch, "model": model.state_dict()}
+    if epoch in (1, 2):
+        THEN
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "then", "found"),
+    [
+        ("checkpoint", "torch.save(checkpoint, io.BytesIO())", {}),
+        ("best_checkpoint", "torch.save(best_checkpoint, io.BytesIO())", {}),
+        ("checkpoint", "kept = checkpoint", {"best-weights-by-reference": "warning"}),
+    ],
+)
+def test_a_checkpoint_that_is_saved_in_some_epochs(name: str, then: str, found: dict[str, str], tmp_path: Path) -> None:
+    assert alarms(CHECKPOINT.replace("NAME", name).replace("THEN", then), tmp_path) == found
+
+
+FOLLOWED = """
+average = copy.deepcopy(model.state_dict())
+def follow():
+    for name, value in model.state_dict().items():
+        average[name].lerp_(value, 0.01) if value.is_floating_point() else average[name].copy_(value)
+for epoch in range(105):
+    train(follow)
+    if epoch == 103:
+        weights = COPIED
+model.load_state_dict(weights)
+"""
+
+
+def test_an_average_that_takes_the_weights_at_every_step_hides_nothing(tmp_path: Path) -> None:
+    assert alarms(FOLLOWED.replace("COPIED", "copy.deepcopy(model.state_dict())"), tmp_path) == {}
+    found = alarms(FOLLOWED.replace("COPIED", "model.state_dict()"), tmp_path)
+    assert found == {"best-weights-by-reference": "error"}
+
+
 def test_the_weights_of_several_models_may_be_kept(tmp_path: Path) -> None:
     body = """
     best = []
@@ -197,8 +238,8 @@ def test_a_validation_at_chance_while_training_falls_is_no_clean_bill(tmp_path: 
 
 
 def evaluations(shares: list[float], predict: str) -> list[Evaluation]:
-    """Three of 600 samples: ``shares`` of the classes; ``predict``: "right", "luck" (as often, but any), "first" (always
-    the first class) or "weighted" (right for two of five samples; for the others any class, each as often)."""
+    """Three of 600 samples: ``shares`` of the classes; ``predict``: "right", "luck" (as often, but any), "first"
+    (always the first class) or "weighted" (right for two of five samples; for the others any class, each as often)."""
     generator = torch.Generator().manual_seed(0)
     probabilities = torch.tensor(shares)
     labels = probabilities.multinomial(600, replacement=True, generator=generator)
