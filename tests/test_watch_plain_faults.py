@@ -208,6 +208,21 @@ def test_a_step_on_the_mean_loss_of_a_pass_is_not_taken_for_one(tmp_path: Path) 
     assert "first-batch-only" not in alarms(LATE.replace("LOSS", "total"), tmp_path)
 
 
+@pytest.mark.parametrize("size", [60, 120])  # of the batches of the evaluation: two, one
+def test_an_evaluation_with_gradients_between_steps_on_all_samples_is_fine(size: int, tmp_path: Path) -> None:
+    body = f"""
+    held_out = DataLoader(TensorDataset(x[400:], y[400:]), batch_size={size})
+    for step in range(30):
+        model.train()
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x[:400]), y[:400]).backward()
+        optimizer.step()
+        model.eval()
+        total = sum(nn.functional.cross_entropy(model(a), b).item() for a, b in held_out)
+    """
+    assert alarms(body, tmp_path) == {}
+
+
 def test_an_evaluation_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
     body = """
     counts = [0]

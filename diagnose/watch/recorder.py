@@ -94,6 +94,7 @@ class Recorder:
         target = args[1] if len(args) > 1 else kwargs.get("target")
         if isinstance(result, Tensor) and result.requires_grad:
             self.progress.lost(name, given, target)
+            self.passes.lost()
         if self.window.is_open:
             self.material.target(target)
             self.outputs.loss(name, given, target, str(kwargs.get("reduction", "mean")), result)
