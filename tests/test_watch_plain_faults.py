@@ -299,6 +299,26 @@ def test_a_validation_of_rare_events_is_not_judged_by_accuracy(tmp_path: Path) -
     assert (result.status, "of one class" in result.reason) == ("skipped", True)
 
 
+@pytest.mark.parametrize(
+    ("scores", "found"),
+    [
+        ("model(a).argmax(0)", {"metric-over-wrong-axis": "error"}),
+        ("model(a).argmax(1)", {}),
+        ("model(x[:7]).argmax(0)", {}),  # the best of seven candidates for each class
+    ],
+)
+def test_the_largest_among_samples(scores: str, found: dict[str, str], tmp_path: Path) -> None:
+    body = f"""
+    for epoch in range(3):
+        train()
+        model.eval()
+        with torch.no_grad():
+            for a, b in held_out:
+                {scores}
+    """
+    assert alarms(body, tmp_path) == found
+
+
 def test_a_restored_state_is_lost_with_its_optimizer(tmp_path: Path) -> None:
     body = """
     import io

@@ -101,12 +101,14 @@ class Recorder:
             self.capture.lost(name, args, kwargs, result, here())
 
     def argmax(self, given: Any, dim: Any) -> None:
-        self.outputs.argmax(given, dim)
+        found = self.passes.current()
+        self.outputs.argmax(given, dim, None if found is None else found[0].ref())
 
     def evaluated(self, name: str, args: Any, kwargs: Any, result: Any) -> None:
         """A loss of torch's was computed without gradients."""
         if not self.total:
             return
+        self.outputs.sized(args[0] if args else kwargs.get("input"))
         found = self.passes.current()
         if found is None:
             self.outputs.evaluated(self.trained_roots)
