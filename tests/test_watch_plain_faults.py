@@ -187,6 +187,25 @@ def test_full_batches_beside_a_loader_for_evaluation_are_fine(tmp_path: Path) ->
     assert alarms(body, tmp_path) == {}
 
 
+EDGES = """
+edges = torch.randint(520, (400, 2))
+loader = DataLoader(TensorDataset(edges), batch_size=40, shuffle=True)
+truth = torch.cat([torch.ones(40), torch.zeros(40)])
+for epoch in range(4):
+    for (pairs,) in loader:
+        optimizer.zero_grad()
+        nodes = model(x)
+        others = torch.randint(520, pairs.shape)
+        scores = torch.cat([(nodes[p[:, 0]] * nodes[p[:, 1]]).sum(1) for p in (pairs, others)])
+        nn.functional.binary_cross_entropy_with_logits(scores, truth).backward()
+        optimizer.step()
+"""
+
+
+def test_edges_of_one_graph_are_not_one_batch(tmp_path: Path) -> None:
+    assert "first-batch-only" not in alarms(EDGES, tmp_path)
+
+
 LATE = """
 for epoch in range(20):
     model.train()

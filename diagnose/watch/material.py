@@ -20,38 +20,49 @@ class Material:
         self._inputs: list[tuple[bytes, ...]] = []
         self._targets: list[bytes] = []
         self._size = 0
-        self._varied = [False, False]  # some input, some target holds more than one value
+        self._lengths: set[int] = set()  # of the inputs that hold more than one value
+        self._varied = False  # so does some target
         self._unread = False
 
     def inputs(self, given: Any) -> None:
         """Positional arguments of a model's call with gradients on."""
         tensors = [value for value in given if isinstance(value, Tensor)][:MOST_TENSORS]
         if len(self._inputs) < MOST_TENSORS and tensors:
-            self._inputs.append(tuple(self._known(tensor, 0) for tensor in tensors))
+            known = [(*self._known(tensor), tensor) for tensor in tensors]
+            self._inputs.append(tuple(digest for digest, _, _ in known))
+            self._lengths |= {len(tensor) for _, varied, tensor in known if varied and tensor.ndim}
 
     def target(self, target: Any) -> None:
         if isinstance(target, Tensor) and target.ndim and len(self._targets) < MOST_TENSORS:
-            self._targets.append(self._known(target, 1))
+            digest, varied = self._known(target)
+            self._targets.append(digest)
+            self._varied |= varied
             self._size = max(self._size, len(target))
 
     def used(self) -> tuple[int | None, int]:
-        """(a number for the values of this step, None where they were not seen, or are all alike, which a background or
-        padding is in every batch; samples in it). Begins anew."""
+        """(a number for the values of this step, None where they were not seen; samples in it). Begins anew.
+
+        None too where they are all alike, as a background or padding is in every batch, and where the targets are not
+        those of the inputs: a graph is the same at every step, the edges that are asked for are not.
+        """
         told = None
-        if all(self._varied) and not self._unread:
+        belong = any(self._size % length == 0 for length in self._lengths)
+        if self._varied and belong and not self._unread:
             told = int.from_bytes(blake2b(repr((self._inputs, self._targets)).encode(), digest_size=6).digest())
         size, self._size = self._size, 0
-        self._inputs, self._targets, self._varied, self._unread = [], [], [False, False], False
+        self._inputs, self._targets, self._lengths = [], [], set()
+        self._varied = self._unread = False
         return told, size
 
-    def _known(self, tensor: Tensor, of: int) -> bytes:
+    def _known(self, tensor: Tensor) -> tuple[bytes, bool]:
+        """What its values are known by, and whether there is more than one among them."""
         if tensor.layout != torch.strided or tensor.is_meta or tensor.is_nested:
             self._unread = True
-            return b""
+            return b"", False
         values = _some(tensor.detach())
-        self._varied[of] |= len(values) > 1 and bool((values != values[0]).any())
         kind = repr((tensor.dtype, tuple(tensor.shape))).encode()
-        return blake2b(kind + values.numpy().tobytes(), digest_size=16).digest()
+        varied = len(values) > 1 and bool((values != values[0]).any())
+        return blake2b(kind + values.numpy().tobytes(), digest_size=16).digest(), varied
 
 
 def _some(tensor: Tensor) -> Tensor:
