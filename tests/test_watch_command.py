@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from command_line import run
+
+from diagnose.watch import judge
+from probes.records.loop import Loop
 
 SCRIPT = """
 import argparse, os, signal, sys
@@ -82,6 +86,15 @@ def test_a_crash_keeps_traceback_and_code_and_is_a_finding(tmp_path: Path) -> No
     assert f'"{tmp_path / "train.py"}"' in frames[0]
     assert not [frame for frame in frames if "diagnose/watch" in frame]
     assert results(tmp_path)["diagnosis"]["causes"][0]["name"] == "forward-shape-mismatch"
+
+
+def test_a_script_that_leaves_with_an_error_is_not_called_healthy(tmp_path: Path) -> None:
+    assert script(tmp_path, *WATCH, how="exit").returncode == 7
+    told = results(tmp_path)
+    assert (told["verdict"], told["stages"][0]["status"]) == ("inconclusive", "inconclusive")
+    assert "ended with an error" in told["stages"][0]["reason"]
+    left = replace(Loop(steps=5, backwards=5, ended="failed"), ended="exit")
+    assert judge.stage(left, [], 1.0).status == "pass"
 
 
 def test_a_limit_ends_a_module_in_order_and_its_exit_code_stays(tmp_path: Path) -> None:

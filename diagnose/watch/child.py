@@ -79,7 +79,8 @@ class Run:
             self.ended, self.code = "limit", 0
             sys.exit(0)
         except SystemExit as error:
-            self.ended, self.code = "exit", exit_code(error)
+            self.code = exit_code(error)
+            self.ended = "failed" if self.code else "exit"
             raise
         except KeyboardInterrupt as error:
             self.ended = "interrupted"

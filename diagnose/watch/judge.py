@@ -114,6 +114,9 @@ def stage(loop: Loop | None, results: list[Result], seconds: float, number: Call
         return StageResult(name, Status.INCONCLUSIVE, NO_TRAINING, seconds)
     if loop.ended in {"cut", "interrupted"}:
         return StageResult(name, Status.INCONCLUSIVE, "the script was cut off before its end", seconds)
+    if loop.ended == "failed":
+        what = f"the script ended with an error, by sys.exit after {number(loop.steps)} optimizer steps"
+        return StageResult(name, Status.INCONCLUSIVE, what, seconds)
     looks = sum(len(o.looks) for o in loop.optimizers)
     end = f"; {LIMITED}" if loop.ended == "limit" else ""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 import sys
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from types import FunctionType
 from typing import Any
 
@@ -19,12 +21,12 @@ from probes.records.loop import WeightsSeen
 from probes.results import Where
 
 SOME = 4  # tensors of each state dict by which it is known again
-MOST = 1024  # state dicts that are followed
+MOST = 1024  # state dicts that are followed at once
+LAST = 32  # of those of one line that lived on over steps and are gone
 UNHEARD = "safetensors.torch"  # writes weights by a way that is not followed
-# What a variable is called in which weights are kept for later.
-FOR_LATER = re.compile(
-    r"(?<![a-z])(best|top|optimal|backup|snapshots?|saved|kept|restore|checkpoints?|ckpt)(?![a-z])", re.IGNORECASE
-)
+# What a variable is called in which weights are kept for later. Not a checkpoint: that is often made anew in every
+# epoch, saved in some, and lives on in the others although nobody wants it.
+FOR_LATER = re.compile(r"(?<![a-z])(best|top|optimal|backup|snapshots?|kept|restore)(?![a-z])", re.IGNORECASE)
 
 
 class _Taken:
@@ -36,46 +38,60 @@ class _Taken:
         self.steps, self.where, self.name = steps, where, name
         self.until: int | None = None
         self.used = self.trained = False
-        self.refs: list[weakref.ref[Tensor]] = []
+        self.refs: dict[int, weakref.ref[Tensor]] = {}
         moving = [p for p in model.parameters() if p.requires_grad and not p.is_inference()][:SOME]
         self._versions = [(weakref.ref(p), p._version) for p in moving]
 
     def look(self) -> None:
         self.trained = any((p := ref()) is not None and p._version != version for ref, version in self._versions)
 
+    def lived_on(self) -> bool:
+        return self.trained and not self.used and self.until is not None and self.until > self.steps > 0
+
 
 class KeptStates:
     def __init__(self) -> None:
         self.steps = 0  # of all optimizers
         self._unheard_before = UNHEARD in sys.modules
-        self._all: list[_Taken] = []
-        self._by_tensor: dict[int, tuple[weakref.ref[Tensor], _Taken]] = {}
+        self._living: dict[int, _Taken] = {}
+        self._gone: dict[tuple[Where, ...], deque[_Taken]] = {}  # those that lived on, by the line that took them
+        self._used: set[tuple[Where, ...]] = set()  # lines whose state dicts are saved or loaded
+        self._by_tensor: dict[int, _Taken] = {}
 
     def take(self, model: nn.Module, state: Mapping[str, Any], steps: int, where: tuple[Where, ...], name: str) -> None:
         """``model.state_dict()`` returned ``state``."""
-        if len(self._all) >= MOST:
+        if len(self._living) >= MOST:
             return
         taken = _Taken(model, steps, where, name)
         for tensor in [value for value in state.values() if isinstance(value, Tensor)][:SOME]:
-            ref = weakref.ref(tensor, self._let_go(taken))
-            taken.refs.append(ref)
-            self._by_tensor[id(tensor)] = (ref, taken)
+            taken.refs[id(tensor)] = weakref.ref(tensor, self._let_go(taken))
+            self._by_tensor[id(tensor)] = taken
         if taken.refs:
-            self._all.append(taken)
+            self._living[id(taken)] = taken
 
     def _let_go(self, taken: _Taken) -> Callable[[Any], None]:
         def gone(ref: Any) -> None:
-            if taken.until is None and all(other() is None for other in taken.refs):
+            if taken.until is None and all(other() is None for other in taken.refs.values()):
                 taken.until = self.steps
                 taken.look()
+                self._drop(taken)
 
         return gone
+
+    def _drop(self, taken: _Taken) -> None:
+        """It is gone. What it is followed by is given up, and so is all of it if it did not live on."""
+        self._living.pop(id(taken), None)
+        for key in taken.refs:
+            if self._by_tensor.get(key) is taken:  # else a later tensor is at the same place
+                del self._by_tensor[key]
+        if taken.lived_on():
+            self._gone.setdefault(taken.where, deque(maxlen=LAST)).append(taken)
 
     def origin(self, state: Mapping[str, Any]) -> _Taken | None:
         """Of a state dict, or of a mapping that holds the same tensors."""
         for value in state.values():
-            ref, taken = self._by_tensor.get(id(value), (None, None))
-            if ref is not None and ref() is value:
+            taken = self._by_tensor.get(id(value))
+            if taken is not None and taken.refs[id(value)]() is value:
                 return taken
         return None
 
@@ -84,6 +100,7 @@ class KeptStates:
         taken = self.origin(state)
         if taken is not None and taken.steps == steps:
             taken.used = True
+            self._used.add(taken.where)
 
     def _unheard(self) -> bool:
         """Whether the program may have saved them with safetensors: it was imported meanwhile, or is at hand."""
@@ -94,22 +111,23 @@ class KeptStates:
 
     def forgotten(self) -> list[WeightsSeen]:
         """Those that the program kept, while it went on training, as if they were copies: under a name that says so, or
-        several of one line at once. What was taken before the first step may be a view on the model on purpose."""
+        several of one line at once. What was taken before the first step may be a view on the model on purpose, and
+        what one line takes is not forgotten if some of it was saved at once."""
         if self._unheard():
             return []
-        for taken in self._all:
-            if taken.until is None:
-                taken.look()
-        lived = [(t, (self.steps if t.until is None else t.until)) for t in self._all if t.trained and not t.used]
-        kept = [(t, until) for t, until in lived if until > t.steps > 0]
-        by_line: dict[tuple[Where, ...], list[tuple[_Taken, int]]] = {}
-        for taken, until in kept:
-            by_line.setdefault(taken.where, []).append((taken, until))
+        by_line = {where: [(taken, taken.until or 0) for taken in list(gone)] for where, gone in self._gone.items()}
+        for taken in list(self._living.values()):
+            taken.look()
+            if taken.trained and not taken.used and self.steps > taken.steps > 0:
+                by_line.setdefault(taken.where, []).append((taken, self.steps))
         found = []
         for where, entries in by_line.items():
-            overlap = any(until > entries[i + 1][0].steps for i, (_, until) in enumerate(entries[:-1]))
+            if not where or where in self._used:
+                continue
+            entries.sort(key=lambda entry: entry[0].steps)
+            overlap = any(until > later.steps for (_, until), (later, _) in pairwise(entries))
             named = next((taken.name for taken, _ in entries if FOR_LATER.search(taken.name)), "")
-            if where and (overlap or named):
+            if overlap or named:
                 longest = max(until - taken.steps for taken, until in entries)
                 found.append(WeightsSeen("kept", longest, where, where, (named,) if named else ()))
         return found

@@ -15,6 +15,7 @@ from probes.results import Where
 
 MOST_RESULTS = 32
 MOST_EVALUATIONS = 50
+MOST_SIZES = 256
 
 
 def tensors_of(output: Any, depth: int = 0) -> Iterator[Tensor]:
@@ -37,6 +38,7 @@ class OutputWatch:
         self._left_out = False
         self._outputs: set[int] = set()
         self._classes: set[tuple[int, int]] = set()  # (dimensions, classes) of what enters a loss of classes
+        self._sizes: set[int] = set()  # of the batches that are known
         self._metrics: dict[tuple[Where, ...], MetricSeen] = {}
 
     def made(self, output: Any) -> None:
@@ -50,6 +52,12 @@ class OutputWatch:
             self._results = [*self._results[1 - MOST_RESULTS :], (result, reduction, size)]
         if name in {"cross_entropy", "nll_loss"} and isinstance(given, Tensor) and given.ndim >= 2:
             self._classes.add((given.ndim, int(given.shape[1])))
+        self.sized(given)
+
+    def sized(self, given: Any) -> None:
+        """A loss was given this, with gradients on or off."""
+        if isinstance(given, Tensor) and given.ndim and len(self._sizes) < MOST_SIZES:
+            self._sizes.add(len(given))
 
     def share(self, tensor: Tensor) -> tuple[float | None, int]:
         """(d tensor / d loss summed over torch's losses in it, samples of those losses); None where none is in it."""
@@ -79,8 +87,10 @@ class OutputWatch:
         strided = isinstance(given, Tensor) and given.layout == torch.strided
         return strided and given.untyped_storage().data_ptr() in self._outputs
 
-    def argmax(self, given: Any, dim: Any) -> None:
-        """In a window: along which dimension of a model's output the largest is taken. ``dim`` None: of all of it."""
+    def argmax(self, given: Any, dim: Any, loader: Any) -> None:
+        """In a window: along which dimension of a model's output the largest is taken. ``dim`` None: of all of it.
+        Along the first one that is an error where it is a batch, of ``loader`` or of a loss; among candidates, say, the
+        best one may be looked for."""
         if not self._is_output(given) or given.ndim < 2 or not given.is_floating_point():
             return
         if not isinstance(dim, int) and (dim is not None or given.shape[0] == 1):
@@ -88,6 +98,8 @@ class OutputWatch:
         counts = {classes for _, classes in self._classes}
         along = None if dim is None else dim % given.ndim
         if len(counts) != 1 or (along is not None and given.shape[along] in counts):
+            return
+        if along == 0 and given.shape[0] not in {*self._sizes, getattr(loader, "batch_size", None)}:
             return
         classes = [d for d in range(given.ndim) if given.shape[d] in counts]
         if len(classes) == 1:

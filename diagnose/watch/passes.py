@@ -53,6 +53,16 @@ class PassBook:
             self._ended = found
         self._leave(iterator)
 
+    def lost(self) -> None:
+        """A loss was computed with gradients on. After a pass: a backward need not be on a loss of its last batch."""
+        if self._ended is not None and self.current() is None:
+            self._ended = None
+
+    @property
+    def over(self) -> bool:
+        """A pass has ended, and no loss was computed since."""
+        return self._ended is not None and self.current() is None
+
     def late(self, steps: int) -> None:
         """The loss of the last batch alone is given to backward when the pass is over, after ``steps`` steps in all."""
         if self._ended is None:

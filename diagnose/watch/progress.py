@@ -18,7 +18,7 @@ from torch import Tensor
 from diagnose.judging import run_probe
 from diagnose.monitors import windows
 from diagnose.monitors.monitor import LOOK_EVERY, Monitor, Step
-from diagnose.watch.validation import Validation, at_chance
+from diagnose.watch.validation import Validation, at_chance, judged
 from probes import catalogue
 from probes.api import Stage
 from probes.results import Finding, Result, Severity, Status, Where
@@ -215,6 +215,8 @@ class Progress:
             return _result(name, Status.SKIPPED, "no evaluation with a loss of classes was seen")
         per_class = samples / self._classes if samples and self._classes else None
         figures = at_chance(evaluations, self._rows[-1]["train_accuracy"], per_class)
+        if figures is None and any(e.lopsided for e in judged(evaluations)):
+            return _result(name, Status.SKIPPED, "most validation samples are of one class: accuracy tells too little")
         if figures is None:
             best = max(e.accuracy or 0.0 for e in evaluations)
             return _result(name, Status.PASS, f"validation accuracy {best:.1%} at its best")

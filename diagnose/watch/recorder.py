@@ -94,18 +94,21 @@ class Recorder:
         target = args[1] if len(args) > 1 else kwargs.get("target")
         if isinstance(result, Tensor) and result.requires_grad:
             self.progress.lost(name, given, target)
+            self.passes.lost()
         if self.window.is_open:
             self.material.target(target)
             self.outputs.loss(name, given, target, str(kwargs.get("reduction", "mean")), result)
             self.capture.lost(name, args, kwargs, result, here())
 
     def argmax(self, given: Any, dim: Any) -> None:
-        self.outputs.argmax(given, dim)
+        found = self.passes.current()
+        self.outputs.argmax(given, dim, None if found is None else found[0].ref())
 
     def evaluated(self, name: str, args: Any, kwargs: Any, result: Any) -> None:
         """A loss of torch's was computed without gradients."""
         if not self.total:
             return
+        self.outputs.sized(args[0] if args else kwargs.get("input"))
         found = self.passes.current()
         if found is None:
             self.outputs.evaluated(self.trained_roots)

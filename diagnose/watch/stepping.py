@@ -49,7 +49,7 @@ class Stepping:
         share, size = None, 0
         if loss is not None and self._run.total < FIRST_LOOKS:
             share, size = self._run.outputs.share(loss)
-            self._run.passes.left_out |= found is None and self._run.outputs.left_out()
+            self._run.passes.left_out |= self._run.passes.over and self._run.outputs.left_out()
         self._late(found)
         marks = [(watch, watch.before_backward()) for watch in self._run.living() if not watch.inside]
         return marks, LoopEvent("backward", loader=loader, share=share, size=size, where=where)

@@ -18,12 +18,17 @@ MOST_EVALUATIONS = 500
 MOST_BATCHES = 200  # of each evaluation
 MOST_CLASSES = 4096
 LAST = 3  # evaluations that are judged, at most
+# Share of the most frequent class, above which an accuracy tells little: a fair model of rare classes may have less.
+TIMES_EVEN = 2.0  # of an even share
+OF_TWO = 0.6  # where there are two classes
+OF_MANY = 0.2  # where there are so many that a few samples more are twice an even share
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """``step``: optimizer steps before it; ``loader``: number of its loader, -1 for none; ``judged``: samples of which
-    the class is known; ``guess``: accuracy of always naming the most frequent class."""
+    the class is known; ``guess``: accuracy of always naming the most frequent class; ``luck``: that of its predictions
+    if they had nothing to do with the labels; ``classes``: that the model can name, 0 if unknown."""
 
     step: int
     loader: int
@@ -32,6 +37,13 @@ class Evaluation:
     judged: int
     accuracy: float | None
     guess: float
+    luck: float = 0.0
+    classes: int = 0
+
+    @property
+    def lopsided(self) -> bool:
+        """One class has so many of the samples that the accuracy tells little."""
+        return self.guess > (max(TIMES_EVEN / self.classes, OF_MANY) if self.classes > 2 else OF_TWO)
 
 
 class _Sums:
@@ -42,7 +54,7 @@ class _Sums:
         self.batches = self.samples = 0
         self._loss: Any = 0.0
         self._right: Any = 0
-        self._labels: Tensor | None = None
+        self._counts: Tensor | None = None  # (2, classes): labels, predictions
 
     def add(self, loss: Tensor, size: int) -> None:
         self._loss = self._loss + loss.detach() * size
@@ -50,18 +62,24 @@ class _Sums:
         self.batches += 1
 
     def classes(self, given: Tensor, target: Tensor) -> None:
+        if self._counts is not None and self._counts.shape[1] != given.shape[1]:
+            return  # another head
         known = (target >= 0) & (target < given.shape[1])
-        self._right = self._right + ((given.argmax(1) == target) & known).sum()
-        counts = torch.bincount(target[known], minlength=given.shape[1])
-        self._labels = counts if self._labels is None else self._labels + counts
+        labels, named = target[known], given.argmax(1)[known]
+        self._right = self._right + (named == labels).sum()
+        counts = torch.stack([torch.bincount(found, minlength=given.shape[1]) for found in (labels, named)])
+        self._counts = counts if self._counts is None else self._counts + counts
 
     def read(self) -> Evaluation:
-        judged = 0 if self._labels is None else int(self._labels.sum())
-        accuracy = int(self._right) / judged if judged else None
-        guess = int(self._labels.max()) / judged if judged and self._labels is not None else 0.0
+        loss = float(self._loss) / self.samples
+        labels, named = ([], []) if self._counts is None else self._counts.tolist()
+        size = sum(labels)
+        if not size:
+            return Evaluation(self.step, self.loader, self.samples, loss, 0, None, 0.0)
         return Evaluation(
-            self.step, self.loader, self.samples, float(self._loss) / self.samples, judged, accuracy, guess
-        )
+            self.step, self.loader, self.samples, loss, size, int(self._right) / size, guess=max(labels) / size,
+            luck=sum(a * b for a, b in zip(labels, named, strict=True)) / size**2, classes=len(labels),
+        )  # fmt: skip
 
 
 class Validation:
@@ -102,24 +120,31 @@ class Validation:
         return max(over.values(), key=len, default=[])
 
 
+def judged(found: list[Evaluation]) -> list[Evaluation]:
+    """The last ones of which the classes are known."""
+    return [e for e in found if e.accuracy is not None][-LAST:]
+
+
 def at_chance(found: list[Evaluation], train_accuracy: float | None, per_class: float | None) -> dict[str, Any] | None:
     """The figures of a validation that stays at what guessing gives, while the training samples are learned.
 
     ``per_class``: training samples of each class, None if unknown. None: it is not so, or too little is known.
     """
-    last = [e for e in found if e.accuracy is not None][-LAST:]
+    last = judged(found)
     if len(last) < LAST or train_accuracy is None or per_class is None or per_class < PER_CLASS:
         return None
     guess = max(e.guess for e in last)
     if train_accuracy < guess + WELL_LEARNED * (1 - guess) or min(e.judged for e in last) < ENOUGH:
         return None
+    if any(e.lopsided for e in last):
+        return None
     from scipy.stats import binomtest
 
     for evaluation in last:
         right = round((evaluation.accuracy or 0.0) * evaluation.judged)
-        if binomtest(right, evaluation.judged, evaluation.guess, alternative="greater").pvalue < LEVEL:
+        if binomtest(right, evaluation.judged, evaluation.luck, alternative="greater").pvalue < LEVEL:
             return None
     return {
-        "train_accuracy": train_accuracy, "accuracy": last[-1].accuracy, "chance": guess, "samples": last[-1].judged,
-        "steps": last[-1].step,
+        "train_accuracy": train_accuracy, "accuracy": last[-1].accuracy, "chance": last[-1].luck,
+        "samples": last[-1].judged, "steps": last[-1].step,
     }  # fmt: skip

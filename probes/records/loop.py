@@ -178,7 +178,8 @@ class MetricSeen:
 class Loop:
     """A whole run.
 
-    ``ended``: "end" (of the script), "exit", "limit", "exception", "interrupted" or "cut" (the process was killed).
+    ``ended``: "end" (of the script), "exit" (sys.exit), "failed" (sys.exit with a text or a code that is not 0),
+    "limit", "exception", "interrupted" or "cut" (the process was killed).
     ``losses``: (step, value) of tensors that backward was called on, None where it was not finite.
     ``marked``: early losses of one line whose graphs
     were followed; ``retained``: graphs of earlier steps of that line that were in memory at once.
