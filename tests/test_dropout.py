@@ -15,7 +15,9 @@ from diagnose import Pipeline
 from diagnose.experiments import dropout
 from diagnose.experiments.knobs import arms
 from probes.api import Skip
-from probes.records.trials import DropoutSite
+from probes.records.trials import Arm, DropoutSite
+from probes.regularisation.dropout_too_strong import fix_values
+from probes.results import Where
 
 
 def settings_of(model: nn.Module) -> list[tuple[str, Any]]:
@@ -101,3 +103,17 @@ def test_layers_that_never_drop_are_no_sites() -> None:
     assert not ctx.dropout_sites()
     with pytest.raises(Skip, match="no dropout"):
         arms(ctx, "dropout")
+
+
+@pytest.mark.parametrize(
+    ("line", "after"),
+    [
+        ("nn.Dropout(0.8),", "nn.Dropout(0.4),"),
+        ("nn.GRU(8, 8, dropout=drop)", "nn.GRU(8, 8, dropout=drop)  # 0.4 in place of 0.8"),
+        ("", "GRU(0.4)"),
+    ],
+)
+def test_the_fix_shows_the_line_of_the_user(line: str, after: str) -> None:
+    site = DropoutSite("rnn", "GRU", 0.8, "recurrent", (Where("net.py", 3, line),))
+    halved = Arm("k", "l", 0.5, (), (), (), {"recurrent": 0.5})
+    assert fix_values(halved, [site])["after"] == f"{after}  # net.py:3"

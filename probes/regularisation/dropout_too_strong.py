@@ -80,11 +80,12 @@ def fix_values(arm: Arm, sites: Sequence[DropoutSite]) -> dict[str, Any]:
             continue
         new = f"{site.p * factor:.3g}"
         line = site.where[0].text if site.where else ""
-        if (
-            f"{site.p:g}" not in line or len(line) > LINE
-        ):  # the number stands elsewhere, or the line is too long to show
+        if not line or len(line) > LINE:
             line = f"{site.kind}({site.p:g})"
-        changed = line.replace(f"{site.p:g}", new, 1)
+        if f"{site.p:g}" in line:
+            changed = line.replace(f"{site.p:g}", new, 1)
+        else:  # the number comes from elsewhere
+            changed = f"{line}  # {new} in place of {site.p:g}"
         place = f"  # {site.where[0].file}:{site.where[0].line}" if site.where else ""
         if line + place not in before:
             before.append(line + place)
