@@ -32,9 +32,10 @@ from diagnose.experiments.order import PARTS, SPEAKS
 from diagnose.experiments.search import search as search_for
 from diagnose.judging import run_probe
 from probes.api import Inconclusive, Skip
+from probes.learning._curves import proof
 from probes.records.trials import Point, Search, Trace
 from probes.regularisation.label_smoothing_too_strong import what_is_left
-from probes.results import Severity, to_json
+from probes.results import Series, Severity, to_json
 
 STEPS = 250  # of a trial
 
@@ -194,6 +195,8 @@ def test_what_stays_flat_for_longer_is_convicted_with_the_figure() -> None:
     assert found.proved
     assert found.waited is not None
     assert found.waited.steps == 150
+    arms_drawn = {e.name.rpartition(", seed")[0] for e in proof(found) if isinstance(e, Series)}
+    assert "as configured, for longer" in arms_drawn  # no fourth seed of the control
 
 
 def test_nobody_waits_for_a_training_that_does_not_move() -> None:

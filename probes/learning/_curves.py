@@ -35,7 +35,7 @@ def proof(ablation: Ablation, *, compared: bool = False) -> list[Evidence]:
     """The proof table (arm x seed) and the curves of every trial. ``compared``: on purpose, there is nothing to fix."""
     rows: list[list[str | int | float | None]] = []
     drawn: list[Evidence] = []
-    longer = [(ablation.control.label, [ablation.waited])] if ablation.waited else []
+    longer = [(f"{ablation.control.label}, for longer", [ablation.waited])] if ablation.waited else []
     for label, traces in [*((arm.label, arm.traces) for arm in (ablation.control, *ablation.arms)), *longer]:
         for trace in traces:
             last = trace.points[-1]
