@@ -121,7 +121,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     out: Annotated[str, typer.Option(help="Folder of the run, instead of .diagnose/runs/.")] = "",
     json: Annotated[bool, typer.Option("--json", help="Print results.json and nothing else on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress; no word where nothing is wrong.")] = False,
 ) -> None:
     """Watch the tool at work on a pipeline that is stuck at chance (or on a healthy one)."""
     from diagnose.commands import demo as run_demo
@@ -144,7 +144,7 @@ def report(
 @app.command(rich_help_panel="Results")
 def compare(
     first: Annotated[str, typer.Argument(help="A run: path, id, unique prefix, or latest.")],
-    second: Annotated[str, typer.Argument(help="Another run.")],
+    second: Annotated[str, typer.Argument(help="Another run.")] = "latest",
 ) -> None:
     """Compare two runs: verdicts, causes, settings, figures."""
     from diagnose.commands import compare as print_comparison

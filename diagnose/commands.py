@@ -52,8 +52,11 @@ def compare(first: str, second: str) -> None:
     from reports.compare import render_compare
     from reports.load import UnreadableRun, load_results
 
+    folders = [find_run(run, Path.cwd()) for run in (first, second)]
+    if folders[0] == folders[1]:
+        print("diagnose: both are the same run; name another: diagnose compare RUN latest.", file=sys.stderr)
     try:
-        runs = [load_results(find_run(run, Path.cwd())) for run in (first, second)]
+        runs = [load_results(folder) for folder in folders]
     except UnreadableRun as error:
         raise UsageError(f"compare: {error}") from error
     print(render_compare(runs[0], runs[1]).rstrip("\n"))

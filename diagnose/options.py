@@ -38,7 +38,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "only": (bool, typer.Option("--only", help="Do not run first what this stage depends on.", rich_help_panel=RUN)),
     "out": (Text, typer.Option(help="Folder of the run, instead of .diagnose/runs/.", rich_help_panel=OUTPUT)),
     "json": (bool, typer.Option("--json", help="Print results.json and nothing else on stdout.", rich_help_panel=OUTPUT)),
-    "quiet": (bool, typer.Option("--quiet", help="No progress.", rich_help_panel=OUTPUT)),
+    "quiet": (bool, typer.Option("--quiet", help="No progress; no word where nothing is wrong.", rich_help_panel=OUTPUT)),
     "verbose": (bool, typer.Option("--verbose", help="Every check, and what your code prints.", rich_help_panel=OUTPUT)),
     "reference": (Text, typer.Option(help="mnist, cifar10 or digits.", rich_help_panel=RUN)),
     "fraction": (Real, typer.Option(help="Share of the training data (0.1).", rich_help_panel=RUN)),

@@ -176,7 +176,9 @@ def _reference(what: str, example: str, near: str = "") -> Callable[[Any], str]:
         module, _, attribute = _text(value).rpartition(":")
         if not module or not attribute or "/" in attribute or "\\" in attribute:
             stem = value if value.endswith(".py") else "package.module"
-            raise Problem(f"got {value!r}, expected {what}, for example {stem}:{example}.{near}")
+            script = value.endswith(".py") and example == "get_model"
+            watch = f" A script that trains by itself is watched: diagnose watch {value}." if script else ""
+            raise Problem(f"got {value!r}, expected {what}, for example {stem}:{example}.{near}{watch}")
         return str(value)
 
     return read

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from probes.results import Cause, Evidence, Number, RunResults, Table, Text, Trace, Verdict, Where
-from reports.curves import after_fix_table, arm_tables, is_after_fix, is_measured
+from reports.curves import after_fix_table, arm_tables, is_measured
 from reports.numbers import clean, figure, one_line
 from reports.shapes import Block, CauseView, PlaceView, TableView
 from reports.words import GRADES, doc
@@ -75,7 +75,7 @@ def table_view(table: Table) -> TableView:
 
 
 def _is_proof(item: Table) -> bool:
-    return bool(item.rows) and not is_after_fix(item) and not is_measured(item)
+    return bool(item.rows) and not is_measured(item)
 
 
 def measured_tables(evidence: Sequence[Evidence]) -> tuple[TableView, ...]:

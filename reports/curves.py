@@ -18,7 +18,6 @@ POINTS = 6
 
 EXPERIMENTS = ("settings-compared", "learning-rate-range", "learns-with-another-part")
 """Notes whose tables and curves are what was asked for."""
-AFTER_FIX = "expected after the fix"
 MEASURED = "measured"
 AS_CONFIGURED = "as configured"
 """The name that an experiment gives to the arm without a change."""
@@ -99,44 +98,28 @@ def is_cross_entropy(results: RunResults) -> bool:
     return "crossentropy" in loss.replace("_", "").replace(" ", "") and "bce" not in loss
 
 
-def is_after_fix(item: Evidence) -> bool:
-    return isinstance(item, Table) and item.title.strip().lower().startswith(AFTER_FIX)
-
-
 def is_measured(item: Evidence) -> bool:
     return isinstance(item, Table) and item.title.strip().lower().startswith(MEASURED)
 
 
 def progress_table(results: RunResults) -> TableView | None:
-    """Observed beside expected (as given, and after the fix) at the key epochs."""
+    """What the full training reached beside what was expected, at the key epochs; None where nothing was expected."""
     history, expected = results.training.history, results.training.expected
-    causes = results.diagnosis.causes
-    after = next((e for e in causes[0].evidence if isinstance(e, Table) and is_after_fix(e)), None) if causes else None
-    after_rows: dict[int, Sequence[Any]] = {}
-    if after and after.columns and after.columns[0].strip().lower().startswith("epoch"):
-        after_rows = {int(e): row for row in after.rows if row and (e := finite(row[0])) is not None}
-    if not expected and not after_rows:
+    if not expected:
         return None
-    metrics = list(dict.fromkeys(item.metric for item in expected)) or [f"val_{metric_of(history) or 'accuracy'}"]
-    wanted = {*KEY_EPOCHS, *(item.epoch for item in expected), *after_rows}
+    metrics = list(dict.fromkeys(item.metric for item in expected))
     columns = ["epoch"]
     for metric in metrics:
-        columns += [f"observed {metric.replace('_', ' ')}"] + [f"expected {metric.replace('_', ' ')}"] * bool(expected)
-    columns += [f"after the fix: {name}" for name in after.columns[1:]] if after and after_rows else []
+        name = metric.replace("_", " ")
+        columns += [f"observed {name}", f"expected {name}"]
     body: list[tuple[str, ...]] = []
-    for epoch in sorted(wanted):
+    for epoch in sorted({*KEY_EPOCHS, *(item.epoch for item in expected)}):
         row = row_at(history, epoch)
-        cells = [f"{epoch:,}"]
+        cells = []
         for metric in metrics:
-            cells.append(figure(metric, row.get(metric)) if row else GAP)
-            cells += [_band(expected, epoch, metric)] if expected else []
-        if after and after_rows:
-            values = after_rows.get(epoch, ())
-            cells += [
-                figure(name, values[i + 1]) if i + 1 < len(values) else GAP for i, name in enumerate(after.columns[1:])
-            ]
-        if any(text != GAP for text in cells[1:]):
-            body.append(tuple(cells))
+            cells += [figure(metric, row.get(metric)) if row else GAP, _band(expected, epoch, metric)]
+        if any(text != GAP for text in cells):
+            body.append((f"{epoch:,}", *cells))
     return TableView(tuple(columns), tuple(body), note=_progress_note(results)) if body else None
 
 

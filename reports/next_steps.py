@@ -73,7 +73,9 @@ def _with_suggested_rate(results: RunResults) -> list[Step]:
 def _after_fix(results: RunResults) -> list[Step]:
     name = results.diagnosis.causes[0].name
     failed = [s.name for s in results.stages if s.status in (Status.FAIL, Status.CRASHED) and s.name in STAGE_QUESTIONS]
-    waiting = [s.name for s in results.stages if s.status is Status.SKIPPED and s.name in STAGE_QUESTIONS]
+    order = [s.name for s in results.stages]
+    later = results.stages[order.index(failed[0]) + 1 :] if failed else ()
+    waiting = [s.name for s in later if s.status is Status.SKIPPED and s.name in STAGE_QUESTIONS]
     strong = [cause for cause in results.diagnosis.causes if cause.grade is not Grade.SUSPECTED]
     again = "Mend all causes above, then run again" if len(strong) > 1 else "Mend the cause above, then run again"
     if failed:

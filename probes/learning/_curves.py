@@ -50,28 +50,13 @@ def proof(ablation: Ablation, *, compared: bool = False) -> list[Evidence]:
     columns = ["change", "seed", "steps", "loss at start", "loss at end", "train accuracy", "val accuracy", "learns?"]
     if compared:
         return [Table(columns, rows, "Each row is one short training on the same samples"), *drawn]
-    return [Table(columns, rows, title), *after_fix(ablation.repairing), *drawn]
+    return [Table(columns, rows, title), *drawn]
 
 
 def _learns(trace: Trace) -> str:
     if trace.outcome == "learns" and trace.val_above_chance is False:
         return "on training samples only"
     return WORDS.get(trace.outcome, trace.outcome)
-
-
-def after_fix(arm: Arm | None) -> list[Evidence]:
-    """What the repaired pipeline reached, by epochs of the part of the data that was used: measured, not promised."""
-    trace = arm.traces[0] if arm is not None else None
-    if trace is None or not trace.steps_per_epoch:
-        return []
-    per_epoch = trace.steps_per_epoch
-    rows: list[list[str | int | float | None]] = [
-        [point.step // per_epoch, point.train_loss, point.val_score if trace.val_samples else point.train_score]
-        for point in trace.points[1:]
-        if point.step % per_epoch == 0
-    ]
-    columns = ["epoch", "train loss", "val accuracy" if trace.val_samples else "train accuracy"]
-    return [Table(columns, rows, "Expected after the fix, as measured on the same part of the data")] if rows else []
 
 
 def learned_of(arm: Arm) -> str:
