@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from diagnose.plan import OUT_OF_TIME
 from probes.results import Result, StageResult, Status
-from reports.numbers import duration, figure
+from reports.numbers import duration, figure, plural
 from reports.terminal import probe_line
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Progress(Quiet):
         words = {Status.PASS: "passed", Status.FAIL: "FAILED", Status.CRASHED: "CRASHED"}.get(
             stage.status, str(stage.status)
         )
-        checks = f", {self._passed} checks clean" if self._passed else ""
+        checks = f", {plural(self._passed, 'check')} clean" if self._passed else ""
         self._passed = 0
         if stage.status is Status.SKIPPED:
             self._print(f"{stage.name}: skipped, {stage.reason}")

@@ -180,7 +180,7 @@ class Session:
 
     def _work(self, stage: Stage) -> tuple[Status, str] | None:
         """What a stage does besides its probes. Returns how it was cut short, if it was."""
-        if stage is Stage.DATA:
+        if stage is Stage.DATA or (stage is Stage.TRAIN and Stage.DATA not in self._planned):
             self._quietly({"do": "pictures", "stage": str(stage)}, stage)
         if stage in {Stage.SUBSET, Stage.TRAIN, Stage.EVALUATE}:
             step = {"do": str(stage), "stage": str(stage), "resume": self.config.resume}

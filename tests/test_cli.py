@@ -241,6 +241,7 @@ def test_an_interrupt_saves_what_there_is_and_resume_goes_on(digits: Path) -> No
     again = run(*arguments, "--resume", cwd=digits)
     assert again.code == 0, again.err
     assert again.folder == done.folder
+    assert (again.folder / "figures" / "samples.png").is_file()
     assert [row["epoch"] for row in again.results["training"]["history"]] == [1, 2, 3, 4]
     ended = run(*arguments, "--resume", cwd=digits)
     assert ended.code == 2
