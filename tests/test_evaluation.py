@@ -164,6 +164,18 @@ def test_regression_of_a_constant_target_has_no_r2() -> None:
     assert scores.result() == {"mae": 1.0, "rmse": 1.0, "r2": None}
 
 
+def test_regression_far_from_zero_keeps_its_digits() -> None:
+    from sklearn.metrics import r2_score
+
+    true = torch.randn(64, 2) + 1e5
+    true[:, 1] = 7.0
+    predicted = true + 0.5 * torch.randn(64, 2)
+    scores = RegressionScores()
+    for rows in (slice(0, 1), slice(1, 40), slice(40, 64)):
+        scores.add(predicted[rows], true[rows], ())
+    assert scores.result()["r2"] == pytest.approx(r2_score(true[:, 0].double(), predicted[:, 0].double()), abs=1e-6)
+
+
 @pytest.mark.parametrize("labels", [1, 4])
 def test_multilabel(tmp_path: Path, labels: int) -> None:
     from sklearn.metrics import accuracy_score, f1_score

@@ -186,39 +186,34 @@ class LabelScores:
 
 
 class RegressionScores:
-    """Errors over all elements; r2 is the mean over the outputs that vary. Sums only, in float64."""
+    """Errors over all elements; r2 is the mean over the outputs that vary. In float64, and relative to the first
+    target: sums of squares lose digits where targets are large beside their spread."""
 
     def __init__(self) -> None:
-        self._samples, self._absolute, self._squared = 0, 0.0, 0.0
-        self._mean = self._spread = self._error = torch.zeros(0, dtype=torch.float64)
+        self._first: Tensor | None = None
+        self._varies = torch.zeros(0, dtype=torch.bool)
+        self._measures: Any = None
         self._rows: list[Tensor] = []
 
     def add(self, output: Tensor, target: Any, inputs: Sequence[Any]) -> None:
         pair = same_shape(output, target)
-        if pair is None:
+        if pair is None or not len(pair[1]):
             return
         predicted, true = (item.double().cpu().reshape(len(item) if item.ndim else 1, -1) for item in pair)
-        if not self._samples:
-            self._mean = self._spread = self._error = torch.zeros(true.shape[1], dtype=torch.float64)
-        error = predicted - true
-        self._absolute += float(error.abs().sum())
-        self._squared += float(error.square().sum())
-        self._error = self._error + error.square().sum(0)
-        # Chan's way to join the mean and the squared deviations of two parts.
-        count, total = len(true), self._samples + len(true)
-        delta = true.mean(0) - self._mean
-        self._spread = self._spread + (true - true.mean(0)).square().sum(0) + delta**2 * self._samples * count / total
-        self._mean = self._mean + delta * count / total
-        self._samples = total
+        if self._first is None:
+            self._first, self._varies = true[0], torch.zeros(true.shape[1], dtype=torch.bool)
+            self._measures = _regression_measures()
+        self._varies |= (true != self._first).any(0)
+        self._measures.update(predicted - self._first, true - self._first)
         self._rows.append(torch.stack([true[:, :MAX_COLUMNS], predicted[:, :MAX_COLUMNS]], dim=2))
 
     def result(self) -> dict[str, Any]:
-        elements = self._samples * len(self._mean)
-        if not elements:
+        if self._first is None:
             return {}
-        varies = self._spread > 0
-        r2 = float((1 - self._error[varies] / self._spread[varies]).mean()) if bool(varies.any()) else None
-        return {"mae": self._absolute / elements, "rmse": math.sqrt(self._squared / elements), "r2": r2}
+        figures: dict[str, Any] = {name: float(self._measures[name].compute()) for name in ("mae", "rmse")}
+        if not bool(self._varies.any()):
+            return figures | {"r2": None}
+        return figures | {"r2": float(self._measures["r2"].compute().reshape(-1)[self._varies].mean())}
 
     def predictions(self) -> Columns:
         if not self._rows:
@@ -229,6 +224,19 @@ class RegressionScores:
             end = f"_{i}" if rows.shape[1] > 1 else ""
             found |= {f"true{end}": rows[:, i, 0].tolist(), f"predicted{end}": rows[:, i, 1].tolist()}
         return found
+
+
+def _regression_measures() -> Any:
+    """Of this process alone: where several train, one evaluates."""
+    from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
+
+    here: dict[str, Any] = {"sync_on_compute": False}
+    measures: dict[str, Any] = {
+        "mae": MeanAbsoluteError(**here),
+        "rmse": MeanSquaredError(squared=False, **here),
+        "r2": R2Score(multioutput="raw_values", **here),
+    }
+    return MetricCollection(measures, compute_groups=False).set_dtype(torch.float64)
 
 
 def scores_for(task: str, classes: int | None, names: Sequence[str], ignore_index: int) -> Scores | None:
