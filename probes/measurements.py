@@ -139,8 +139,10 @@ class Context(Protocol):
     def planned_steps(self) -> int:
         """Optimizer steps of the whole planned run."""
 
-    def evaluate(self, change: Callable[[Sequence[Any]], Sequence[Any]] | None = None) -> Tensor:
-        """The main output in eval mode on the first batch, after ``change`` of the model's inputs (the values of a
+    def evaluate(
+        self, change: Callable[[Sequence[Any]], Sequence[Any]] | None = None, *, whole: bool = False
+    ) -> Tensor:
+        """The main output (``whole``: all that it returns, in one row) in eval mode on the first batch, after ``change`` of the model's inputs (the values of a
         batch that is passed by keyword, in its order). All parameters are disturbed a little first, always alike, so
         that branches and heads that start at zero show. Not memoised."""
 
