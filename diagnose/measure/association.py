@@ -7,6 +7,7 @@ by itself: a picture's class may be plain to a network alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -172,13 +173,13 @@ def shifted(raws: Sequence[Any], *, classes: bool, seed: int) -> Mapping[int, As
 
 def _slides(x: Tensor) -> bool:
     """Whether most rows go on where the row before them is a few places in."""
-    pairs = [(a, b) for a, b in zip(x[:PAIRS], x[1:], strict=False) if len(a) > 1]
+    pairs = list(pairwise(x[: PAIRS + 1]))
     return sum(_goes_on(a, b) or _goes_on(b, a) for a, b in pairs) > len(pairs) / 2
 
 
 def _goes_on(first: Tensor, then: Tensor) -> bool:
     kept = range(1, len(first) // 2 + 1)
-    return any(torch.equal(first[k:], then[:-k]) and len(first[k:].unique()) > 1 for k in kept)
+    return any(torch.equal(first[k:], then[:-k]) and bool((first[k:] != first[k]).any()) for k in kept)
 
 
 def across(train: Rows, val: Rows, *, own_left_out: bool = False) -> tuple[Sequence[int], Sequence[int]] | None:

@@ -127,6 +127,66 @@ def flat_samples() -> Pipeline:
     return pipeline(Standardised(), TensorDataset(x, y))
 
 
+def tags(several: bool, softmax: bool) -> Pipeline:
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 6, generator=g)
+    y = (x[:, :4] > 0.3).float() if several else F.one_hot(x[:, :4].argmax(1), 4).float()
+    last = nn.Softmax(dim=1) if softmax else nn.Sigmoid()
+    return pipeline(nn.Sequential(nn.Linear(6, 4), last), TensorDataset(x, y), loss=nn.BCELoss(), task="multilabel")
+
+
+def softmax_over_tags() -> Pipeline:
+    return tags(several=True, softmax=True)
+
+
+def sigmoid_of_tags() -> Pipeline:
+    return tags(several=True, softmax=False)
+
+
+def softmax_over_classes() -> Pipeline:
+    return tags(several=False, softmax=True)
+
+
+def forecast(overlaps: bool, whole: bool = False) -> Pipeline:
+    """Windows of 12 values, and the 3 that follow, or (``overlaps``) the last 3 of the window, or all of it."""
+    series = (torch.arange(700) / 7).sin() + 0.1 * torch.randn(700, generator=torch.Generator().manual_seed(0))
+    windows = series.unfold(0, 16, 1)
+    x = windows[:, :12]
+    y = x if whole else windows[:, 9:12] if overlaps else windows[:, 12:15]
+    model = nn.Sequential(nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, y.shape[1]))
+    return pipeline(model, TensorDataset(x, y.clone()), loss=nn.MSELoss())
+
+
+def answer_in_the_window() -> Pipeline:
+    return forecast(overlaps=True)
+
+
+def answer_behind_the_window() -> Pipeline:
+    return forecast(overlaps=False)
+
+
+def input_given_back() -> Pipeline:
+    return forecast(overlaps=False, whole=True)
+
+
+def decoder_is_taught() -> Pipeline:
+    """The target goes into the model as well, for its decoder."""
+    made = forecast(overlaps=False)
+    x, y = made.train.dataset.tensors  # type: ignore[attr-defined]
+    return pipeline(Taught(), TensorDataset(x, y, y), loss=nn.MSELoss())
+
+
+class Taught(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(12, 3), nn.GRU(1, 3, batch_first=True)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        before = F.pad(y[:, :-1], (1, 0)).unsqueeze(-1)
+        out: Tensor = self.decoder(before, self.encoder(x).unsqueeze(0))[0][:, :, 0]
+        return out
+
+
 # -- padding ----------------------------------------------------------------------------------------------------------
 
 
@@ -181,6 +241,11 @@ def second_forgotten() -> Pipeline:
         ("ignored-input", pairs),
         ("nondeterministic-eval", flat_samples),
         ("padding-affects-output", lengths_used),
+        ("activation-on-logits", sigmoid_of_tags),
+        ("activation-on-logits", softmax_over_classes),
+        ("target-leaked-into-input", answer_behind_the_window),
+        ("target-leaked-into-input", input_given_back),
+        ("target-leaked-into-input", decoder_is_taught),
     ],
 )
 def test_is_silent(name: str, build: Build) -> None:
@@ -196,6 +261,8 @@ def test_is_silent(name: str, build: Build) -> None:
         ("label-map-differs-in-validation", classes_exchanged, "label-map-differs-in-validation"),
         ("ignored-input", second_forgotten, "ignored-input"),
         ("padding-affects-output", lengths_ignored, "padding-affects-output"),
+        ("activation-on-logits", softmax_over_tags, "activation-on-logits"),
+        ("target-leaked-into-input", answer_in_the_window, "target-leaked-into-input"),
     ],
 )
 def test_is_told(name: str, build: Build, told: str) -> None:
