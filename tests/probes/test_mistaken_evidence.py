@@ -82,6 +82,19 @@ def classes_exchanged() -> Pipeline:
     return table(x, y, 600, 4)
 
 
+def oversampled(columns: int = 6, levels: int = 0) -> Pipeline:
+    """Rows drawn with replacement before they are split; with ``levels``, equal rows are no copies."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.randint(0, levels, (1200, columns), generator=g).float() if levels else torch.randn(1200, 6, generator=g)
+    if not levels:
+        x = x[torch.randint(0, 500, (1200,), generator=g)]
+    return table(x, (x[:, 0] > x[:, 1]).long(), 1000, 2)
+
+
+def few_levels() -> Pipeline:
+    return oversampled(3, 6)
+
+
 # -- outputs ----------------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +254,7 @@ def second_forgotten() -> Pipeline:
         ("ignored-input", pairs),
         ("nondeterministic-eval", flat_samples),
         ("padding-affects-output", lengths_used),
+        ("train-val-leakage", few_levels),
         ("activation-on-logits", sigmoid_of_tags),
         ("activation-on-logits", softmax_over_classes),
         ("target-leaked-into-input", answer_behind_the_window),
@@ -261,6 +275,7 @@ def test_is_silent(name: str, build: Build) -> None:
         ("label-map-differs-in-validation", classes_exchanged, "label-map-differs-in-validation"),
         ("ignored-input", second_forgotten, "ignored-input"),
         ("padding-affects-output", lengths_ignored, "padding-affects-output"),
+        ("train-val-leakage", oversampled, "train-val-leakage"),
         ("activation-on-logits", softmax_over_tags, "activation-on-logits"),
         ("target-leaked-into-input", answer_in_the_window, "target-leaked-into-input"),
     ],
@@ -276,3 +291,14 @@ def test_a_device_that_is_not_there_is_a_mismatch_in_forward_only(text: str) -> 
     assert failure_name(RuntimeError(text), "forward") == "device-mismatch"
     assert failure_name(AssertionError(text), "loss") == "device-mismatch"
     assert failure_name(RuntimeError(text), "building the model") == "user-code-error"
+
+
+def short_vocabulary() -> Pipeline:
+    made = padded(packed=True)
+    made.model.words = nn.Embedding(30, 8, padding_idx=0)  # type: ignore[assignment]
+    return made
+
+
+def test_the_rows_that_an_embedding_lacks_are_told() -> None:
+    (finding,) = judge("user-code-error", short_vocabulary).findings
+    assert "rows 0 to 49 of an embedding that has 0 to 29" in finding.message
