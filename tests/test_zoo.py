@@ -37,7 +37,7 @@ SLICE = (
     "sentiment/padding-affects-output/last_step_of_a_padded_batch", "stream/target-leaked-into-input/reads_the_answer",
     "tags/activation-on-logits/softmax_over_tags", "waves/train-val-leakage/copies_before_the_split",
     "project/parameters-missing-from-optimizer/names_that_never_occur", "tags/healthy/focal", "stream/healthy/endless",
-    "waves/healthy/weighted_sampler",
+    "waves/healthy/weighted_sampler", "houses/saturated-activations/tanh_of_unscaled_columns",
     "digits_batchnorm/healthy", "multilabel/healthy", "sequence/healthy", "healthy/healthy/mixup_in_collate",
     "healthy/healthy/rezero", "healthy/healthy/packed_sequences", "healthy/healthy/triplets_from_the_dataset",
     "healthy/healthy/constant_column",
