@@ -307,4 +307,9 @@ CASES = cases(
         huge_epsilon: "adam-epsilon-out-of-range",
     },
     (target_of_fifty, huber, batchnorm_first, variance_as_well, zero_head),
+    structural=(
+        price_kept_among_the_columns,
+        two_outputs_for_one_price,
+        rooms_decide_everything,
+    ),
 )

@@ -220,18 +220,6 @@ def not_reduced():
     return make(loss=nn.CrossEntropyLoss(reduction="none"))
 
 
-def scaled_logits():
-    class Sharp(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.net = mlp()
-
-        def forward(self, x):
-            return self.net(x) / 0.005
-
-    return make(Sharp())
-
-
 def labels_to_kl():
     def loss(out, y):
         return F.kl_div(F.softmax(out, 1), F.one_hot(y, ARMS).float(), reduction="batchmean")
@@ -341,8 +329,13 @@ CASES = cases(
         rare_arm: "class-imbalance",
         fifty_points: "too-few-samples",
         not_reduced: "loss-not-scalar",
-        scaled_logits: ("initial-loss-off", "exploding-initialisation"),
         labels_to_kl: ("target-outside-loss-domain", "nll-on-probabilities", "loss-sign-flipped"),
     },
     (tiny_clip_under_adam, log_softmax_and_nll, uneven_arms, uneven_and_weighted, distilled, rezero, plain_loop),
+    structural=(
+        clipped_too_late,
+        softmax_and_nll,
+        rare_arm,
+        labels_to_kl,
+    ),
 )

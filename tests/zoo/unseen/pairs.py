@@ -236,4 +236,13 @@ CASES = cases(
         optimizer_of_a_copy: "stale-optimizer-parameters",
     },
     (stop_gradient, cosine, triplets),
+    structural=(
+        projection_in_forward,
+        second_tower_without_gradient,
+        distance_by_root,
+        margin_never_reached,
+        tower_in_half,
+        features_through_a_list,
+        optimizer_of_a_copy,
+    ),
 )

@@ -12,8 +12,6 @@ from torch.utils.data import random_split
 from zoo.cases import cases
 from zoo.unseen.pictures import (
     CLASSES,
-    MEAN,
-    STD,
     TRAIN,
     VAL,
     Folder,
@@ -51,10 +49,6 @@ def divided_by_255_again():
 
 def statistics_of_bytes():
     return both(lambda im: normalise(to_tensor(im), (124.0, 116.0, 104.0), (58.0, 57.0, 57.0)))
-
-
-def mean_and_deviation_swapped():
-    return both(lambda im: normalise(to_tensor(im), STD, tuple(s / 20 for s in MEAN)))
 
 
 def channels_come_last():

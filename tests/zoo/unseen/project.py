@@ -288,4 +288,8 @@ CASES = cases(
         one_to_ten: "labels-out-of-range",
     },
     (smoothed, momentum, augmented),
+    structural=(
+        probabilities,
+        same_rows,
+    ),
 )

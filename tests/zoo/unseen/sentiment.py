@@ -267,4 +267,11 @@ CASES = cases(
         a_third_of_the_labels_is_wrong: "noisy-labels",
     },
     (large_vocabulary, dropout_of_a_half, one_logit, packed_in_the_batch, bucketed),
+    structural=(
+        last_step_of_a_padded_batch,
+        label_text_is_never_met,
+        batch_first_forgotten,
+        softmax_of_dim_zero,
+        first_word_is_taken_for_padding,
+    ),
 )

@@ -196,4 +196,8 @@ CASES = cases(
         constant_hours: "constant-inputs",
     },
     (endless, two_workers_share, batches_of_the_users_own, quantiles),
+    structural=(
+        every_worker_reads_it_all,
+        reads_the_answer,
+    ),
 )

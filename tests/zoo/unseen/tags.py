@@ -174,4 +174,5 @@ CASES = cases(
         parameters_given_once: "stale-optimizer-parameters",
     },
     (prior_bias, focal, positive_weights, probabilities_with_bce),
+    structural=(rows_three_times,),
 )

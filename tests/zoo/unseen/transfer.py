@@ -136,10 +136,6 @@ def frozen_to_the_last():
     return make(model, torch.optim.Adam(model.parameters(), lr=5e-3))
 
 
-def head_of_imagenet():
-    return make(pretrained(classes=1000))
-
-
 def labels_not_shifted():
     return make(pretrained(), data=loaders(shift=0))
 
@@ -202,4 +198,9 @@ CASES = cases(
         thawed_without_optimizer: "parameters-missing-from-optimizer",
     },
     (lora, goes_on_with_its_own_classes, discriminative_rates, all_parameters_handed_over),
+    structural=(
+        keys_of_data_parallel,
+        reset_after_loading,
+        thawed_without_optimizer,
+    ),
 )

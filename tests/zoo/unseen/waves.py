@@ -308,4 +308,10 @@ CASES = cases(
         leak_in_the_first_reading: "target-leaked-into-input",
     },
     (batchnorm_before_anything, one_cycle, weighted_sampler, zero_init_head, ctc),
+    structural=(
+        copies_before_the_split,
+        functional_dropout,
+        cosine_of_five,
+        leak_in_the_first_reading,
+    ),
 )
