@@ -246,8 +246,10 @@ class MeasuringContext:
     def outputs(self) -> Outputs:
         return self._passes.outputs()
 
-    def evaluate(self, change: Callable[[Sequence[Any]], Sequence[Any]] | None = None) -> Tensor:
-        return self._passes.evaluate(change)
+    def evaluate(
+        self, change: Callable[[Sequence[Any]], Sequence[Any]] | None = None, *, whole: bool = False
+    ) -> Tensor:
+        return self._passes.evaluate(change, whole=whole)
 
     def inspection(self) -> Inspection:
         return self._passes.inspection()

@@ -11,6 +11,7 @@ DEVICES = re.compile(
     r"|Input type \((?:torch\.)?cuda[^)]*\) and weight type \((?!torch\.cuda|cuda)"
     r"|Input type \((?!torch\.cuda|cuda)[^)]*\) and weight type \((?:torch\.)?cuda"
 )
+NO_SUCH_DEVICE = re.compile(r"Torch not compiled with \w+ enabled|Found no NVIDIA driver|No CUDA GPUs are available")
 TARGET_RANGE = re.compile(r"Target -?\d+ is out of bounds|index -?\d+ is out of bounds for dimension \d+ with size")
 TARGET_DOMAIN = re.compile(r"all elements of target should be between 0 and 1")
 LOGITS_IN_BCE = re.compile(r"all elements of input should be between 0 and 1")
@@ -53,7 +54,7 @@ def failure_name(error: BaseException, phase: str) -> str:
         return "user-code-error"
     if DEVICE_ASSERT.search(text):
         return "device-assert"
-    if DEVICES.search(text):
+    if DEVICES.search(text) or (phase in {"forward", "loss", "train_step"} and NO_SUCH_DEVICE.search(text)):
         return "device-mismatch"
     if SINGLE_SAMPLE.search(text):
         return "batchnorm-on-single-sample"

@@ -92,6 +92,9 @@ class Context(Protocol):
         """The training split in the order of its data set, without random augmentation where that can be switched off;
         else ``scan("train")``."""
 
+    def batch(self) -> Any:
+        """The first training batch, understood: ``inputs`` and ``kwargs`` of the model, ``target``, ``size``."""
+
     def worker_draws(self) -> WorkerDraws: ...
 
     def single_process_hashes(self) -> Sequence[int]:
@@ -139,10 +142,12 @@ class Context(Protocol):
     def planned_steps(self) -> int:
         """Optimizer steps of the whole planned run."""
 
-    def evaluate(self, change: Callable[[Sequence[Any]], Sequence[Any]] | None = None) -> Tensor:
-        """The main output in eval mode on the first batch, after ``change`` of the model's inputs (the values of a
-        batch that is passed by keyword, in its order). All parameters are disturbed a little first, always alike, so
-        that branches and heads that start at zero show. Not memoised."""
+    def evaluate(
+        self, change: Callable[[Sequence[Any]], Sequence[Any]] | None = None, *, whole: bool = False
+    ) -> Tensor:
+        """The main output (``whole``: all that it returns, in one row) in eval mode on the first batch, after
+        ``change`` of the model's inputs (the values of a batch that is passed by keyword, in its order). All parameters
+        are disturbed a little first, always alike, so that branches and heads that start at zero show. Not memoised."""
 
     def random_calls(self) -> Sequence[RandomCall]:
         """The calls that draw random numbers in eval mode, on the first batch."""

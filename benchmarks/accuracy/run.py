@@ -43,6 +43,7 @@ def judge(case_id: str, seed: int) -> dict[str, Any]:
         "also": case.also,
         "seed": seed,
         "held_out": case.held_out,
+        "unseen": case.unseen,
     }
     started = time.monotonic()
     try:

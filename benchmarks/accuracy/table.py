@@ -43,10 +43,11 @@ def share(rows: Iterable[Row], test: Any) -> str:
 
 def table(rows: list[Row]) -> str:
     faulty, healthy = [r for r in rows if r["fault"]], [r for r in rows if not r["fault"]]
-    lines = ["| | all | developed on | held out |", "|---|---|---|---|"]
+    lines = ["| | all | developed on | held out | unseen |", "|---|---|---|---|---|"]
 
     def line(name: str, group: list[Row], test: Any) -> None:
-        parts = [group, [r for r in group if not r["held_out"]], [r for r in group if r["held_out"]]]
+        unseen, held_out = ([r for r in group if r.get(key)] for key in ("unseen", "held_out"))
+        parts = [group, [r for r in group if r not in unseen and r not in held_out], held_out, unseen]
         lines.append(f"| {name} | " + " | ".join(share(part, test) for part in parts) + " |")
 
     line("faults of which anything is said", faulty, is_detected)

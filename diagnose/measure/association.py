@@ -7,6 +7,7 @@ by itself: a picture's class may be plain to a network alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +19,7 @@ from probes.records.data import Association, Rows
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
 NEIGHBOURS = 10
 FOLDS = 5
@@ -26,7 +28,8 @@ COMPONENTS = 64  # of a principal component analysis, in place of many features
 MANY = 512  # features
 TREES = 60
 UNBALANCED = 0.7  # share of the most common class, above which as many of each class are asked about
-SHIFTS = (-2, -1, 1, 2)  # places by which labels slip against inputs when one is left out
+SHIFTS = (-2, -1, 0, 1, 2)  # places by which labels slip against inputs when one is left out; 0 to compare with
+PAIRS = 20  # of neighbouring items that are looked at for a sliding window
 SIGNIFICANT = 3.3  # standard errors of a correlation at chance, 1/sqrt(N): 99.9 %
 
 
@@ -153,18 +156,30 @@ def rows_of(raws: Sequence[Any]) -> Rows | None:
 
 
 def shifted(raws: Sequence[Any], *, classes: bool, seed: int) -> Mapping[int, Association]:
-    """Shift k -> how well item i tells the target of item i + k, for items in the order of their data set."""
+    """Shift k -> how well item i tells the target of item i + k, for items in the order of their data set; nothing
+    where the items are windows of one series, which hold the targets of their neighbours."""
     rows = rows_of(raws)
     found: dict[int, Association] = {}
-    if rows is None:
+    if rows is None or _slides(rows.features):
         return found
+    x, y = rows.features, rows.targets
     for shift in SHIFTS:
-        x, y = rows.features, rows.targets
-        moved = Rows(x[:-shift], y[shift:]) if shift > 0 else Rows(x[-shift:], y[:shift])
+        moved = Rows(x[: len(x) - shift], y[shift:]) if shift >= 0 else Rows(x[-shift:], y[:shift])
         result = association(moved, classes=classes, thorough=False, seed=seed)
         if result is not None:
             found[shift] = result
     return found
+
+
+def _slides(x: Tensor) -> bool:
+    """Whether most rows go on where the row before them is a few places in."""
+    pairs = list(pairwise(x[: PAIRS + 1]))
+    return sum(_goes_on(a, b) or _goes_on(b, a) for a, b in pairs) > len(pairs) / 2
+
+
+def _goes_on(first: Tensor, then: Tensor) -> bool:
+    kept = range(1, len(first) // 2 + 1)
+    return any(torch.equal(first[k:], then[:-k]) and bool((first[k:] != first[k]).any()) for k in kept)
 
 
 def across(train: Rows, val: Rows, *, own_left_out: bool = False) -> tuple[Sequence[int], Sequence[int]] | None:

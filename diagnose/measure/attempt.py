@@ -99,12 +99,23 @@ def failure_of(error: UserCodeError, watch: ModuleWatch | None = None) -> Failur
         name=name,
         phase=phase,
         type=type(original).__name__,
-        message=str(original),
+        message=_missed_row(original, running) or str(original),
         frames=user_frames(original),
         module=running[0] if running else "",
         module_type=type(running[1]).__name__ if running else "",
         inputs=tuple(describe(given) for given in running[2]) if running else (),
     )
+
+
+def _missed_row(error: BaseException, running: tuple[str, nn.Module, tuple[Any, ...]] | None) -> str:
+    """What torch leaves out: the rows of an embedding and those that it was asked for."""
+    module, given = running[1:] if running else (None, ())
+    if not isinstance(error, IndexError) or not isinstance(module, torch.nn.Embedding) or not given:
+        return ""
+    rows, asked = module.num_embeddings, given[0]
+    if not isinstance(asked, torch.Tensor) or not asked.numel() or 0 <= int(asked.min()) <= int(asked.max()) < rows:
+        return ""
+    return f"{error}: rows {int(asked.min())} to {int(asked.max())} of an embedding that has 0 to {rows - 1}"
 
 
 def attempt(engine: Engine, raws: list[Any]) -> Attempt:

@@ -51,15 +51,15 @@ class PassMeasurements:
 
         return self._ctx.once("outputs", "outputs in eval mode", measure)
 
-    def evaluate(self, change: Callable[[Sequence[Any]], Sequence[Any]] | None) -> Tensor:
+    def evaluate(self, change: Callable[[Sequence[Any]], Sequence[Any]] | None, *, whole: bool = False) -> Tensor:
         seen = self.outputs()  # the user's failure belongs to the unchanged input
-        if change is None and seen.stirred is not None:
+        if change is None and not whole and seen.stirred is not None:
             return seen.stirred
         raw = self._ctx.raws()[0]
         with self._ctx.engine(kept=self._disturbed) as engine:
             if self._disturbed is None:
                 sensitivity.disturb(engine.model, sensitivity.JITTER)
-            return outputs.changed_output(engine, raw, change)
+            return outputs.changed_output(engine, raw, change, whole=whole)
 
     def inspection(self) -> Inspection:
         def measure() -> Inspection:

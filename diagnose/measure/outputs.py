@@ -61,8 +61,11 @@ def _state(engine: Engine) -> list[tuple[int, int]]:
     return [(id(x), 0 if x.is_inference() else x._version) for x in held]
 
 
-def changed_output(engine: Engine, raw: Any, change: Callable[[Sequence[Any]], Sequence[Any]] | None) -> Tensor:
-    """The main output in eval mode after ``change`` of the model's inputs. Raises Skip where the model refuses them."""
+def changed_output(
+    engine: Engine, raw: Any, change: Callable[[Sequence[Any]], Sequence[Any]] | None, *, whole: bool = False
+) -> Tensor:
+    """The main output (``whole``: the numbers of all of them) in eval mode after ``change`` of the model's inputs.
+    Raises Skip where the model refuses them."""
     engine.model.eval()
     try:
         with torch.no_grad():
@@ -73,9 +76,23 @@ def changed_output(engine: Engine, raw: Any, change: Callable[[Sequence[Any]], S
             elif change is not None:
                 kwargs = dict(zip(kwargs, change(tuple(kwargs.values())), strict=True))
             with user_code("forward"):
-                main = main_output(engine.model(*inputs, **kwargs))
+                output = engine.model(*inputs, **kwargs)
+                main = _joined(output) if whole else main_output(output)
     except UserCodeError as error:
         raise Skip(f"the model does not take the changed input ({type(error.original).__name__})") from error
     if main is None:
         raise Skip("the model returns no tensor")
     return plain(main).float()
+
+
+def _joined(output: Any) -> Tensor | None:
+    """All floating numbers of tensors in tuples, lists and mappings, in one row; else the main output."""
+    found: list[Tensor] = []
+
+    def note(x: Tensor) -> Tensor:
+        if x.is_floating_point():
+            found.append(plain(x).float().flatten())
+        return x
+
+    map_tensors(output, note)
+    return torch.cat(found) if found else main_output(output)

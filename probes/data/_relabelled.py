@@ -9,6 +9,7 @@ GAIN = 0.1  # accuracy that the renaming must add on samples that it was not fou
 RIGHT = 0.5  # accuracy under the renaming
 LEVEL = 1e-3  # significance of gains against losses, sample by sample
 ENOUGH = 40  # samples
+EXCHANGED = 0.5  # of the renamed classes whose own name another one has now
 
 
 @dataclass(frozen=True)
@@ -48,4 +49,6 @@ def renaming(predicted: Sequence[int], labels: Sequence[int], right: float = RIG
         return None
     seen = set(p[tested].tolist())
     moved = {int(a): int(b) for a, b in enumerate(mapping) if a != b and a in seen}
+    if len(set(moved) & set(moved.values())) < EXCHANGED * len(moved):
+        return None  # nothing was exchanged: a class that was not learned from goes by the name of its nearest
     return Renaming(moved, float(plain.mean()), float(renamed.mean()))

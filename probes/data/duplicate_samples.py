@@ -6,18 +6,17 @@ import math
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.data._copies import fine_grained
 from probes.results import Severity, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from probes.measurements import Context
-    from probes.records.data import Scan
     from probes.results import Finding
 
 SHARE = 0.1  # of the training samples; image collections scraped from the web hold a few per cent
 MIN_SEEN = 100  # samples
-FINE = 0.3  # different values of a column, per different sample
 MIN_ELEMENTS = 32  # per sample; short rows of discrete values repeat by nature
 REPEATED = 0.05  # unique share below which the name is repeated-samples
 
@@ -41,7 +40,7 @@ def run(ctx: Context) -> Findings:
         raise Skip("the loader does not say that it draws each sample once")
     scan = ctx.plain_scan()
     elements = math.prod(scan.input_shape[1:])
-    if len(scan.hashes) < MIN_SEEN or (elements < MIN_ELEMENTS and not _fine_grained(scan)):
+    if len(scan.hashes) < MIN_SEEN or (elements < MIN_ELEMENTS and not fine_grained(scan)):
         raise Skip("too few samples, or samples too small to be told apart by content")
     blank = set(scan.constant)
     hashes = [value for position, value in enumerate(scan.hashes) if position not in blank]
@@ -77,12 +76,3 @@ def _nearly(ctx: Context, exact: float) -> Iterator[Finding]:
             distance=found.distance,
             evidence=(Table(("sample", "its copy"), [list(pair) for pair in found.pairs], "In the order seen"),),
         )
-
-
-def _fine_grained(scan: Scan) -> bool:
-    """Whether a single column takes so many values that equal rows are no coincidence."""
-    if scan.rows is None or scan.rows.bag or "float" not in scan.input_dtype:
-        return False
-    x = scan.rows.features
-    different = len({tuple(row) for row in x.tolist()})
-    return any(len(set(x[:, column].tolist())) > FINE * different for column in range(x.shape[1]))

@@ -72,13 +72,13 @@ def run(ctx: Context) -> Findings:
 def slipped(ctx: Context) -> Iterator[Finding]:
     """Do the labels of neighbouring items fit better than an item's own? Asked while the data are looked at."""
     try:
-        own = ctx.association()
-        if own.best > FITTING:
+        if ctx.association().best > FITTING:
             return
         shifted = ctx.shifted_associations()
     except Skip:
         return
-    if not shifted:
+    own = shifted.get(0)  # of the same items, in the same order: other samples may be of fewer classes
+    if own is None:
         return
     shift = max(shifted, key=lambda k: shifted[k].best)
     best = shifted[shift]

@@ -32,6 +32,8 @@ AGREED = 0.9  # of a sample's nearest neighbours that share one label
 ENOUGH = 40  # samples with such neighbours
 NOISE = 0.12  # share of them that are labelled otherwise; on clean data that can be told apart it is 0 to 4 %
 CERTAIN = 0.08  # what the lower end of the 99 % interval of that share must exceed
+CLEAN = 0.5  # share of the data in which one class each would be, if wrong labels alone made neighbours differ
+PREFERENCE = 0.3  # of a contradicting label for some neighbours: Cohen's w, of which 0.3 is a medium effect
 STRENGTH = 0.3  # of the way from guessing to perfect that the neighbours' labels predict a sample's
 NEIGHBOURS = 10  # that are asked
 UNEVEN = 1.3  # variance of the agreement over that of as many independent draws
@@ -55,7 +57,10 @@ def run(ctx: Context) -> Findings:
     wrong = [i for i in agreed if found.labels[i] != found.predicted[i]]
     share = len(wrong) / max(1, len(agreed))
     typical = fmean(found.agreement)
-    if len(agreed) >= ENOUGH and share >= NOISE and _surely(len(wrong), len(agreed)):
+    surely = len(agreed) >= ENOUGH and share >= NOISE and _surely(len(wrong), len(agreed))
+    if _preference(found) >= PREFERENCE:
+        return "which label contradicts the neighbours depends on theirs: classes that lie over one another"
+    if surely and _clean(found, len(agreed), share) >= CLEAN:
         yield DOC.finding(
             "of {agreed} samples whose nearest neighbours agree on a label, {share:.0%} carry another one",
             agreed=len(agreed),
@@ -79,6 +84,33 @@ def _surely(count: int, of: int) -> bool:
     from scipy.stats import binomtest
 
     return float(binomtest(count, of).proportion_ci(0.99).low) > CERTAIN
+
+
+def _preference(found: Association) -> float:
+    """How far the labels that contradict their neighbours' depend on these, from 0 (as drawn among all classes at
+    random); of two classes, none can be preferred."""
+    import numpy as np
+
+    labels, predicted = np.asarray(found.labels), np.asarray(found.predicted)
+    usual = np.bincount(labels, minlength=int(predicted.max()) + 1) / len(labels)
+    surplus = 0.0
+    for kind in set(predicted.tolist()):
+        seen = np.bincount(labels[(predicted == kind) & (labels != kind)], minlength=len(usual)).astype(float)
+        others = np.where(np.arange(len(usual)) == kind, 0.0, usual)
+        expected = others / others.sum() * seen.sum()
+        asked = expected > 0
+        if seen.any():
+            surplus += float(((seen - expected)[asked] ** 2 / expected[asked]).sum()) - (asked.sum() - 1)
+    return float(np.sqrt(max(0.0, surplus) / max(1, int((labels != predicted).sum()))))
+
+
+def _clean(found: Association, agreed: int, wrong: float) -> float:
+    """The share of the data that neighbourhoods of one class each would make up, with ``wrong`` of all labels drawn
+    anew: so many neighbours agree. Where classes lie over one another, a few neighbourhoods agree by chance."""
+    from scipy.stats import binom
+
+    alike = float(binom.sf(AGREED * NEIGHBOURS - 1, NEIGHBOURS, 1 - wrong))
+    return agreed / len(found.agreement) / alike if alike > 0 else 0.0
 
 
 def _as_by_wrong_labels(found: Association, score: float, typical: float) -> bool:

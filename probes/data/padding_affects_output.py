@@ -59,8 +59,10 @@ def run(ctx: Context) -> Findings:
 
         changed = _change(ctx, longer, tokens, None)
         text = f"with {MORE} more places of padding"
-        # Where every batch is as long as the others, padding is part of what the model learns with.
-        severity = None if len(ctx.scan("train").shapes) > 1 else Severity.NOTE
+        # Where every batch is as long as the others, padding is part of what the model learns with; unless the model
+        # is told the lengths, and does not use them.
+        told = any(_counts(x, tokens, index) for x in inputs)
+        severity = None if told or len(ctx.scan("train").shapes) > 1 else Severity.NOTE
     if changed > CHANGE:
         yield DOC.finding(
             "{text} the outputs change by {changed:.1%} of their spread",
@@ -115,6 +117,17 @@ def _mask(inputs: Sequence[Any], tokens: Tensor) -> tuple[int | None, Tensor | N
                 return i, places.bool()
         return i, None
     return None, None
+
+
+def _counts(x: object, tokens: Tensor, index: int) -> bool:
+    """Whether ``x`` holds the number of real tokens in front of each sequence's padding, and these differ."""
+    import torch
+
+    if not isinstance(x, torch.Tensor) or x.is_floating_point() or x.shape != tokens.shape[:1]:
+        return False
+    place = torch.arange(tokens.shape[1], device=tokens.device)
+    lengths = ((tokens != index) * (place + 1)).amax(1)
+    return bool((lengths == x.to(lengths.device)).all()) and bool((lengths != lengths[0]).any())
 
 
 def _vocabulary(ctx: Context) -> int:

@@ -15,7 +15,7 @@ DOC = ProbeDoc(
     name="target-leaked-into-input",
     stage=Stage.DATA,
     grade=Grade.SUPPORTED,
-    summary="A single feature of the input determines the target.",
+    summary="A feature of the input determines the target, or is the target.",
     why="The model learns to read that feature and nothing else. Validation looks perfect, and the model is worthless "
     "where the feature is absent.",
     fix="Remove the feature: the label itself, something computed from it, or what is known only after the fact.",
@@ -29,6 +29,7 @@ MOST_CLASSES = 20  # the most common ones: a leak shows in each
 GAP = 3.0  # between two classes, in units of the widest class's own range: the clearest natural feature of iris has 1.2
 FEW = 4  # features: where more separate a class, the task is easy (a bright spot in a picture) and nothing leaked
 CORRELATION = 0.9995  # of one feature with a numeric target
+SLICE = 0.5  # of the features: a target of more columns is the input itself
 RIVAL = 0.98  # of the next best feature: below, the others cannot explain it
 
 
@@ -37,13 +38,23 @@ def run(ctx: Context) -> Findings:
     scan = ctx.scan("train")
     if ctx.facts.task not in {"classification", "regression", "multilabel"}:
         raise Skip(f"judged for one target per sample, not for {ctx.facts.task}")
-    if scan.rows is None or scan.rows.targets.ndim != 1 or len(scan.rows.targets) < ENOUGH:
-        raise Skip("the samples do not make a table of features and one target each")
+    if scan.rows is None or len(scan.rows.targets) < ENOUGH:
+        raise Skip("the samples do not make a table of features and targets")
     if scan.rows.bag:
         raise Skip("the inputs are tokens, of which one may well decide")
     x, y = scan.rows.features.numpy(), scan.rows.targets.numpy()
     if x.shape[1] < 2:
         raise Skip("there is only one feature")
+    if ctx.facts.task == "regression" and not _handed_over(ctx) and (copies := _copied(x, y)):
+        yield DOC.finding(
+            "the target is part of the input: of {features} features, {copies} hold it value by value",
+            features=x.shape[1],
+            copies=str([place + 1 for place in copies])[1:-1],
+            grade=str(Grade.PROVED),
+        )
+        return ""
+    if y.ndim != 1:
+        raise Skip("judged for one target per sample, or one that is copied from the input")
     found = _correlated(x, y) if ctx.facts.task == "regression" else _separating(x, y)
     if found is not None:
         feature, text, figure = found
@@ -56,6 +67,33 @@ def run(ctx: Context) -> Findings:
         )
         return ""
     return f"none of {x.shape[1]} features determines the target by itself"
+
+
+def _handed_over(ctx: Context) -> bool:
+    """Whether the target as a whole is an input of the model: for its loss, or to teach a decoder."""
+    import torch
+
+    target, inputs = ctx.batch().target, ctx.batch().inputs
+    return isinstance(target, torch.Tensor) and any(
+        isinstance(x, torch.Tensor) and x.shape == target.shape and torch.equal(x, target) for x in inputs
+    )
+
+
+def _copied(x: Any, y: Any) -> list[int]:
+    """For every column of the target the feature that equals it in all samples, or nothing: an autoencoder's target is
+    all of the input, and that of a model of sequences goes on beyond it."""
+    import numpy as np
+
+    y = y.reshape(len(y), -1)
+    if y.shape[1] > SLICE * x.shape[1] or not (np.ptp(y, axis=0) > 0).all() or (y == np.round(y)).all():
+        return []
+    found = []
+    for column in y.T:
+        equal = np.flatnonzero((x == column[:, None]).all(0))
+        if not len(equal):
+            return []
+        found.append(int(equal[0]))
+    return found
 
 
 def _separating(x: Any, y: Any) -> tuple[int, str, float] | None:

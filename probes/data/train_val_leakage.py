@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.data._copies import fine_grained
 from probes.results import Finding
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from probes.records.data import Scan
 
 SHARE = 0.01  # of the split; well-kept image benchmarks hold fewer exact duplicates across splits
+HALF = 0.5  # of the split: so many copies make a score on it worthless, whatever brought them there
 SEVERAL = 3  # samples; one or two are coincidence in any collection
 SEVERAL_NEAR = 8  # the same, where samples are only nearly equal
 DUPLICATES = 2.0  # tolerated share in units of the share of training samples that have a twin within train
@@ -50,7 +52,10 @@ def run(ctx: Context) -> Findings:
         twins = sum(count for count in counts.values() if count > 1) / len(first)
         overlap = sum(value in counts for value in second)
         part = 1.0 if train.complete or not train.total else min(1.0, train.seen / train.total)
-        if overlap >= SEVERAL and overlap / len(second) > part * SHARE + DUPLICATES * twins:
+        allowed = part * SHARE + DUPLICATES * twins
+        if fine_grained(train) and fine_grained(other):  # equal samples are copies, however many there are
+            allowed = min(allowed, part * HALF)
+        if overlap >= SEVERAL and overlap / len(second) > allowed:
             yield _finding(split, overlap, len(second), "by content")
         else:
             yield from _nearly(ctx, split)

@@ -22,11 +22,14 @@ DOC = ProbeDoc(
     "the "
     "batch size does.",
     fix='Use reduction="mean" (the default), or divide by the number of samples.',
-    consequences=("initial-loss-off", "exploding-gradient", "learning-rate-too-high", "diverging", "slow-to-learn"),
+    consequences=(
+        "initial-loss-off", "exploding-gradient", "learning-rate-too-high", "diverging", "slow-to-learn",
+        "cannot-overfit", "stuck-at-chance", "fails-on-reference-data", "nonfinite-training",
+    ),
     before='nn.CrossEntropyLoss(reduction="sum")',
     after="nn.CrossEntropyLoss()",
     references=("torch.nn.CrossEntropyLoss documentation, argument reduction",),
-)
+)  # fmt: skip
 # An update of these does not depend on the gradient's scale, so little harm is done.
 SCALE_FREE = (
     "Adam",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Stage
-from probes.class_scores import calls, rows
+from probes.class_scores import SUM_TOLERANCE, are_probabilities, calls, rows
 from probes.measurements import placed
 from probes.results import Number
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from probes.measurements import Context
+    from probes.records.forward import LossCall
 
 DOC = ProbeDoc(
     code="MOD205",
@@ -20,7 +21,7 @@ DOC = ProbeDoc(
     stage=Stage.SMOKE,
     summary="An activation function limits the logits before they reach the loss.",
     why="The loss needs logits of any sign and size. Behind a ReLU a class whose logit is 0 gets no gradient at all; "
-    "behind a sigmoid or tanh the loss cannot get near 0.",
+    "behind a sigmoid or tanh the loss cannot get near 0; nor behind a softmax, where a sample has several labels.",
     fix="Remove the activation after the last layer.",
     consequences=(
         "zero-gradient", "dead-relu", "initial-loss-off", "slow-to-learn", "cannot-overfit", "stuck-at-chance",
@@ -38,13 +39,26 @@ LIMITS = {  # function -> the range of its values
     "hardsigmoid": (0.0, 1.0),
     "tanh": (-1.0, 1.0),
 }
+BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
+SEVERAL = 0.05  # of the samples
 SIGMOIDS = ("sigmoid", "hardsigmoid")
 
 
 def run(ctx: Context) -> Findings:
-    found = calls(ctx, "cross_entropy", "binary_cross_entropy_with_logits")
+    found = calls(ctx, "cross_entropy", *BINARY)
     for call in found:
-        origin = call.origin
+        several = _several(call) if call.function in BINARY else 0.0
+        if several > SEVERAL:
+            yield DOC.finding(
+                "the scores that reach {function} sum to 1 over {labels} labels, as softmax makes them, and "
+                "{several:.0%} of the samples carry more than one label",
+                function=call.function,
+                labels=call.input.shape[1],
+                several=several,
+                where=(placed(ctx, call.origin) if call.origin is not None else ()) or call.where,
+            )
+            return ""
+        origin = call.origin if call.function != "binary_cross_entropy" else None
         if origin is None or origin.function not in LIMITS or not _within(call.input, *LIMITS[origin.function]):
             continue
         if call.function != "cross_entropy" and origin.function in SIGMOIDS:
@@ -62,6 +76,13 @@ def run(ctx: Context) -> Findings:
         return ""
     scores = found[0].input
     return f"scores from {float(scores.min()):.3g} to {float(scores.max()):.3g}, no activation behind the last layer"
+
+
+def _several(call: LossCall) -> float:
+    """Of samples whose scores are one distribution over the labels, the share that has several of these."""
+    if call.input.ndim != 2 or call.target.shape != call.input.shape or not are_probabilities(call.input):
+        return 0.0
+    return float((call.target.float().sum(1) > 1 + SUM_TOLERANCE).float().mean())
 
 
 def _within(scores: Tensor, low: float, high: float) -> bool:

@@ -30,7 +30,8 @@ RELATIVE_CHANGE = 1e-5  # of the largest output: above what threads that add in 
 
 def run(ctx: Context) -> Findings:
     outputs = ctx.outputs()
-    scale = float(outputs.first.abs().max()) if outputs.first.numel() else 0.0
+    finite = outputs.first.nan_to_num(0.0, 0.0, 0.0)  # what is not finite has a probe of its own
+    scale = float(finite.abs().max()) if finite.numel() else 0.0
     if outputs.first.shape == outputs.again.shape:
         difference = (outputs.first - outputs.again).abs().nan_to_num(0.0)
         change = float(difference.max()) if difference.numel() else 0.0

@@ -21,6 +21,8 @@ DOC = ProbeDoc(
     fix="Normalise the inputs, start with smaller weights, or put a normalising layer before the activation.",
     consequences=(
         "vanishing-gradient",
+        "zero-gradient",
+        "ignored-input",
         "slow-to-learn",
         "cannot-overfit",
         "stuck-at-chance",

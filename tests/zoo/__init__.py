@@ -1,6 +1,7 @@
 """Small training programs, healthy and faulty, on which the tool's answers are measured.
 
-``cases`` says what a case is; ``programs``, ``faulty`` and ``healthy`` hold them; ``harm`` measures that a fault hurts.
+``cases`` says what a case is; ``programs``, ``faulty`` and ``healthy`` hold them, ``unseen`` those that were written
+without a look at the probes; ``harm`` measures that a fault hurts.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from zoo.cases import Case
 def all_cases(*, families: bool = False) -> dict[str, Case]:
     """Every case by its id: faulty ones, the healthy program of each, healthy look-alikes; with ``families``, the
     models of torchvision and timm as well."""
-    from zoo import faulty, healthy, programs
+    from zoo import faulty, healthy, programs, unseen
 
-    found = [case for module in _modules(faulty) for case in getattr(module, "CASES", ())]
+    found = [case for group in (faulty, unseen) for module in _modules(group) for case in getattr(module, "CASES", ())]
     for module in _modules(programs):
         found.append(Case(module.__name__.rsplit(".", 1)[-1], "", module.build))
     for module in _modules(healthy):

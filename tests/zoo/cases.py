@@ -7,13 +7,15 @@ the same name in ``zoo.faulty`` (a tuple ``CASES``), the healthy look-alikes in 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from diagnose.pipeline import Pipeline
 
+UNSEEN = frozenset({"reviews", "sentiment", "unet", "houses", "gpt", "tags", "pairs", "waves", "transfer", "vae",
+                    "ownstep", "stream", "pictures", "project"})  # fmt: skip
 HELD_OUT = frozenset({"text", "language_model", "segmentation", "vit", "sequence", "autoencoder", "glyphs"})
 
 
@@ -40,6 +42,11 @@ class Case:
         return self.program in HELD_OUT
 
     @property
+    def unseen(self) -> bool:
+        """Written, faults and look-alikes included, before any probe was read (see docs/accuracy.md)."""
+        return self.program in UNSEEN
+
+    @property
     def id(self) -> str:
         """``program/fault`` or ``program/fault/variant``; a healthy case has "healthy" for its fault."""
         return "/".join(part for part in (self.program, self.fault or "healthy", self.variant) if part)
@@ -62,3 +69,19 @@ def faulty(
 def healthy(build: Callable[..., Pipeline], variant: str, **changes: Any) -> Case:
     """A healthy look-alike: ``build`` with ``changes``."""
     return Case(build.__module__.rsplit(".", 1)[-1], "", partial(build, **changes), variant=variant)
+
+
+def cases(
+    base: Callable[[], Pipeline],
+    faults: Mapping[Callable[[], Pipeline], str | tuple[str, ...]],
+    look_alikes: Collection[Callable[[], Pipeline]] = (),
+    *,
+    structural: Collection[Callable[[], Pipeline]] = (),
+) -> tuple[Case, ...]:
+    """Those of a program in one module: builders of faults with the names that are right, and healthy ones."""
+    program = base.__module__.rsplit(".", 1)[-1]
+    found = [Case(program, "", base), *(Case(program, "", build, variant=build.__name__) for build in look_alikes)]
+    for build, names in faults.items():
+        fault, *also = (names,) if isinstance(names, str) else names
+        found.append(Case(program, fault, build, build in structural, build.__name__, tuple(also)))
+    return tuple(found)

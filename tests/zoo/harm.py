@@ -135,6 +135,9 @@ def loss_of(pipeline: Pipeline, batch: Any) -> tuple[Tensor, Any, Any]:
         loss, output = None, None
     if isinstance(batch, Mapping):
         target = batch.get("labels")
+        if output is None and pipeline.loss is None:  # the model computes its own
+            answer = pipeline.model(**batch)
+            loss, output = answer.loss, answer.logits
         if output is None:
             answer = pipeline.model(**{key: value for key, value in batch.items() if key != "labels"})
             output = getattr(answer, "logits", answer)
