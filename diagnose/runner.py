@@ -19,6 +19,7 @@ from diagnose.config import Config
 from diagnose.context import MeasuringContext
 from diagnose.environment import describe_environment
 from diagnose.errors import UsageError
+from diagnose.experiments.pieces import FOLDER as PIECES
 from diagnose.experiments.side_by_side import processes
 from diagnose.facts import pipeline_facts, short_history
 from diagnose.judging import crash_finding, run_probe
@@ -81,6 +82,7 @@ class Runner:
                 trials=self.trials, keep=self._keep_trial,
                 processes=processes(torch.device(device)) if self.isolated else 1,
             )  # fmt: skip
+            ctx.kept.folder = self.folder / PIECES
             self._ctx = ctx
             self._measuring(BUILDING, False)
         budget = step.get("seconds")

@@ -28,10 +28,16 @@ Keep = Callable[[str, Mapping[str, Any]], None]
 
 
 class KeptTrials:
-    """``earlier``: key -> trace as JSON data, of an earlier part of this run; ``keep(key, trace)`` is told new ones."""
+    """``earlier``: key -> trace as JSON data, of an earlier part of this run; ``keep(key, trace)`` is told new ones.
+    ``folder``: where trials that are under way are kept (see ``pieces``); None: nowhere."""
 
-    def __init__(self, earlier: Mapping[str, Mapping[str, Any]], keep: Keep) -> None:
+    def __init__(self, earlier: Mapping[str, Mapping[str, Any]], keep: Keep, folder: Path | None = None) -> None:
         self._earlier, self._keep = dict(earlier), keep
+        self.folder = folder
+
+    def place(self, key: str) -> Path | None:
+        """The file of a trial that is under way."""
+        return None if self.folder is None else self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.pt"
 
     def once(self, key: str, train: Callable[[], Trace]) -> Trace:
         if key in self._earlier:

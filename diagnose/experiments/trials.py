@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from diagnose.experiments import judge, side_by_side
 from diagnose.experiments.change import Change, Reading
 from diagnose.experiments.kept import fingerprint
+from diagnose.experiments.pieces import Pieces
 from diagnose.experiments.trial import Samples, Setting, StepProgress, run_trial
 from diagnose.user_code import UserCodeError
 from probes.api import Inconclusive, Skip
@@ -77,7 +78,7 @@ class Trials:
     def _in_turn(self, wanted: Wanted) -> Trace:
         def train() -> Trace:
             with side_by_side.on_one_thread() if self._at_once() > 1 else nullcontext():
-                return self._train(wanted, self._reported(wanted.told))
+                return self._train(wanted, self._reported(wanted.told), at_once=1)
 
         return self._ctx.kept.once(self._kept_key(wanted), train)
 
@@ -88,13 +89,21 @@ class Trials:
             alive()
             reported(step, steps, loss)
 
-        return to_json(self._ctx.kept.once(self._kept_key(wanted), lambda: self._train(wanted, progress)))
+        train = partial(self._train, wanted, progress, at_once=self._at_once())
+        return to_json(self._ctx.kept.once(self._kept_key(wanted), train))
 
-    def _train(self, wanted: Wanted, progress: StepProgress) -> Trace:
+    def _train(self, wanted: Wanted, progress: StepProgress, *, at_once: int) -> Trace:
         self._ctx.completed_attempt()
         setting, samples = self._on_subset(wanted.change)
         stop = (lambda trace: "") if wanted.to_the_end else judge.stop_when_learned
-        return run_trial(setting, samples, wanted.change, wanted.seed, wanted.steps, stop=stop, progress=progress)
+        place = self._ctx.kept.place(self._kept_key(wanted))
+        pieces = None if place is None else Pieces(self._ctx, place, at_once)
+        trace = run_trial(
+            setting, samples, wanted.change, wanted.seed, wanted.steps, stop=stop, progress=progress, pieces=pieces
+        )
+        if pieces is not None:
+            pieces.end()
+        return trace
 
     def _at_once(self) -> int:
         """How many. Never by the clock: a trial's last digits depend on the number of its threads."""
