@@ -1,4 +1,4 @@
-"""Trials side by side that are killed on their way go on from what was kept; all parts lost are no more than a trial."""
+"""Trials side by side that are killed go on from what was kept; all the parts lost are no more than one trial."""
 
 from __future__ import annotations
 

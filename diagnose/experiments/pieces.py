@@ -100,10 +100,9 @@ def _beside(engine: Engine) -> bytes | None:
     known = type(pipeline.optimizer).__module__.startswith("torch.optim")
     if not known or pipeline.train_step is not None or pipeline.compute_loss is not None:
         return None
-    loss = pipeline.loss
-    own = isinstance(loss, torch.nn.Module)
+    loss = pipeline.loss.modules() if isinstance(pipeline.loss, torch.nn.Module) else ()
     held = []
-    for module in (*engine.model.modules(), *(loss.modules() if own else ())):
+    for module in (*engine.model.modules(), *loss):
         if not type(module).__module__.startswith("torch.nn."):
             held.append({name: value for name, value in vars(module).items() if name not in _TORCHS_OWN})
         held.append({name: module._buffers[name] for name in module._non_persistent_buffers_set})
