@@ -18,7 +18,7 @@ from diagnose.experiments import dropout, judge, reference, wider
 from diagnose.experiments.ablate import ablate
 from diagnose.experiments.change import AS_CONFIGURED, Change, Reading
 from diagnose.experiments.knobs import arms
-from diagnose.experiments.longer import Longer, given_longer
+from diagnose.experiments.longer import LONGER, Longer, given_longer
 from diagnose.experiments.lr_range import range_test
 from diagnose.experiments.material import Material
 from diagnose.experiments.order import ON_PURPOSE
@@ -87,9 +87,12 @@ class ShortTrainings:
 
     def _overfit(self) -> Trace:
         first = self._memorise(UNREGULARISED, OVERFIT_STEPS)
-        if first.stopped != "steps" or not first.falling:
+        most = OVERFIT_STEPS + OVERFIT_MORE
+        moves = any(point.train_loss != first.points[0].train_loss for point in first.points)
+        slow_on_purpose = moves and self._ctx.planned_steps() >= LONGER * most
+        if first.stopped != "steps" or not (first.falling or slow_on_purpose):
             return first
-        return self._memorise(UNREGULARISED, OVERFIT_STEPS + OVERFIT_MORE)
+        return self._memorise(UNREGULARISED, most)
 
     def _memorise(self, change: Change, steps: int) -> Trace:
         self._ctx.need_data()
