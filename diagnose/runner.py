@@ -19,6 +19,7 @@ from diagnose.config import Config
 from diagnose.context import MeasuringContext
 from diagnose.environment import describe_environment
 from diagnose.errors import UsageError
+from diagnose.experiments import outlook
 from diagnose.experiments.pieces import FOLDER as PIECES
 from diagnose.experiments.side_by_side import processes
 from diagnose.facts import pipeline_facts, short_history
@@ -159,14 +160,20 @@ class Runner:
         self.emit({"event": "lists", "settings": [text for text in step["settings"] if source.takes_list(text)]})
 
     def _do_estimate(self, step: dict[str, Any]) -> None:
-        """What a training step costs here, from the first one; nothing where it fails, for a probe will say so."""
+        """What a training step costs here, from the first one; nothing where it fails, for a probe will say so.
+        ``experiments``: what they would try as well."""
         ctx = self.context(step)
         with _advisory(self.emit, "estimate", ctx.retry):
             ctx.attempt()
             started = time.monotonic()
             updates = ctx.updates()
             seconds = (time.monotonic() - started) / max(1, updates.steps)
-            self.emit({"event": "estimate", "seconds_per_step": seconds, "steps": ctx.most_steps()})
+            told = {"event": "estimate", "seconds_per_step": seconds, "steps": ctx.most_steps()}
+            if step.get("experiments") == "search":
+                told["search"] = outlook.of_search(ctx)
+            elif step.get("experiments") == "comparison":
+                told["comparison"] = outlook.of_comparison(ctx, step["knob"], step["values"])
+            self.emit(told)
 
     def _do_pictures(self, step: dict[str, Any]) -> None:
         with _advisory(self.emit, "samples picture"):

@@ -124,9 +124,10 @@ class Session:
     def has_data(self) -> bool:
         return self._loaded is not None and bool(self._loaded["has_data"])
 
-    def estimate(self) -> dict[str, Any]:
-        """Seconds per training step and sizes, for the plan; empty where the first step fails (a probe will say so)."""
-        death = self._ask({"do": "estimate", "stage": str(Stage.SMOKE)}, self._silence)
+    def estimate(self, about: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Seconds per training step and sizes, for the plan; empty where the first step fails (a probe will say so).
+        ``about``: the experiments that are to be told, see ``diagnose.experiments.outlook``."""
+        death = self._ask({"do": "estimate", "stage": str(Stage.SMOKE), **(about or {})}, self._silence)
         if death is not None:
             self._died(death, "user-code-error", Stage.SMOKE, 0.0)
         found: dict[str, Any] = self.extra.pop("estimate", {})

@@ -43,7 +43,8 @@ class KeptTrials:
         if key in self._earlier:
             return from_json(self._earlier[key])
         trace = train()
-        self._keep(key, to_json(trace))
+        self._earlier[key] = to_json(trace)
+        self._keep(key, self._earlier[key])
         return trace
 
     def has(self, key: str) -> bool:

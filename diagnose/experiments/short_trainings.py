@@ -15,7 +15,7 @@ import torch
 
 from diagnose.batches import understand
 from diagnose.experiments import dropout, judge, reference, wider
-from diagnose.experiments.ablate import ablate
+from diagnose.experiments.ablate import compare
 from diagnose.experiments.change import AS_CONFIGURED, Change, Reading
 from diagnose.experiments.knobs import arms
 from diagnose.experiments.longer import LONGER, Longer, given_longer
@@ -72,6 +72,23 @@ class ShortTrainings:
     def overfit(self) -> Trace:
         """One or two batches without dropout and weight decay, looked at in train mode."""
         return self._ctx.once("overfit", "overfitting a batch", self._overfit)
+
+    def overfit_under(self, change: Change) -> Trace:
+        """The same, with the batch read as ``change`` reads it."""
+        if change.reading.plainly is None:
+            return self.overfit()
+
+        def memorise() -> Trace:
+            material = self.material(change.reading)
+            with change.apply(self._ctx.pipeline):
+                raws = [next(material.batches(self.seed))]
+            samples = Samples(lambda seed: _cycle(raws), raws, ())
+            return run_trial(
+                self._setting(raws), samples, UNREGULARISED, self.seed, OVERFIT_STEPS, look_mode="train",
+                stop=judge.stop_when_memorised, progress=self._reported(f"overfit, {change.label}"),
+            )  # fmt: skip
+
+        return self._ctx.once(f"overfit {change.key}", f"overfitting a batch, {change.label}", memorise)
 
     def overfit_as_configured(self) -> Trace | None:
         """The same batch for as many steps with regularisation on, for comparison; None where there is none."""
@@ -170,6 +187,9 @@ class ShortTrainings:
         """Makes trials that will be asked for, side by side where that is possible."""
         self._trials.ahead(trials)
 
+    def finished(self, wanted: Wanted) -> Trace | None:
+        return self._trials.finished(wanted)
+
     def learning_rate_range(self, change: Change = AS_CONFIGURED) -> LearningRateRange:
         """The range test, of the pipeline as it is or under a change."""
         return self._ctx.once(
@@ -191,6 +211,8 @@ class ShortTrainings:
         """One knob turned, as the search found it. Raises Skip where there is nothing to turn, Inconclusive where the
         time budget ended before."""
         if knob in self._compared:
+            if cut := self._compared[knob].cut:
+                raise Inconclusive(cut)
             return self._compared[knob]
         found = self.search()
         if knob in found.ablations:
@@ -222,7 +244,7 @@ class ShortTrainings:
         found = self._ctx.once(
             f"comparison {knob} {' '.join(values)}",
             f"comparing values of {knob}",
-            lambda: ablate(self._ctx, knob, SUBSET_STEPS, values, every_arm=True),
+            lambda: compare(self._ctx, knob, SUBSET_STEPS, values),
         )
         self._compared[knob] = found
         return found

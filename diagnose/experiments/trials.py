@@ -62,6 +62,10 @@ class Trials:
     def trial(self, wanted: Wanted) -> Trace:
         return self._ctx.once(wanted.key, f"training {wanted.change.label}", lambda: self._in_turn(wanted))
 
+    def finished(self, wanted: Wanted) -> Trace | None:
+        """Where it has been made, here or in an earlier part of this run."""
+        return self.trial(wanted) if self._ctx.kept.has(self._kept_key(wanted)) else None
+
     def ahead(self, trials: Iterable[Wanted]) -> None:
         """Makes those that are not known yet side by side; a single one, or one that reads files, is left for later."""
         if self._at_once() < 2:

@@ -1,4 +1,4 @@
-"""Schedules that end at small rates: what they hide, and what they are to blame for."""
+"""What schedules that end at small rates hide and are to blame for; what speaks against a repair; what is no pass."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import pytest
 import torch
 from faults import adam, mlp, of_digits, sgd
 from probing import context
+from small_pipelines import digits_tensors
 from test_search import leaving_chance
+from test_side_by_side import Noisy
 from torch.optim import lr_scheduler
+from torch.utils.data import DataLoader
 
 from diagnose import Pipeline
 from diagnose.experiments.judge import falling
+from diagnose.experiments.knobs import arms
 from diagnose.experiments.search import search
 from diagnose.experiments.usual import suspects_first
 from diagnose.judging import run_probe
@@ -73,3 +77,26 @@ def test_hardly_learned_and_not_at_all_on_validation_is_no_pass(monkeypatch: pyt
         slow = replace(learned, outcome="slow", share=0.03, val_above_chance=carries_over)
         monkeypatch.setattr(ctx, "subset", lambda slow=slow: slow)
         assert run_probe("stuck-at-chance", ctx).status is status
+
+
+def noise_in_training(make_model: Callable[[], Any]) -> Pipeline:
+    x, y = digits_tensors()
+    train, val = Noisy(x, y), Noisy(x, y)
+    val.augment = False
+    return of_digits(make_model(), adam(1e-3), loaders=(DataLoader(train, 32, shuffle=True), DataLoader(val, 32)))
+
+
+@pytest.mark.parametrize("memorised", [True, False])
+def test_regularisation_is_proved_only_where_a_batch_can_be_memorised_without_it(
+    memorised: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = context(lambda: noise_in_training(mlp))
+    (plain,) = arms(ctx, "augmentation")
+    overfit = ctx.trainings.overfit_under(plain)
+    assert overfit.stopped == "memorised"
+    if not memorised:
+        failed = replace(overfit, stopped="steps", share=0.1, falling=False)
+        monkeypatch.setattr(ctx.trainings, "overfit_under", lambda change: failed)
+    found = search(ctx, 100).ablations["augmentation"]
+    assert found.repaired
+    assert found.proved is memorised
