@@ -14,7 +14,7 @@ from small_pipelines import digits_tensors
 from test_search import leaving_chance
 from test_side_by_side import Noisy
 from torch.optim import lr_scheduler
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from diagnose import Pipeline
 from diagnose.experiments.judge import falling
@@ -100,3 +100,10 @@ def test_regularisation_is_proved_only_where_a_batch_can_be_memorised_without_it
     found = search(ctx, 100).ablations["augmentation"]
     assert found.repaired
     assert found.proved is memorised
+
+
+def test_of_a_batch_of_all_samples_a_part_is_memorised() -> None:
+    x, y = digits_tensors()
+    assert len(y) > 512
+    whole = DataLoader(TensorDataset(x, y), len(y), shuffle=True)
+    assert context(lambda: of_digits(mlp(), adam(1e-2), loaders=(whole, whole))).overfit().samples == 512

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from probes.records.trials import Ablation, LearningRateRange, Reference, Relief, Search, Trace
 
 OVERFIT_SAMPLES = 16  # a smaller first batch is joined by the second
+OVERFIT_LARGE = 512  # of a larger batch so many are taken
 OVERFIT_STEPS = 300
 OVERFIT_MORE = 700  # further steps for a pipeline that is still getting better
 SUBSET_STEPS = 600
@@ -114,14 +115,23 @@ class ShortTrainings:
     def _memorise(self, change: Change, steps: int) -> Trace:
         self._ctx.need_data()
         self._ctx.completed_attempt()
-        raws = self._ctx.raws()
-        enough = understand(raws[0]).size >= OVERFIT_SAMPLES
-        raws = raws[:1] if enough else raws[:2]
+        raws = self._few_samples()
         samples = Samples(lambda seed: _cycle(raws), raws, ())
         return run_trial(
             self._setting(raws), samples, change, self.seed, steps, looks=max(12, steps // 25), look_mode="train",
             stop=judge.stop_when_memorised, progress=self._reported(f"overfit, {change.label}"),
         )  # fmt: skip
+
+    def _few_samples(self) -> list[Any]:
+        """A batch or two; of a large one that can be drawn anew a part: a whole data set is not learned by heart."""
+        raws = self._ctx.raws()
+        size = understand(raws[0]).size
+        if size > OVERFIT_LARGE:
+            try:
+                return [next(self.material(Reading(batch_size=OVERFIT_LARGE)).batches(self.seed))]
+            except Skip:  # the batches are not those of a plain loader
+                pass
+        return raws[:1] if size >= OVERFIT_SAMPLES else raws[:2]
 
     def learned_by_heart(self, share: float) -> Trace:
         """As configured on ``share`` of the data, for all of SUBSET_STEPS or until the samples are known by heart."""
