@@ -74,16 +74,20 @@ def _run(
     def work(session: Session) -> None:
         if not session.load(Stage.SUBSET):
             return
+        expected: tuple[Any, ...] = ()
         if not session.has_data:
             raise UsageError(f"{command} needs data, and none were given: give --data, or define get_loaders().")
         if tells is not None and not config.quiet:
             about, lines = tells
-            sys.stderr.write("".join(f"{line}\n" for line in lines(session.estimate(about))))
+            estimate = session.estimate(about)
+            sys.stderr.write("".join(f"{line}\n" for line in lines(estimate)))
+            if "arms" in (found := estimate.get("comparison", {})):
+                expected = found["arms"], found["seeds"]
         if looks_first:
             for stage in (Stage.DATA, Stage.SMOKE):
                 if session.run_stage(stage, plan).status is Status.CRASHED:
                     return
-        session.experiment(question, step, [name for name in names if _chosen(name, config)])
+        session.experiment(question, step, [name for name in names if _chosen(name, config)], *expected)
 
     results, folder = in_session(command, config, argv, work, plan=plan)
     if not config.json:

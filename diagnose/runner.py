@@ -6,6 +6,7 @@ Every module of ours that a step may need is imported here, before the user's pa
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -83,7 +84,7 @@ class Runner:
                 trials=self.trials, keep=self._keep_trial,
                 processes=processes(torch.device(device)) if self.isolated else 1,
             )  # fmt: skip
-            ctx.kept.folder = self.folder / PIECES
+            ctx.kept.folder, ctx.kept.on_step = self.folder / PIECES, self._trial_step
             self._ctx = ctx
             self._measuring(BUILDING, False)
         budget = step.get("seconds")
@@ -101,6 +102,12 @@ class Runner:
 
     def _progress(self, what: str, done: int, of: int) -> None:
         self.emit({"event": "progress", "what": what, "done": done, "of": of})
+
+    def _trial_step(self, arm: str, seed: int, done: int, of: int, loss: float) -> None:
+        self.emit({
+            "event": "trial-step", "arm": arm, "seed": seed, "done": done, "of": of,
+            "loss": loss if math.isfinite(loss) else None,
+        })  # fmt: skip
 
     # -- steps --------------------------------------------------------------------------------------------------
 

@@ -24,16 +24,19 @@ from probes.results import to_json
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
 
+OnStep = Callable[[str, int, int, int, float], None]  # label, seed, steps done, of how many, the last loss
 Keep = Callable[[str, Mapping[str, Any]], None]
 
 
 class KeptTrials:
     """``earlier``: key -> trace as JSON data, of an earlier part of this run; ``keep(key, trace)`` is told new ones.
-    ``folder``: where trials that are under way are kept (see ``pieces``); None: nowhere."""
+    ``folder``: where trials that are under way are kept (see ``pieces``); None: nowhere. ``on_step`` is told from time
+    to time how far they are."""
 
     def __init__(self, earlier: Mapping[str, Mapping[str, Any]], keep: Keep, folder: Path | None = None) -> None:
         self._earlier, self._keep = dict(earlier), keep
         self.folder = folder
+        self.on_step: OnStep | None = None
 
     def place(self, key: str) -> Path | None:
         """The file of a trial that is under way."""

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -61,7 +62,7 @@ class ShortTrainings:
         self._ctx = ctx
         self.has_proof = False
         self.thorough = False
-        self._trials = Trials(ctx, self.on_subset, self.material, self._reported)
+        self._trials = Trials(ctx, self.on_subset, self.material, self._reported_trial)
         self._compared: dict[str, Ablation] = {}
         self._asked_for = ""
 
@@ -365,14 +366,28 @@ class ShortTrainings:
         return True
 
     def _reported(self, what: str) -> StepProgress:
-        last = [0.0]
-
         def report(step: int, steps: int, loss: float) -> None:
-            if time.monotonic() - last[0] > PROGRESS_SECONDS or step == steps:
-                last[0] = time.monotonic()
-                self._ctx.progress(f"{what}: loss {loss:.3f}" if math.isfinite(loss) else what, step, steps)
+            self._ctx.progress(f"{what}: loss {loss:.3f}" if math.isfinite(loss) else what, step, steps)
 
-        return report
+        return _now_and_then(report)
+
+    def _reported_trial(self, wanted: Wanted) -> StepProgress:
+        on_step = self._ctx.kept.on_step
+        if on_step is None:
+            return self._reported(wanted.told)
+        return _now_and_then(partial(on_step, wanted.change.label, wanted.seed))
+
+
+def _now_and_then(report: StepProgress) -> StepProgress:
+    """``report``, but no more often than anyone can read."""
+    last = [0.0]
+
+    def seldom(step: int, steps: int, loss: float) -> None:
+        if time.monotonic() - last[0] > PROGRESS_SECONDS or step == steps:
+            last[0] = time.monotonic()
+            report(step, steps, loss)
+
+    return seldom
 
 
 def _unregularised(pipeline: Pipeline) -> Any:

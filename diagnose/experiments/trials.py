@@ -48,14 +48,14 @@ class Wanted:
 
 
 class Trials:
-    """``on_subset(change)`` and ``material(reading)``: what a trial needs; ``reported(what)`` shows how far it is."""
+    """``on_subset(change)`` and ``material(reading)``: what a trial needs; ``reported(wanted)`` shows how far it is."""
 
     def __init__(
         self,
         ctx: MeasuringContext,
         on_subset: Callable[[Change], tuple[Setting, Samples]],
         material: Callable[[Reading], Material],
-        reported: Callable[[str], StepProgress],
+        reported: Callable[[Wanted], StepProgress],
     ) -> None:
         self._ctx, self._on_subset, self._material, self._reported = ctx, on_subset, material, reported
 
@@ -82,12 +82,12 @@ class Trials:
     def _in_turn(self, wanted: Wanted) -> Trace:
         def train() -> Trace:
             with side_by_side.on_one_thread() if self._at_once() > 1 else nullcontext():
-                return self._train(wanted, self._reported(wanted.told), at_once=1)
+                return self._train(wanted, self._reported(wanted), at_once=1)
 
         return self._ctx.kept.once(self._kept_key(wanted), train)
 
     def _in_fork(self, wanted: Wanted, alive: Callable[[], None]) -> Any:
-        reported = self._reported(wanted.told)
+        reported = self._reported(wanted)
 
         def progress(step: int, steps: int, loss: float) -> None:
             alive()
