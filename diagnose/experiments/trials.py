@@ -101,7 +101,8 @@ class Trials:
         setting, samples = self._on_subset(wanted.change)
         stop = (lambda trace: "") if wanted.to_the_end else judge.stop_when_learned
         place = self._ctx.kept.place(self._kept_key(wanted))
-        pieces = None if place is None else Pieces(self._ctx, place, at_once)
+        in_pieces = place is not None and (at_once > 1 or place.is_file())
+        pieces = Pieces(self._ctx, place, at_once) if place is not None and in_pieces else None
         trace = run_trial(
             setting, samples, wanted.change, wanted.seed, wanted.steps, stop=stop, progress=progress, pieces=pieces
         )
