@@ -92,7 +92,7 @@ def _ablate(flags: dict[str, Any]) -> None:
 
 app.command(
     "ablate", help="Turn one knob and compare: does it decide whether the model learns?", rich_help_panel="Runs"
-)(with_options(_ablate, ("knob", "values", *COMMON, "fraction", "resume")))
+)(with_options(_ablate, ("knob", "values", *COMMON, "plan", "fraction", "resume")))
 
 
 def _bisect(flags: dict[str, Any]) -> None:
@@ -109,9 +109,9 @@ def _lr(flags: dict[str, Any]) -> None:
 
 app.command(
     "bisect", help="Swap settings and parts against known-good ones until the cause is found.", rich_help_panel="Runs"
-)(with_options(_bisect, (*COMMON, "fraction", "resume")))
+)(with_options(_bisect, (*COMMON, "plan", "fraction", "resume")))
 app.command("lr", help="Learning-rate range test, with a picture and a suggestion.", rich_help_panel="Runs")(
-    with_options(_lr, (*COMMON, "fraction"))
+    with_options(_lr, (*COMMON, "plan", "fraction"))
 )
 
 
@@ -246,7 +246,7 @@ def _commands_with(option: str) -> list[str]:
     if not option.startswith("--") or name not in OPTIONS:
         return []
     found = [command for command, (_, extra) in STAGES.items() if name in (*COMMON, *extra)]
-    found += [command for command in ("ablate", "bisect") if name in (*COMMON, "fraction", "resume")]
+    found += [command for command in ("ablate", "bisect") if name in (*COMMON, "plan", "fraction", "resume")]
     return [*found, *(["run"] if name in (*COMMON, *_RUN) else [])]
 
 

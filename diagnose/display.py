@@ -8,14 +8,15 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from diagnose.arms_table import ArmsTable, sparkline
 from diagnose.plan import OUT_OF_TIME
 from probes.results import Result, StageResult, Status
 from reports.numbers import duration, figure, plural
 from reports.terminal import probe_line
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.status import Status as Spinner
+    from rich.console import Console, RenderableType
+    from rich.live import Live
 
 
 KEY_EPOCHS = (1, 5, 10, 20, 30, 50, 100)  # told as lines of their own
@@ -36,7 +37,12 @@ class Quiet:
 
     def output(self, line: str) -> None: ...
 
+    def arms(self, labels: Sequence[str], seeds: int) -> None: ...
+
+    def trial_step(self, arm: str, seed: int, done: int, of: int, loss: float | None) -> None: ...
+
     def trial(self, trace: dict[str, Any]) -> None: ...
+
     def alert(self, name: str, since: str, text: str, fix: str) -> None: ...
 
     def epoch(self, row: Mapping[str, Any]) -> None: ...
@@ -45,15 +51,20 @@ class Quiet:
 
 
 class Progress(Quiet):
-    """Stage by stage; the running probe and its steps in one live line where stderr is a terminal."""
+    """Stage by stage. Where stderr is a terminal, the running probe and its steps are one live line, and short
+    trainings a table that stays; elsewhere each finished one is a line."""
 
-    def __init__(self, *, verbose: bool = False) -> None:
+    def __init__(self, *, verbose: bool = False, console: Console | None = None) -> None:
         from rich.console import Console
+        from rich.spinner import Spinner
 
-        self._console: Console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self._spinner = Spinner("dots")
         self._verbose = verbose
         self._live = self._console.is_terminal and "NO_COLOR" not in os.environ
-        self._spinner: Spinner | None = None
+        self._standing: Live | None = None
+        self._doing = ""
+        self._arms = ArmsTable()
         self._passed = 0
         self._pass = ("", 0, 0.0)
         self._is_training = self._told_epoch = False
@@ -63,17 +74,19 @@ class Progress(Quiet):
         self._passed = 0
         self._is_training, self._told_epoch = stage == "train", False
         self._print(f"{stage}: {question}")
+        self._arms = ArmsTable()
+        self._doing = ""
         if self._live:
-            self._spinner = self._console.status("")
-            self._spinner.start()
+            from rich.live import Live
+
+            self._standing = Live(get_renderable=self._view, console=self._console, refresh_per_second=4)
+            self._standing.start()
 
     def probe(self, name: str) -> None:
-        if self._spinner is not None:
-            self._spinner.update(f"  {name}")
+        self._doing = name
 
     def progress(self, what: str, done: int, of: int) -> None:
-        if self._spinner is not None:
-            self._spinner.update(f"  {what} [{done}/{of}]{self._left(what.partition(',')[0], done, of)}")
+        self._doing = f"{what} [{done}/{of}]{self._left(what.partition(',')[0], done, of)}"
 
     def _left(self, what: str, done: int, of: int) -> str:
         """The time that the rest of this pass will take, by what it took so far."""
@@ -121,8 +134,28 @@ class Progress(Quiet):
         else:
             self._print(f"{stage.name}: {words} in {stage.seconds:.1f} s{checks}")
 
+    def arms(self, labels: Sequence[str], seeds: int) -> None:
+        self._arms.expect(labels, seeds)
+
+    def trial_step(self, arm: str, seed: int, done: int, of: int, loss: float | None) -> None:
+        self._arms.step(arm, seed, done, of, loss)
+
+    def _view(self) -> RenderableType:
+        """What stands below the lines that have been printed: the table, as far as it fits, and what is being done."""
+        from rich.console import Group
+
+        if self._standing is None:  # the last time: what was found stays
+            return self._arms.table() if self._arms else ""
+        self._spinner.update(text=f" {self._arms.total or self._doing}")
+        if not self._arms:
+            return self._spinner
+        return Group(self._arms.table(self._console.height - BELOW_AND_ABOVE), self._spinner)
+
     def trial(self, trace: dict[str, Any]) -> None:
-        """A finished trial as one line, its training loss as a sparkline."""
+        """A finished trial as one line, its training loss as a sparkline; where there is a table, in its row."""
+        self._arms.finished(trace)
+        if self._standing is not None:
+            return
         losses = [point["train_loss"] for point in trace["points"]]
         ends = " to ".join("not finite" if loss is None else f"{loss:.3f}" for loss in (losses[0], losses[-1]))
         label = f"{trace['name']}, seed {trace['seed']}"
@@ -139,29 +172,17 @@ class Progress(Quiet):
         self._print(f"  {name}, {since}: {text}\n    What to do: {fix}")
 
     def close(self) -> None:
-        if self._spinner is not None:
-            self._spinner.stop()
-            self._spinner = None
+        if self._standing is not None:
+            standing, self._standing = self._standing, None
+            standing.transient = not self._arms
+            standing.stop()
 
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False)
 
 
 LABEL_WIDTH = 48
-LEAST_SPAN = 0.1
-BARS = "▁▂▃▄▅▆▇█"
-
-
-def sparkline(values: Sequence[float | None]) -> str:
-    """One block per value, from the lowest to the highest; a gap where a value is missing. A flat curve looks flat: the
-    blocks span at least a tenth of the values."""
-    known = [value for value in values if value is not None]
-    low, high = min(known, default=0.0), max(known, default=0.0)
-    height = max(high - low, LEAST_SPAN * abs(high))
-    return "".join(
-        " " if value is None else BARS[min(len(BARS) - 1, int((value - low) / height * len(BARS))) if height else 0]
-        for value in values
-    )
+BELOW_AND_ABOVE = 8  # lines of a terminal that the table leaves free
 
 
 def make_display(*, quiet: bool, verbose: bool) -> Quiet:

@@ -14,6 +14,7 @@ from probes.results import Status, Verdict, to_json
 from reports.load import UnreadableRun, load_results
 
 BEST = Path("checkpoints") / "best_model.pth"
+EXPERIMENTS = ("ablate", "bisect")
 # What may differ between a run and its continuation: how it is watched and how long it goes on, not what is trained.
 _FREE = frozenset(
     {
@@ -68,7 +69,10 @@ def _is_unfinished(run: Path) -> bool:
         results = load_results(run)
     except UnreadableRun:
         return False
-    cut = any(stage.name == "train" and stage.status is Status.INCONCLUSIVE for stage in results.stages)
+    short = [stage for stage in results.stages if stage.status is Status.INCONCLUSIVE]
+    cut = any(stage.name == "train" for stage in short)
+    if results.command in EXPERIMENTS:  # their finished trials are kept
+        cut = any("time budget" in stage.reason for stage in short)
     return cut or results.verdict is Verdict.INTERRUPTED
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import diagnose
-from diagnose import torchrun
+from diagnose import planned, torchrun
 from diagnose.baseline import new_findings, read_baseline, write_baseline
 from diagnose.config import Config, load_config
 from diagnose.display import make_display
 from diagnose.earlier import best_checkpoint, open_folder
 from diagnose.errors import ExitCode, UsageError
 from diagnose.isolation import OWN_PACKAGES
-from diagnose.plan import QUESTIONS, Plan, make_plan
+from diagnose.plan import Plan, make_plan
 from diagnose.session import Session
 from diagnose.sweep import run_all, spoken_for, variants
 from diagnose.worker import interrupt_on_termination
@@ -39,7 +39,11 @@ def run_command(command: str, flags: Mapping[str, Any], *, argv: Sequence[str]) 
     if torchrun.RANK > 0 and (config.plan or not plan.stages):
         return int(ExitCode.HEALTHY)
     if config.plan:
-        return _print_plan(config, plan)
+        estimate = planned.estimate_only(
+            config, plan.stages[0], header("plan", config, ()), {"experiments": "search"} if plan.experiments else {}
+        )
+        print("\n".join(planned.of_run(plan, estimate)))
+        return int(ExitCode.HEALTHY)
     if command == "evaluate" and config.checkpoint is None:
         config = _with_best_checkpoint(config)
     if config.in_process:
@@ -96,7 +100,7 @@ def _stages(session: Session, plan: Plan, config: Config, *, needs_data: bool) -
             "give --data module:function, or a built-in name such as --data digits."
         )
     if loaded and not config.quiet and len(plan.requested) > 1:
-        for line in plan_lines(plan, session.estimate()):
+        for line in planned.of_run(plan, session.estimate()):
             print(line, file=sys.stderr)
     session.run(plan)
 
@@ -109,8 +113,8 @@ def in_session(
     interrupt_on_termination()
     if config.baseline:
         read_baseline(Path(config.baseline))  # before anything runs: a usage error should cost nothing
-    header = _header(command, config, argv)
-    folder = torchrun.own_folder(header) if torchrun.RANK > 0 else open_folder(header, config)
+    known = header(command, config, argv)
+    folder = torchrun.own_folder(known) if torchrun.RANK > 0 else open_folder(known, config)
     display = make_display(quiet=config.quiet, verbose=config.verbose)
     requested = [str(stage) for stage in plan.requested] if plan else []
     advisory = [str(stage) for stage in ADVISORY] if len(requested) > 1 else []
@@ -199,41 +203,7 @@ def exit_code(results: RunResults, config: Config, command: str) -> ExitCode:
     return ExitCode.HEALTHY
 
 
-def plan_lines(plan: Plan, estimate: Mapping[str, Any]) -> list[str]:
-    """The stages with what each will cost at most; unknown where the first step could not be timed."""
-    from reports.numbers import duration
-
-    step = estimate.get("seconds_per_step")
-    steps: Mapping[str, int] = estimate.get("steps", {})
-    lines = ["Plan:"]
-    for stage in plan.stages:
-        cost = "seconds" if stage in {Stage.DATA, Stage.SMOKE, Stage.EVALUATE} else "not known yet"
-        if step is not None and stage in steps:
-            cost = f"up to {duration(max(1.0, step * steps[stage]))}"
-        lines.append(f"  {stage:<9} {QUESTIONS[stage]:<58} {cost}")
-    if plan.experiments and {Stage.OVERFIT, Stage.SUBSET} & set(plan.stages):
-        cost = f", up to {duration(step * steps[Stage.SUBSET])} each" if step and Stage.SUBSET in steps else ""
-        lines.append(
-            f"Where it fails to learn, experiments are added: short trainings{cost}, ended early when decided."
-        )
-    return lines
-
-
-def _print_plan(config: Config, plan: Plan) -> int:
-    """Builds the pipeline and times one step, runs nothing else and keeps no run folder."""
-    import tempfile
-
-    from diagnose.store import RunFolder
-
-    with tempfile.TemporaryDirectory() as place:
-        folder = RunFolder.create(_header("plan", config, ()), project=Path(place))
-        with Session(config, folder, make_display(quiet=True, verbose=False)) as session:
-            estimate = session.estimate() if session.load(plan.stages[0]) else {}
-    print("\n".join(plan_lines(plan, estimate)))
-    return int(ExitCode.HEALTHY)
-
-
-def _header(command: str, config: Config, argv: Sequence[str]) -> dict[str, Any]:
+def header(command: str, config: Config, argv: Sequence[str]) -> dict[str, Any]:
     return {
         "tool_version": diagnose.__version__,
         "command": command,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from diagnose import planned
 from diagnose.config import Config
-from diagnose.errors import UsageError
-from diagnose.execute import conclude, in_session
+from diagnose.errors import ExitCode, UsageError
+from diagnose.execute import conclude, header, in_session
 from diagnose.experiments.order import KNOBS, SPEAKS
 from diagnose.near_miss import did_you_mean
 from diagnose.plan import EXPERIMENT_ORDER, make_plan
@@ -17,7 +20,7 @@ from probes.api import Stage
 from probes.results import RunResults, Status, Table
 
 LEARNS = "stuck-at-chance"  # the probe that tells whether the unchanged pipeline learns
-TRIALS = 60  # of a search that has to look everywhere, about
+RANGE_STEPS = 210  # of diagnose.experiments.lr_range, which needs torch
 
 
 def run_ablation(config: Config, argv: Sequence[str]) -> int:
@@ -26,12 +29,19 @@ def run_ablation(config: Config, argv: Sequence[str]) -> int:
         got = f"got {config.knob!r}" if config.knob else "none was given"
         raise UsageError(f"--knob: {got}, expected {', '.join(KNOBS)}.{did_you_mean(str(config.knob), KNOBS)}")
     knob = str(config.knob)
+    about = {"experiments": "comparison", "knob": knob, "values": list(config.values)}
+    if config.plan:
+        return _print_plan(config, about, partial(planned.of_comparison, knob))
     step = {"do": "ablate", "knob": knob, "values": list(config.values)}
     question = f"does the {knob} decide whether the model learns?"
-    return _run("ablate", config, argv, question, step, (LEARNS, "settings-compared", *SPEAKS.get(knob, ())))
+    tells = about, partial(planned.of_comparison, knob)
+    names = (LEARNS, "settings-compared", *SPEAKS.get(knob, ()))
+    return _run("ablate", config, argv, question, step, names, tells=tells)
 
 
 def run_range_test(config: Config, argv: Sequence[str]) -> int:
+    if config.plan:
+        return _print_plan(config, {}, partial(planned.of_range_test, RANGE_STEPS))
     return _run(
         "lr", config, argv, "at which learning rates does the loss fall?", {"do": "lr"}, ("learning-rate-range",)
     )
@@ -40,7 +50,11 @@ def run_range_test(config: Config, argv: Sequence[str]) -> int:
 def run_bisect(config: Config, argv: Sequence[str]) -> int:
     """Data and smoke as for any stage, then every experiment that is needed to find what keeps it from learning."""
     question = "which change makes it learn?"
-    return _run("bisect", config, argv, question, {"do": "bisect"}, (LEARNS, *EXPERIMENT_ORDER), looks_first=True)
+    tells = {"experiments": "search"}, planned.of_search
+    if config.plan:
+        return _print_plan(config, *tells)
+    names = (LEARNS, *EXPERIMENT_ORDER)
+    return _run("bisect", config, argv, question, {"do": "bisect"}, names, looks_first=True, tells=tells)
 
 
 def _run(
@@ -52,20 +66,28 @@ def _run(
     names: Sequence[str],
     *,
     looks_first: bool = False,
+    tells: tuple[Mapping[str, Any], Callable[[planned.Estimate], list[str]]] | None = None,
 ) -> int:
+    """``looks_first``: data and smoke come before. ``tells``: what the plan must know, and its lines."""
     plan = make_plan("subset", config)
 
     def work(session: Session) -> None:
         if not session.load(Stage.SUBSET):
             return
+        expected: tuple[Any, ...] = ()
         if not session.has_data:
             raise UsageError(f"{command} needs data, and none were given: give --data, or define get_loaders().")
+        if tells is not None and not config.quiet:
+            about, lines = tells
+            estimate = session.estimate(about)
+            sys.stderr.write("".join(f"{line}\n" for line in lines(estimate)))
+            if "arms" in (found := estimate.get("comparison", {})):
+                expected = found["arms"], found["seeds"]
         if looks_first:
-            _tell_plan(session, config)
             for stage in (Stage.DATA, Stage.SMOKE):
                 if session.run_stage(stage, plan).status is Status.CRASHED:
                     return
-        session.experiment(question, step, [name for name in names if _chosen(name, config)])
+        session.experiment(question, step, [name for name in names if _chosen(name, config)], *expected)
 
     results, folder = in_session(command, config, argv, work, plan=plan)
     if not config.json:
@@ -80,24 +102,10 @@ def _chosen(name: str, config: Config) -> bool:
     return not any(matches(catalogue.doc(name), wanted) for wanted in config.ignore)
 
 
-def _tell_plan(session: Session, config: Config) -> None:
-    """What the search will try, and what it may cost."""
-    from reports.numbers import duration
-
-    estimate = session.estimate()
-    if config.quiet:
-        return
-    per_step, steps = estimate.get("seconds_per_step"), estimate.get("steps", {}).get(Stage.SUBSET)
-    cost = "ended early when decided"
-    if per_step and steps:
-        each, most = max(1.0, per_step * steps), per_step * steps * TRIALS
-        cost = f"up to {duration(each)} each, {cost}; at most {duration(most)} in all"
-    sys.stderr.write(
-        "Plan: the unchanged pipeline, then one setting at a time:\n"
-        f"  {', '.join(SPEAKS)};\n"
-        "  then all parts at once, given back one by one. What repairs is repeated with 3 seeds.\n"
-        f"  Short trainings, {cost}.\n"
-    )
+def _print_plan(config: Config, about: Mapping[str, Any], lines: Callable[[planned.Estimate], list[str]]) -> int:
+    known = header("plan", config, ())
+    print("\n".join(lines(planned.estimate_only(config, Stage.SUBSET, known, about))))
+    return int(ExitCode.HEALTHY)
 
 
 def _print_what_was_measured(results: RunResults) -> None:
@@ -110,8 +118,14 @@ def _print_what_was_measured(results: RunResults) -> None:
     for finding in found:
         for item in [e for e in finding.evidence if isinstance(e, Table) and e.columns[0] == "change"]:
             shown = RichTable("change", "train loss at end", "val accuracy", "learns", box=None, pad_edge=False)
-            for label in dict.fromkeys(str(row[0]) for row in item.rows):
-                shown.add_row(label, *_over_seeds(item, label))
+            arms = Counter(str(row[0]) for row in item.rows)
+            cut = "finished" in finding.values
+            for label, seeds in arms.items():
+                short = ", cut short" if cut and seeds < max(arms.values()) else ""
+                losses, accuracies, learns = _over_seeds(item, label)
+                shown.add_row(label, losses, accuracies, learns + short)
+            if cut:
+                console(highlight=False).print(f"Cut short after {finding.values['finished']} short trainings:")
             console(highlight=False).print(shown)
 
 

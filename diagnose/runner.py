@@ -6,6 +6,7 @@ Every module of ours that a step may need is imported here, before the user's pa
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,8 @@ from diagnose.config import Config
 from diagnose.context import MeasuringContext
 from diagnose.environment import describe_environment
 from diagnose.errors import UsageError
+from diagnose.experiments import outlook
+from diagnose.experiments.pieces import FOLDER as PIECES
 from diagnose.experiments.side_by_side import processes
 from diagnose.facts import pipeline_facts, short_history
 from diagnose.judging import crash_finding, run_probe
@@ -81,6 +84,7 @@ class Runner:
                 trials=self.trials, keep=self._keep_trial,
                 processes=processes(torch.device(device)) if self.isolated else 1,
             )  # fmt: skip
+            ctx.kept.folder, ctx.kept.on_step = self.folder / PIECES, self._trial_step
             self._ctx = ctx
             self._measuring(BUILDING, False)
         budget = step.get("seconds")
@@ -98,6 +102,12 @@ class Runner:
 
     def _progress(self, what: str, done: int, of: int) -> None:
         self.emit({"event": "progress", "what": what, "done": done, "of": of})
+
+    def _trial_step(self, arm: str, seed: int, done: int, of: int, loss: float) -> None:
+        self.emit({
+            "event": "trial-step", "arm": arm, "seed": seed, "done": done, "of": of,
+            "loss": loss if math.isfinite(loss) else None,
+        })  # fmt: skip
 
     # -- steps --------------------------------------------------------------------------------------------------
 
@@ -157,14 +167,20 @@ class Runner:
         self.emit({"event": "lists", "settings": [text for text in step["settings"] if source.takes_list(text)]})
 
     def _do_estimate(self, step: dict[str, Any]) -> None:
-        """What a training step costs here, from the first one; nothing where it fails, for a probe will say so."""
+        """What a training step costs here, from the first one; nothing where it fails, for a probe will say so.
+        ``experiments``: what they would try as well."""
         ctx = self.context(step)
         with _advisory(self.emit, "estimate", ctx.retry):
             ctx.attempt()
             started = time.monotonic()
             updates = ctx.updates()
             seconds = (time.monotonic() - started) / max(1, updates.steps)
-            self.emit({"event": "estimate", "seconds_per_step": seconds, "steps": ctx.most_steps()})
+            told = {"event": "estimate", "seconds_per_step": seconds, "steps": ctx.most_steps()}
+            if step.get("experiments") == "search":
+                told["search"] = outlook.of_search(ctx)
+            elif step.get("experiments") == "comparison":
+                told["comparison"] = outlook.of_comparison(ctx, step["knob"], step["values"])
+            self.emit(told)
 
     def _do_pictures(self, step: dict[str, Any]) -> None:
         with _advisory(self.emit, "samples picture"):

@@ -60,7 +60,12 @@ class Display(Protocol):
 
     def output(self, line: str) -> None: ...
 
+    def arms(self, labels: Sequence[str], seeds: int) -> None: ...
+
+    def trial_step(self, arm: str, seed: int, done: int, of: int, loss: float | None) -> None: ...
+
     def trial(self, trace: dict[str, Any]) -> None: ...
+
     def alert(self, name: str, since: str, text: str, fix: str) -> None: ...
 
     def epoch(self, row: Mapping[str, Any]) -> None: ...
@@ -124,9 +129,10 @@ class Session:
     def has_data(self) -> bool:
         return self._loaded is not None and bool(self._loaded["has_data"])
 
-    def estimate(self) -> dict[str, Any]:
-        """Seconds per training step and sizes, for the plan; empty where the first step fails (a probe will say so)."""
-        death = self._ask({"do": "estimate", "stage": str(Stage.SMOKE)}, self._silence)
+    def estimate(self, about: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Seconds per training step and sizes, for the plan; empty where the first step fails (a probe will say so).
+        ``about``: the experiments that are to be told, see ``diagnose.experiments.outlook``."""
+        death = self._ask({"do": "estimate", "stage": str(Stage.SMOKE), **(about or {})}, self._silence)
         if death is not None:
             self._died(death, "user-code-error", Stage.SMOKE, 0.0)
         found: dict[str, Any] = self.extra.pop("estimate", {})
@@ -251,10 +257,13 @@ class Session:
         self.display.stage_done(stage)
         return stage
 
-    def experiment(self, question: str, step: dict[str, Any], names: Sequence[str]) -> None:
+    def experiment(
+        self, question: str, step: dict[str, Any], names: Sequence[str], arms: Sequence[str] = (), seeds: int = 0
+    ) -> None:
         """An experiment that was asked for: ``step`` makes the worker measure; then the probes ``names`` judge it, the
-        first of them whether the unchanged pipeline learns."""
+        first of them whether the unchanged pipeline learns. ``arms`` and ``seeds``: what it will run, where known."""
         self.display.stage(str(step["do"]), question)
+        self.display.arms(arms, seeds)
         started = time.monotonic()
         death = self._ask({**step, "stage": str(Stage.SUBSET)}, self._silence)
         if death is not None:
@@ -327,7 +336,7 @@ class Session:
         kind = event["event"]
         if kind in KEPT:
             self.folder.append(event)
-        if kind in {"progress", "alert", "trial"}:
+        if kind in {"progress", "alert", "trial", "trial-step"}:
             self._show(event)
         elif kind == "measuring":
             self._heard_of_measurement(event["key"], begins=event["begins"])
@@ -357,6 +366,8 @@ class Session:
     def _show(self, event: dict[str, Any]) -> None:
         if event["event"] == "progress":
             self.display.progress(event["what"], event["done"], event["of"])
+        elif event["event"] == "trial-step":
+            self.display.trial_step(event["arm"], event["seed"], event["done"], event["of"], event["loss"])
         elif event["event"] == "trial":
             self._job["trials"][event["of"]] = event["trace"]
             self.display.trial(event["trace"])

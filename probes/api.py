@@ -16,7 +16,7 @@ A module that can judge the user's own loop has ``watched(loop) -> Findings`` to
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -48,6 +48,23 @@ class Inconclusive(Exception):
     """The probe applies but could not decide; the argument is the reason."""
 
 
+class Fitting(str):
+    """Advice that a report gives only where the finding's ``values`` have all of ``needs``: what is said of a layer
+    fits a model that has such a layer. ``explain`` and the docs give all advice."""
+
+    needs: tuple[str, ...]
+
+    def __new__(cls, text: str, *needs: str) -> Fitting:
+        made = super().__new__(cls, text)
+        made.needs = needs
+        return made
+
+
+def fits(advice: str, values: Mapping[str, Any]) -> bool:
+    """Whether advice fits a finding with these values."""
+    return not isinstance(advice, Fitting) or all(name in values for name in advice.needs)
+
+
 @dataclass(frozen=True)
 class ProbeDoc:
     """Everything the tool says about a defect outside a finding; the source of ``explain``, report and docs.
@@ -60,7 +77,8 @@ class ProbeDoc:
     makes this probe meaningless; it is skipped then. ``also``: further stages that the probe fits; it runs once, in the
     first of its stages that the run includes.
     ``consequences``: names that this defect brings about, folded under it in the diagnosis.
-    ``takeaways`` and ``ladder`` feed the report: principles to remember, and what to try next if the fix does not do.
+    ``takeaways`` and ``ladder`` feed the report: principles to remember, and what to try next if the fix does not do;
+    what does not fit every finding is ``Fitting``.
     """
 
     code: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from probes.api import fits
 from probes.results import Cause, Evidence, Number, RunResults, Table, Text, Trace, Verdict, Where
 from reports.curves import after_fix_table, arm_tables, is_measured
 from reports.numbers import clean, figure, one_line
@@ -43,8 +44,8 @@ def cause_view(cause: Cause) -> CauseView:
         measured=measured_tables(cause.evidence),
         blocks=tuple(block for e in cause.evidence if (block := block_of(e))),
         why=one_line(known.why) if known else "",
-        takeaways=tuple(known.takeaways) if known else (),
-        ladder=tuple(known.ladder) if known else (),
+        takeaways=tuple(text for text in known.takeaways if fits(text, cause.values)) if known else (),
+        ladder=tuple(text for text in known.ladder if fits(text, cause.values)) if known else (),
         references=tuple(known.references) if known else (),
         consequences=tuple(one_line(name) for name in cause.consequences),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping
 
@@ -12,6 +13,7 @@ from reports.words import MEASURED, STAGE_QUESTIONS
 
 ASKED_FOR = {"watch", "lr", "ablate", "evaluate"}
 """Commands whose answer is complete; no stage follows from it."""
+EXPERIMENTS = {"ablate", "bisect", "lr"}
 RESUMED = {"run", "train", "bisect", "ablate"}
 """Commands that take --resume."""
 UNEXPLAINED = {"stuck-at-chance", "predicts-one-class"}
@@ -49,6 +51,8 @@ def _next(results: RunResults) -> list[Step]:
                 Step("Look at what the trained model gets wrong.", _command(results, "evaluate") + _weights(results))
             ]
         return []
+    if results.command in EXPERIMENTS and _out_of_time(results):
+        return [_with_more_time(results)]
     open_states = (Status.SKIPPED, Status.INCONCLUSIVE)
     stage = next((s.name for s in results.stages if s.status in open_states and s.name in STAGE_QUESTIONS), None)
     if stage:
@@ -56,6 +60,23 @@ def _next(results: RunResults) -> list[Step]:
     if not results.reproduce:
         return []
     return [Step("Run it again, to its end.", _again(results))]
+
+
+def _out_of_time(results: RunResults) -> bool:
+    cut = any(s.status is Status.INCONCLUSIVE and "time budget" in s.reason for s in results.stages)
+    return cut and bool(results.reproduce)
+
+
+def _with_more_time(results: RunResults) -> Step:
+    """The same command with twice the budget; what is finished is not made again where it can be taken up."""
+    budget = results.config.get("budget")
+    more = f" --budget {math.ceil(2 * budget)}s" if isinstance(budget, (int, float)) else ""
+    kept = results.command in RESUMED
+    told = "; the trainings that are finished are not made again" if kept else ""
+    return Step(
+        f"The time budget ended too early: give it more{told}.",
+        f"{_without(results.reproduce, _STARTED)}{more}{' --resume' if kept else ''}",
+    )
 
 
 def _with_suggested_rate(results: RunResults) -> list[Step]:

@@ -17,7 +17,8 @@ from diagnose.experiments.knobs import arms
 from probes.api import Skip
 from probes.records.trials import Arm, DropoutSite
 from probes.regularisation.dropout_too_strong import fix_values
-from probes.results import Where
+from probes.results import Cause, Grade, Where
+from reports.causes import cause_view
 
 
 def settings_of(model: nn.Module) -> list[tuple[str, Any]]:
@@ -117,3 +118,16 @@ def test_the_fix_shows_the_line_of_the_user(line: str, after: str) -> None:
     site = DropoutSite("rnn", "GRU", 0.8, "recurrent", (Where("net.py", 3, line),))
     halved = Arm("k", "l", 0.5, (), (), (), {"recurrent": 0.5})
     assert fix_values(halved, [site])["after"] == f"{after}  # net.py:3"
+
+
+def test_advice_about_layers_that_are_not_there_is_left_out() -> None:
+    def advice(**values: float) -> str:
+        view = cause_view(Cause("dropout-too-strong", "REG701", Grade.PROVED, "no signal is left", values))
+        return " ".join([*view.takeaways, *view.ladder]).lower()
+
+    recurrent, convolutional = advice(recurrent_p=0.9), advice(feature_maps_p=0.3, head_p=0.5)
+    assert "recurrent" in recurrent
+    assert "convolution" not in recurrent
+    assert "convolution" in convolutional
+    assert "recurrent" not in convolutional
+    assert "no dropout at all" in advice()

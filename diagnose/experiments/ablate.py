@@ -15,6 +15,7 @@ from diagnose.experiments.change import AS_CONFIGURED, Change, together
 from diagnose.experiments.judge import Learning, repaired, stayed_at_chance, steps_to_learn
 from diagnose.experiments.knobs import arms as arms_of
 from diagnose.experiments.trials import Wanted
+from probes.api import Inconclusive
 from probes.records.trials import Ablation, Arm, Trace
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class _Bench:
     """The trials of one ablation, by arm and seed."""
 
     def __init__(
-        self, ctx: MeasuringContext, steps: int, given: Sequence[Change], *, signal: bool, to_the_end: bool
+        self, ctx: MeasuringContext, steps: int, given: Sequence[Change], *, signal: bool, to_the_end: bool = False
     ) -> None:
         self.ctx = ctx
         self.to_the_end = to_the_end
@@ -62,6 +63,17 @@ class _Bench:
         self.ahead((change, seed) for seed in range(SEEDS))
         return sum(self.learns(change, seed) for seed in range(SEEDS))
 
+    def learning(self, change: Change) -> int:
+        """How many of those that were made learn."""
+        return sum(repaired(trace) for trace in self.traces.get(change.key, {}).values())
+
+    def take_finished(self, trials: Iterable[tuple[Change, int]]) -> None:
+        """Those that side by side were finished, though not asked for."""
+        for change, seed in trials:
+            wanted = Wanted(self._whole(change), self.ctx.seed + seed, self.steps, self.to_the_end)
+            if (trace := self.ctx.trainings.finished(wanted)) is not None:
+                self.traces.setdefault(change.key, {})[seed] = trace
+
     def arm(self, change: Change) -> Arm:
         traces = self.traces.get(change.key, {})
         return Arm(
@@ -82,25 +94,23 @@ def ablate(
     steps: int,
     values: Sequence[str] = (),
     *,
-    every_arm: bool = False,
     given: Sequence[Change] = (),
     changes: Sequence[Change] = (),
     control_steps: int | None = None,
 ) -> Ablation:
-    """``every_arm`` runs all arms over all seeds to the end (a comparison on purpose) instead of stopping when decided;
-    ``changes`` in place of the knob's usual ones; ``control_steps`` of the control, where the arms take others."""
+    """Stops when decided. ``changes`` in place of the knob's usual ones; ``control_steps`` of the control, where the
+    arms take others."""
     changes = changes or arms_of(ctx, knob, values)
-    control = _Bench(ctx, control_steps or steps, given, signal=knob == "dropout", to_the_end=every_arm)
+    control = _Bench(ctx, control_steps or steps, given, signal=knob == "dropout")
     healthy = control.learns(AS_CONFIGURED, 0) or control.traces[AS_CONFIGURED.key][0].outcome == Learning.LEARNS
-    bench = _Bench(ctx, steps, given, signal=knob == "dropout", to_the_end=every_arm)
+    bench = _Bench(ctx, steps, given, signal=knob == "dropout")
     found: Change | None = None
     strongest = changes[-1]
-    worth = (every_arm or not healthy) and _screen(bench, strongest, changes, knob)
-    if every_arm or worth:
+    if not healthy and _screen(bench, strongest, changes, knob):
         needed = bench.traces.get(strongest.key, {}).get(0)
-        if not every_arm and needed is not None and needed.outcome == Learning.LEARNS:
+        if needed is not None and needed.outcome == Learning.LEARNS:
             bench.steps = _rounded(min(steps, int(steps_to_learn(needed) * PATIENCE)))
-        found = _mildest(bench, control, changes, every_arm)
+        found = _mildest(bench, control, changes)
     failures = sum(stayed_at_chance(trace) for trace in control.traces["configured"].values())
     return Ablation(
         knob=knob,
@@ -122,24 +132,45 @@ def _screen(bench: _Bench, strongest: Change, changes: Sequence[Change], knob: s
     return bench.learns(strongest, 0)
 
 
-def _mildest(bench: _Bench, control: _Bench, changes: Sequence[Change], every_arm: bool) -> Change | None:
+def _mildest(bench: _Bench, control: _Bench, changes: Sequence[Change]) -> Change | None:
     """The first change, from the mildest, that learns in the majority of seeds; the control is repeated once found."""
-    found: Change | None = None
-    if every_arm:
-        bench.ahead((change, seed) for change in changes for seed in range(SEEDS))
     ordered = sorted(changes, key=lambda change: change.size)
     for place, change in enumerate(ordered):
         bench.ahead((later, 0) for later in ordered[place : place + AHEAD])
-        if not every_arm and not bench.learns(change, 0):
-            continue
-        if bench.count(change) >= NEEDED and found is None:
-            found = change
+        if bench.learns(change, 0) and bench.count(change) >= NEEDED:
             control.count(AS_CONFIGURED)
-            if not every_arm:
-                break
-    if every_arm:
-        control.count(AS_CONFIGURED)
-    return found
+            return change
+    return None
+
+
+def compare(ctx: MeasuringContext, knob: str, steps: int, values: Sequence[str] = ()) -> Ablation:
+    """On purpose: every arm over every seed, to the end. Where the time budget ends before, what is finished, and why
+    there is no more in ``cut``; raises Inconclusive where not even the unchanged pipeline is."""
+    changes = arms_of(ctx, knob, values)
+    bench = _Bench(ctx, steps, (), signal=knob == "dropout", to_the_end=True)
+    wanted = [(change, seed) for change in (AS_CONFIGURED, *changes) for seed in range(SEEDS)]
+    cut = ""
+    try:
+        bench.ahead(wanted)
+        for change, seed in wanted:
+            bench.learns(change, seed)
+    except Inconclusive as reason:
+        cut = str(reason)
+        bench.take_finished(wanted)
+        if not bench.traces.get(AS_CONFIGURED.key):
+            raise
+    learn = [change for change in sorted(changes, key=lambda c: c.size) if bench.learning(change) >= NEEDED]
+    failures = sum(stayed_at_chance(trace) for trace in bench.traces[AS_CONFIGURED.key].values())
+    return Ablation(
+        knob=knob,
+        control=bench.arm(AS_CONFIGURED),
+        arms=tuple(bench.arm(change) for change in changes if bench.traces.get(change.key)),
+        repaired=learn[0].key if learn and not cut else None,
+        proved=bool(learn) and failures >= NEEDED and not cut,
+        steps=steps,
+        seeds=SEEDS,
+        cut=cut,
+    )
 
 
 def _rounded(steps: int) -> int:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from diagnose.training.metrics import binomial_interval
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from probes.records.trials import Point, Trace
 
 LEARNS_SHARE = 0.05  # share of the gap: below, a run of a few hundred steps cannot be told from noise in the head bias
@@ -131,14 +133,24 @@ def memorised(trace: Trace) -> bool | None:
 
 
 def falling(trace: Trace) -> bool:
-    """Whether the loss still fell in the last third of the trial, beyond a fiftieth of what there is to gain."""
-    last = trace.points[-1].train_loss
-    earlier = trace.points[len(trace.points) * 2 // 3].train_loss
+    """Whether the loss still fell in the last third of the trial, beyond a fiftieth of what there is to gain; where a
+    schedule ends at small rates, in the last third of what came before."""
+    points = _at_large_rates(trace.points)
+    last = points[-1].train_loss
+    earlier = points[len(points) * 2 // 3].train_loss
     if trace.constant is not None and trace.floor is not None:
         gain = trace.constant - trace.floor
     else:
         gain = abs(trace.points[0].train_loss - last)
     return earlier - last > FALLING_SHARE * gain > 0
+
+
+def _at_large_rates(points: Sequence[Point]) -> Sequence[Point]:
+    """Without the looks at the end that a schedule takes at less than half of its highest rate: there a loss stands
+    still whatever more steps would bring. All looks where that leaves less than half of them."""
+    peak = max((point.lr for point in points if point.lr is not None), default=0.0)
+    large = [place for place, point in enumerate(points) if point.lr is not None and point.lr >= peak / 2]
+    return points[: large[-1] + 1] if large and 2 * (large[-1] + 1) >= len(points) else points
 
 
 def stop_when_memorised(trace: Trace) -> str:

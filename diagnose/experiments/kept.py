@@ -24,20 +24,30 @@ from probes.results import to_json
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
 
+OnStep = Callable[[str, int, int, int, float], None]  # label, seed, steps done, of how many, the last loss
 Keep = Callable[[str, Mapping[str, Any]], None]
 
 
 class KeptTrials:
-    """``earlier``: key -> trace as JSON data, of an earlier part of this run; ``keep(key, trace)`` is told new ones."""
+    """``earlier``: key -> trace as JSON data, of an earlier part of this run; ``keep(key, trace)`` is told new ones.
+    ``folder``: where trials that are under way are kept (see ``pieces``); None: nowhere. ``on_step`` is told from time
+    to time how far they are."""
 
-    def __init__(self, earlier: Mapping[str, Mapping[str, Any]], keep: Keep) -> None:
+    def __init__(self, earlier: Mapping[str, Mapping[str, Any]], keep: Keep, folder: Path | None = None) -> None:
         self._earlier, self._keep = dict(earlier), keep
+        self.folder = folder
+        self.on_step: OnStep | None = None
+
+    def place(self, key: str) -> Path | None:
+        """The file of a trial that is under way."""
+        return None if self.folder is None else self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.pt"
 
     def once(self, key: str, train: Callable[[], Trace]) -> Trace:
         if key in self._earlier:
             return from_json(self._earlier[key])
         trace = train()
-        self._keep(key, to_json(trace))
+        self._earlier[key] = to_json(trace)
+        self._keep(key, self._earlier[key])
         return trace
 
     def has(self, key: str) -> bool:

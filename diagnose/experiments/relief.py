@@ -49,6 +49,8 @@ def relief(ctx: MeasuringContext, knob: str, steps: int) -> Relief:
     share = ctx.trainings.subset().share
     if usual and (knob != "augmentation" or share is None or share >= COME_FAR):
         raise Skip("it learns as configured, with a usual value")
+    if knob == "augmentation" and is_unusual(ctx, "scheduler"):
+        raise Skip("it learns as configured, and the schedule leaves it no time to learn more")
     change = usual_value(ctx, knob)
     wanted = VERY if knob == "augmentation" else MUCH
     pair = (AS_CONFIGURED, change)

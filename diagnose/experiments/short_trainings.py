@@ -9,16 +9,17 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from diagnose.batches import understand
 from diagnose.experiments import dropout, judge, reference, wider
-from diagnose.experiments.ablate import ablate
+from diagnose.experiments.ablate import compare
 from diagnose.experiments.change import AS_CONFIGURED, Change, Reading
 from diagnose.experiments.knobs import arms
-from diagnose.experiments.longer import Longer, given_longer
+from diagnose.experiments.longer import LONGER, Longer, given_longer
 from diagnose.experiments.lr_range import range_test
 from diagnose.experiments.material import Material
 from diagnose.experiments.order import ON_PURPOSE
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from probes.records.trials import Ablation, LearningRateRange, Reference, Relief, Search, Trace
 
 OVERFIT_SAMPLES = 16  # a smaller first batch is joined by the second
+OVERFIT_LARGE = 512  # of a larger batch so many are taken
 OVERFIT_STEPS = 300
 OVERFIT_MORE = 700  # further steps for a pipeline that is still getting better
 SUBSET_STEPS = 600
@@ -60,7 +62,7 @@ class ShortTrainings:
         self._ctx = ctx
         self.has_proof = False
         self.thorough = False
-        self._trials = Trials(ctx, self.on_subset, self.material, self._reported)
+        self._trials = Trials(ctx, self.on_subset, self.material, self._reported_trial)
         self._compared: dict[str, Ablation] = {}
         self._asked_for = ""
 
@@ -72,6 +74,23 @@ class ShortTrainings:
     def overfit(self) -> Trace:
         """One or two batches without dropout and weight decay, looked at in train mode."""
         return self._ctx.once("overfit", "overfitting a batch", self._overfit)
+
+    def overfit_under(self, change: Change) -> Trace:
+        """The same, with the batch read as ``change`` reads it."""
+        if change.reading.plainly is None:
+            return self.overfit()
+
+        def memorise() -> Trace:
+            material = self.material(change.reading)
+            with change.apply(self._ctx.pipeline):
+                raws = [next(material.batches(self.seed))]
+            samples = Samples(lambda seed: _cycle(raws), raws, ())
+            return run_trial(
+                self._setting(raws), samples, UNREGULARISED, self.seed, OVERFIT_STEPS, look_mode="train",
+                stop=judge.stop_when_memorised, progress=self._reported(f"overfit, {change.label}"),
+            )  # fmt: skip
+
+        return self._ctx.once(f"overfit {change.key}", f"overfitting a batch, {change.label}", memorise)
 
     def overfit_as_configured(self) -> Trace | None:
         """The same batch for as many steps with regularisation on, for comparison; None where there is none."""
@@ -87,21 +106,33 @@ class ShortTrainings:
 
     def _overfit(self) -> Trace:
         first = self._memorise(UNREGULARISED, OVERFIT_STEPS)
-        if first.stopped != "steps" or not first.falling:
+        most = OVERFIT_STEPS + OVERFIT_MORE
+        moves = any(point.train_loss != first.points[0].train_loss for point in first.points)
+        slow_on_purpose = moves and self._ctx.planned_steps() >= LONGER * most
+        if first.stopped != "steps" or not (first.falling or slow_on_purpose):
             return first
-        return self._memorise(UNREGULARISED, OVERFIT_STEPS + OVERFIT_MORE)
+        return self._memorise(UNREGULARISED, most)
 
     def _memorise(self, change: Change, steps: int) -> Trace:
         self._ctx.need_data()
         self._ctx.completed_attempt()
-        raws = self._ctx.raws()
-        enough = understand(raws[0]).size >= OVERFIT_SAMPLES
-        raws = raws[:1] if enough else raws[:2]
+        raws = self._few_samples()
         samples = Samples(lambda seed: _cycle(raws), raws, ())
         return run_trial(
             self._setting(raws), samples, change, self.seed, steps, looks=max(12, steps // 25), look_mode="train",
             stop=judge.stop_when_memorised, progress=self._reported(f"overfit, {change.label}"),
         )  # fmt: skip
+
+    def _few_samples(self) -> list[Any]:
+        """A batch or two; of a large one that can be drawn anew a part: a whole data set is not learned by heart."""
+        raws = self._ctx.raws()
+        size = understand(raws[0]).size
+        if size > OVERFIT_LARGE:
+            try:
+                return [next(self.material(Reading(batch_size=OVERFIT_LARGE)).batches(self.seed))]
+            except Skip:  # the batches are not those of a plain loader
+                pass
+        return raws[:1] if size >= OVERFIT_SAMPLES else raws[:2]
 
     def learned_by_heart(self, share: float) -> Trace:
         """As configured on ``share`` of the data, for all of SUBSET_STEPS or until the samples are known by heart."""
@@ -167,6 +198,9 @@ class ShortTrainings:
         """Makes trials that will be asked for, side by side where that is possible."""
         self._trials.ahead(trials)
 
+    def finished(self, wanted: Wanted) -> Trace | None:
+        return self._trials.finished(wanted)
+
     def learning_rate_range(self, change: Change = AS_CONFIGURED) -> LearningRateRange:
         """The range test, of the pipeline as it is or under a change."""
         return self._ctx.once(
@@ -188,6 +222,8 @@ class ShortTrainings:
         """One knob turned, as the search found it. Raises Skip where there is nothing to turn, Inconclusive where the
         time budget ended before."""
         if knob in self._compared:
+            if cut := self._compared[knob].cut:
+                raise Inconclusive(cut)
             return self._compared[knob]
         found = self.search()
         if knob in found.ablations:
@@ -219,7 +255,7 @@ class ShortTrainings:
         found = self._ctx.once(
             f"comparison {knob} {' '.join(values)}",
             f"comparing values of {knob}",
-            lambda: ablate(self._ctx, knob, SUBSET_STEPS, values, every_arm=True),
+            lambda: compare(self._ctx, knob, SUBSET_STEPS, values),
         )
         self._compared[knob] = found
         return found
@@ -330,14 +366,28 @@ class ShortTrainings:
         return True
 
     def _reported(self, what: str) -> StepProgress:
-        last = [0.0]
-
         def report(step: int, steps: int, loss: float) -> None:
-            if time.monotonic() - last[0] > PROGRESS_SECONDS or step == steps:
-                last[0] = time.monotonic()
-                self._ctx.progress(f"{what}: loss {loss:.3f}" if math.isfinite(loss) else what, step, steps)
+            self._ctx.progress(f"{what}: loss {loss:.3f}" if math.isfinite(loss) else what, step, steps)
 
-        return report
+        return _now_and_then(report)
+
+    def _reported_trial(self, wanted: Wanted) -> StepProgress:
+        on_step = self._ctx.kept.on_step
+        if on_step is None:
+            return self._reported(wanted.told)
+        return _now_and_then(partial(on_step, wanted.change.label, wanted.seed))
+
+
+def _now_and_then(report: StepProgress) -> StepProgress:
+    """``report``, but no more often than anyone can read."""
+    last = [0.0]
+
+    def seldom(step: int, steps: int, loss: float) -> None:
+        if time.monotonic() - last[0] > PROGRESS_SECONDS or step == steps:
+            last[0] = time.monotonic()
+            report(step, steps, loss)
+
+    return seldom
 
 
 def _unregularised(pipeline: Pipeline) -> Any:

@@ -23,6 +23,7 @@ from probes.api import Inconclusive
 from probes.records.trials import Point, Trace
 
 if TYPE_CHECKING:
+    from diagnose.experiments.pieces import Pieces
     from diagnose.pipeline import Pipeline
 
 LOOKS = 12  # looks per trial
@@ -67,8 +68,10 @@ def run_trial(
     look_mode: str = "eval",
     stop: Callable[[Trace], str] = judge.stop_when_learned,
     progress: StepProgress = lambda step, steps, loss: None,
+    pieces: Pieces | None = None,
 ) -> Trace:
-    """Trains for at most ``steps`` steps; ``stop(trace so far)`` ends it early with a reason.
+    """Trains for at most ``steps`` steps; ``stop(trace so far)`` ends it early with a reason. ``pieces``: where what
+    is done is kept on the way, and taken up again.
 
     Raises Inconclusive when the deadline passes before it is decided, UserCodeError when the user's code fails.
     """
@@ -86,7 +89,9 @@ def run_trial(
             val: tuple[list[int], list[int]] = ([], [])
             try:
                 scheduler = None if change.scheduler is None else change.scheduler(pipeline.optimizer, steps)
-                trace = _train(setting, samples, engine, seed, steps, looks, look_mode, stop, progress, scheduler)
+                trace = _train(
+                    setting, samples, engine, seed, steps, looks, look_mode, stop, progress, scheduler, pieces
+                )
                 predicted = _predictions(engine, samples.look_train, setting)[0]
                 val = _predictions(engine, samples.look_val, setting)
                 if not change.ours and look_mode == "eval":
@@ -127,15 +132,16 @@ def _train(
     stop: Callable[[Trace], str],
     progress: StepProgress,
     scheduler: Any,
+    pieces: Pieces | None,
 ) -> Trace:
     every = _look_interval(steps, looks, samples.steps_per_epoch)
     started = time.monotonic()
     schedule = MiniatureSchedule(engine.pipeline.optimizer, setting.learning_rates, steps)
-    losses: list[float] = []
-    points = [_look(setting, samples, engine, 0, look_mode)]
     batches = samples.batches(seed)
+    begun = None if pieces is None else pieces.begin(engine, scheduler, batches)
+    losses, points = begun or ([], [_look(setting, samples, engine, 0, look_mode)])
     trace = _trace(setting, samples, seed, losses, points, "steps")
-    for step in range(steps):
+    for step in range(len(losses), steps):
         if setting.deadline is not None and time.monotonic() > setting.deadline:
             raise Inconclusive(f"the time budget ended after {step} of {steps} steps")
         engine.model.train()
@@ -157,6 +163,8 @@ def _train(
             reason = stop(trace)
             if reason:
                 return replace(trace, stopped=reason)
+        if pieces is not None:
+            pieces.step_done(steps, losses, points)
     return trace
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from diagnose.experiments import judge, side_by_side
 from diagnose.experiments.change import Change, Reading
 from diagnose.experiments.kept import fingerprint
+from diagnose.experiments.pieces import Pieces
 from diagnose.experiments.trial import Samples, Setting, StepProgress, run_trial
 from diagnose.user_code import UserCodeError
 from probes.api import Inconclusive, Skip
@@ -47,19 +48,23 @@ class Wanted:
 
 
 class Trials:
-    """``on_subset(change)`` and ``material(reading)``: what a trial needs; ``reported(what)`` shows how far it is."""
+    """``on_subset(change)`` and ``material(reading)``: what a trial needs; ``reported(wanted)`` shows how far it is."""
 
     def __init__(
         self,
         ctx: MeasuringContext,
         on_subset: Callable[[Change], tuple[Setting, Samples]],
         material: Callable[[Reading], Material],
-        reported: Callable[[str], StepProgress],
+        reported: Callable[[Wanted], StepProgress],
     ) -> None:
         self._ctx, self._on_subset, self._material, self._reported = ctx, on_subset, material, reported
 
     def trial(self, wanted: Wanted) -> Trace:
         return self._ctx.once(wanted.key, f"training {wanted.change.label}", lambda: self._in_turn(wanted))
+
+    def finished(self, wanted: Wanted) -> Trace | None:
+        """Where it has been made, here or in an earlier part of this run."""
+        return self.trial(wanted) if self._ctx.kept.has(self._kept_key(wanted)) else None
 
     def ahead(self, trials: Iterable[Wanted]) -> None:
         """Makes those that are not known yet side by side; a single one, or one that reads files, is left for later."""
@@ -77,24 +82,33 @@ class Trials:
     def _in_turn(self, wanted: Wanted) -> Trace:
         def train() -> Trace:
             with side_by_side.on_one_thread() if self._at_once() > 1 else nullcontext():
-                return self._train(wanted, self._reported(wanted.told))
+                return self._train(wanted, self._reported(wanted), at_once=1)
 
         return self._ctx.kept.once(self._kept_key(wanted), train)
 
     def _in_fork(self, wanted: Wanted, alive: Callable[[], None]) -> Any:
-        reported = self._reported(wanted.told)
+        reported = self._reported(wanted)
 
         def progress(step: int, steps: int, loss: float) -> None:
             alive()
             reported(step, steps, loss)
 
-        return to_json(self._ctx.kept.once(self._kept_key(wanted), lambda: self._train(wanted, progress)))
+        train = partial(self._train, wanted, progress, at_once=self._at_once())
+        return to_json(self._ctx.kept.once(self._kept_key(wanted), train))
 
-    def _train(self, wanted: Wanted, progress: StepProgress) -> Trace:
+    def _train(self, wanted: Wanted, progress: StepProgress, *, at_once: int) -> Trace:
         self._ctx.completed_attempt()
         setting, samples = self._on_subset(wanted.change)
         stop = (lambda trace: "") if wanted.to_the_end else judge.stop_when_learned
-        return run_trial(setting, samples, wanted.change, wanted.seed, wanted.steps, stop=stop, progress=progress)
+        place = self._ctx.kept.place(self._kept_key(wanted))
+        in_pieces = place is not None and (at_once > 1 or place.is_file())
+        pieces = Pieces(self._ctx, place, at_once) if place is not None and in_pieces else None
+        trace = run_trial(
+            setting, samples, wanted.change, wanted.seed, wanted.steps, stop=stop, progress=progress, pieces=pieces
+        )
+        if pieces is not None:
+            pieces.end()
+        return trace
 
     def _at_once(self) -> int:
         """How many. Never by the clock: a trial's last digits depend on the number of its threads."""

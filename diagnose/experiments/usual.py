@@ -15,6 +15,7 @@ SMOOTHING = 0.2
 CLIPPING = 0.1
 DECAY = {"AdamW": 0.1, "": 0.01}
 STARTING_RATE = {"SGD": 0.1, "": 1e-3}
+GONE = 0.01  # of the highest rate of a schedule: below it little is learned
 RATES = {"SGD": (1e-3, 1.0), "": (1e-5, 1e-2)}  # "": optimizers that scale their steps, Adam and its kin
 
 
@@ -24,8 +25,9 @@ def starting_rate(ctx: MeasuringContext) -> float:
 
 
 def suspects_first(ctx: MeasuringContext) -> list[str]:
-    """The settings that the search turns, those of an unusual value first."""
-    return sorted(SPEAKS, key=lambda knob: not is_unusual(ctx, knob))
+    """The settings that the search turns, those of an unusual value first: the schedule among them only then."""
+    schedule = ("scheduler",) if is_unusual(ctx, "scheduler") else ()
+    return [*schedule, *sorted(SPEAKS, key=lambda knob: not is_unusual(ctx, knob))]
 
 
 def is_unusual(ctx: MeasuringContext, knob: str) -> bool:
@@ -42,6 +44,9 @@ def is_unusual(ctx: MeasuringContext, knob: str) -> bool:
     if knob == "label-smoothing":
         calls = ctx.attempt().loss_calls
         return max((float(c.options.get("label_smoothing") or 0.0) for c in calls), default=0.0) > SMOOTHING
+    if knob == "scheduler":
+        rates = sorted(ctx.learning_rates())
+        return bool(rates) and rates[len(rates) // 2] < GONE * rates[-1]
     if knob == "lr":
         least, most = RATES.get(kind, RATES[""])
         return not least <= max(ctx.learning_rates(), default=least) <= most

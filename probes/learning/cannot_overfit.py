@@ -55,6 +55,8 @@ def run(ctx: Context) -> Findings:
         raise Inconclusive(f"{way}, {share:.0%} of the way from guessing to its floor: partly memorised")
     if trace.falling:
         raise Inconclusive(f"{way}, and it is still falling")
+    if later := ctx.learns_later():
+        raise Inconclusive(f"{way}; on more samples {later}")
     yield DOC.finding(
         "{samples} samples could not be memorised in {steps} steps without dropout and weight decay: "
         "loss {loss_first:.3f} to {loss_last:.3f}, where {floor:.3f} is possible and {constant:.3f} is guessing.",

@@ -44,10 +44,11 @@ LOOK_AT = {
 
 def run(ctx: Context) -> Findings:
     found = ctx.search()
-    if found.everything is None:
+    alone = [knob for knob, ablation in found.ablations.items() if knob in LOOK_AT and not ablation.given]
+    if found.everything is None and not alone:
         raise Skip("it learns as it is, or with one setting changed")
-    parts = [knob for knob in (*found.minimal, "model", "data") if knob in LOOK_AT and knob in found.ablations]
-    for part in parts:
+    parts = [knob for knob in (*found.minimal, *alone, "model", "data") if knob in LOOK_AT and knob in found.ablations]
+    for part in dict.fromkeys(parts):
         ablation = found.ablations[part]
         try:
             arm = repairing_arm(ablation)
@@ -71,7 +72,8 @@ def run(ctx: Context) -> Findings:
 
 
 def _nothing(found: Search) -> str:
-    assert found.everything is not None
+    if found.everything is None:
+        return "it learns with one setting changed"
     told = f"{found.everything.label}: {shares([found.everything]).rpartition(': ')[2]}"
     model = found.ablations.get("model")
     if model is not None and model.arms and model.repaired is None:

@@ -60,6 +60,8 @@ def run(ctx: Context) -> Findings:
         )
     if (trace.share or 0.0) < CLEARLY_LEARNED:
         raise Inconclusive("the training samples are only partly learned after these steps, and validation lags behind")
+    if told := _as_well_as_simple_predictors(ctx, last.val_score, trace.val_samples):
+        raise Inconclusive(told)
     yield DOC.finding(
         "After {steps} steps the training accuracy is {train_accuracy:.1%}, the validation accuracy {accuracy:.1%}, "
         "which is what guessing gives ({chance:.1%}).",
@@ -107,6 +109,24 @@ def _by_loss(ctx: Context, trace: Trace) -> Findings:
         evidence=curves(trace, "as configured"),
     )
     return ""
+
+
+def _as_well_as_simple_predictors(ctx: Context, score: float, samples: int) -> str:
+    """Where the target can only be guessed a little better than at random, few validation samples do not show that the
+    model does worse there than it could."""
+    from scipy.stats import binomtest
+
+    try:
+        found = ctx.association(thorough=True)
+    except Skip:
+        return ""
+    worse = float(binomtest(round(score * samples), samples, min(1.0, found.best), alternative="less").pvalue)
+    if not found.related or worse < LEVEL:
+        return ""
+    return (
+        f"val accuracy {score:.1%} on {samples} samples, where simple predictors reach {found.best:.0%} on training "
+        "samples that they have not seen: too few to tell the two apart"
+    )
 
 
 def _nothing_tells_the_target(ctx: Context) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from probes.api import Findings, ProbeDoc, Stage
+from probes.api import Findings, Inconclusive, ProbeDoc, Stage
 from probes.learning._curves import proof
 from probes.results import Severity
 
@@ -32,13 +32,26 @@ def run(ctx: Context) -> Findings:
     scored = all(trace.points[-1].val_score is not None for arm in arms for trace in arm.traces)
     ends = {arm.label: _end(arm, scored) for arm in arms}
     best = max(ends, key=ends.__getitem__) if scored else min(ends, key=ends.__getitem__)
+    told = "; ".join(f"{label} {end:.1%}" if scored else f"{label} {end:.4g}" for label, end in ends.items())
+    unit = "validation accuracy" if scored else "training loss"
+    if ablation.cut:
+        yield DOC.finding(
+            "{knob}, cut short after {finished} short trainings; median {unit} of those: {told}.",
+            knob=ablation.knob,
+            finished=sum(len(arm.traces) for arm in arms),
+            unit=unit,
+            steps=ablation.steps,
+            told=told,
+            evidence=proof(ablation, compared=True),
+        )
+        raise Inconclusive(ablation.cut)
     yield DOC.finding(
         "{knob}, median {unit} over {seeds} seeds after at most {steps} steps: {told}. Best: {best}.",
         knob=ablation.knob,
-        unit="validation accuracy" if scored else "training loss",
+        unit=unit,
         seeds=ablation.seeds,
         steps=ablation.steps,
-        told="; ".join(f"{label} {end:.1%}" if scored else f"{label} {end:.4g}" for label, end in ends.items()),
+        told=told,
         best=best,
         evidence=proof(ablation, compared=True),
     )

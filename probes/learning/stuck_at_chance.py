@@ -25,16 +25,24 @@ DOC = ProbeDoc(
     consequences=("predicts-one-class", "slow-to-learn"),
 )
 
+ENOUGH = 100  # validation samples, below which chance and a weak model cannot be told apart
+
 
 def run(ctx: Context) -> Findings:
     trace = ctx.subset()
     first, last = trace.points[0], trace.points[-1]
     if trace.outcome == "unknown":
         raise Inconclusive("the task has no known chance level, and the loss did not clearly fall")
+    later = ctx.learns_later()
+    if trace.outcome == "slow" and not later and trace.val_samples >= ENOUGH and trace.val_above_chance is False:
+        raise Inconclusive(
+            f"after {trace.steps} steps the training samples are told a little better than by guessing, but the "
+            f"validation samples are not ({last.val_score:.1%}, guessing {trace.chance:.1%})"
+        )
     if trace.outcome in {"learns", "slow"}:
         score = "" if last.val_score is None else f", val accuracy {last.val_score:.1%}"
         return f"loss {first.train_loss:.2f} to {last.train_loss:.2f} in {trace.steps} steps{score}"
-    if later := ctx.learns_later():
+    if later:
         return later
     if trace.falling and trace.outcome == "stuck":
         raise Inconclusive(

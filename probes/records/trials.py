@@ -130,7 +130,7 @@ class Ablation:
     what is usual for the knob, as far as that is known. ``holds_back``: the training that another change repaired.
     ``boundary``: how mild the repair may be, where that was asked for. ``crossings``: its repair and others, alone and
     together. ``waited``: a trial of several times the steps, in which the unchanged pipeline did not learn either; None
-    where no longer run is planned."""
+    where no longer run is planned. ``cut``: why a comparison on purpose holds finished trials only."""
 
     knob: str
     control: Arm
@@ -147,6 +147,7 @@ class Ablation:
     boundary: Boundary | None = None
     crossings: Sequence[Crossing] = ()
     waited: Trace | None = None
+    cut: str = ""
 
     @property
     def repairing(self) -> Arm | None:

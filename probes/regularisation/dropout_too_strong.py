@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from probes.api import Findings, ProbeDoc, Stage
+from probes.api import Findings, Fitting, ProbeDoc, Stage
 from probes.learning._repairs import LEARNING_FAILURES, turned
 from probes.results import Evidence, Scalar, Table, Where
 
@@ -30,15 +30,18 @@ DOC = ProbeDoc(
     after="nn.Dropout(0.25)",
     takeaways=(
         "Begin with little or no dropout, and add it once the model overfits.",
-        "Convolutional blocks bear little dropout (0 to 0.1); the head bears more (0.3 to 0.5, once rather than after "
-        "every layer).",
+        Fitting("Convolutional blocks bear little dropout (0 to 0.1).", "feature_maps_p"),
+        Fitting("The head bears more (0.3 to 0.5, once rather than after every layer).", "feature_maps_p", "head_p"),
+        Fitting("Fully connected layers bear 0.3 to 0.5, once rather than after every layer.", "head_p"),
+        Fitting("Between recurrent layers 0.2 to 0.5 is usual.", "recurrent_p"),
+        Fitting("Transformers are usually trained with dropout 0.1.", "attention_p"),
         "Use less of it together with batch normalisation, strong augmentation or many classes.",
     ),
     ladder=(
-        "dropout 0.2 in the head and none in the convolutional blocks",
-        "dropout 0.1 in the head",
+        Fitting("dropout 0.2 in the head and none in the convolutional blocks", "feature_maps_p", "head_p"),
+        "dropout 0.1 wherever there is some",
         "no dropout at all",
-        "no dropout and a learning rate of 5e-4",
+        "no dropout and half the learning rate",
     ),
     references=(
         "Srivastava et al., Dropout: A Simple Way to Prevent Neural Networks from Overfitting, JMLR 15 (2014)",
