@@ -272,3 +272,5 @@ def _schedulers(heard: Heard, patches: Patches) -> None:
     for kind in dict.fromkeys(kinds):
         if "step" in vars(kind):
             patches.put(kind, "step", step)
+        if "load_state_dict" in vars(kind):
+            patches.put(kind, "load_state_dict", after(lambda scheduler, *args, **kwargs: heard.rescheduled(scheduler)))

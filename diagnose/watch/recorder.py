@@ -129,6 +129,9 @@ class Recorder:
     def read(self, loaded: Any) -> None:
         self.weights.read(loaded)
 
+    def rescheduled(self, scheduler: Any) -> None:
+        self.weights.rescheduled(scheduler, here())
+
     def scheduled(self, scheduler: Any) -> None:
         """A scheduler is about to be stepped by the user."""
         index = self.stepping.number(getattr(scheduler, "optimizer", None))
@@ -148,6 +151,7 @@ class Recorder:
             schedulers=self.schedules.records(), weights=self.weights.records(),
             metrics=self.outputs.metrics(), losses=self.losses.record(),
             marked=self.graphs.marked, retained=self.graphs.most, retained_at=self.graphs.where,
+            retained_by=self.graphs.kept_by.name, kept_at=self.graphs.kept_by.where, grown=max(0, self.graphs.grown),
             bare_evaluations=self.outputs.evaluations, bare_awake=self.outputs.awake, bare_at=self.outputs.awake_at,
             seeded=self.seeded, gpu_idle=self.gpu_idle, gpu_present=torch.cuda.is_available(),
             notebook=self.notebook, cells_back=self.cells_back, whole=self.whole, failure=self.failure,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from diagnose.watch.graphs import MARKED_STEPS
 from diagnose.watch.modules import in_mode
 from diagnose.watch.optimizers import FIRST_LOOKS, MOST_LOOKS, MOST_WAIT, OptimizerWatch
 from diagnose.watch.passes import Found
@@ -35,7 +34,7 @@ class Stepping:
         loss = tensor if isinstance(tensor, Tensor) and tensor.numel() == 1 else None
         if loss is not None:
             self._run.losses.add(self._run.total, loss)
-        if loss is not None and self._run.total <= MARKED_STEPS:
+        if loss is not None and self._run.graphs.wants(self._run.total):
             self._run.graphs.mark(loss, self._run.total, here())
         if not self._run.window.is_open:
             self._late(found)
@@ -114,6 +113,7 @@ class Stepping:
 
     def optimizer_made(self, optimizer: Any) -> None:
         self._watch(optimizer, here())
+        self._run.graphs.begin(self._run.total)
 
     def _watch(self, optimizer: Any, where: tuple[Where, ...] = ()) -> OptimizerWatch:
         watch = self._by_optimizer.get(id(optimizer))
@@ -162,7 +162,7 @@ class Stepping:
         watch.had = []
         watch.since = self._run.roots.serial
         if watch.steps == 1:
-            self._run.weights.stepped(optimizer)
+            self._run.weights.stepped(optimizer, self._run.total)
             self._run.gpu_idle = self._run.gpu_idle or _idles(watch)
         self._run.total += 1
         self._run.weights.kept.steps = self._run.total

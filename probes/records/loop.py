@@ -182,7 +182,9 @@ class Loop:
     "limit", "exception", "interrupted" or "cut" (the process was killed).
     ``losses``: (step, value) of tensors that backward was called on, None where it was not finite.
     ``marked``: early losses of one line whose graphs
-    were followed; ``retained``: graphs of earlier steps of that line that were in memory at once.
+    were followed; ``retained``: graphs of earlier steps of that line that were in memory at once; ``retained_by``: the
+    variable that keeps them, "" if it was not found; ``kept_at``: the line that adds to it; ``grown``: bytes of memory
+    more than when this was seen first.
     ``bare_evaluations``: evaluations without a loader; ``bare_awake``: modules in train mode in one of them.
     ``cells_back``: pairs of execution counts of a notebook that go backwards. ``whole``: the program was watched from
     its beginning, not only a block of it. ``failure``: of the recorder itself, which heard nothing after it.
@@ -200,6 +202,9 @@ class Loop:
     marked: int = 0
     retained: int = 0
     retained_at: Sequence[Where] = ()
+    retained_by: str = ""
+    kept_at: Sequence[Where] = ()
+    grown: int = 0
     bare_evaluations: int = 0
     bare_awake: Sequence[str] = ()
     bare_at: Sequence[Where] = ()
