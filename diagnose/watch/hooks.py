@@ -101,7 +101,7 @@ def _gradients(heard: Heard, patches: Patches) -> None:
 
 def _scale(heard: Heard, scaler: Any) -> None:
     if scaler.is_enabled():
-        heard.scaled()
+        heard.scaled(scaler)
 
 
 def _unscale(heard: Heard, scaler: Any, optimizer: Any) -> None:

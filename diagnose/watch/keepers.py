@@ -128,6 +128,7 @@ def _statements(file: str) -> Iterator[tuple[str, int]]:
         return
     for node in ast.walk(tree):
         target: ast.expr | None = None
+        value: list[ast.expr] = []
         if isinstance(node, ast.AugAssign):
             target, value = node.target, [node.value]
         elif isinstance(node, ast.Assign) and len(node.targets) == 1:
@@ -137,7 +138,7 @@ def _statements(file: str) -> Iterator[tuple[str, int]]:
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ADDS:
             target, value = node.func.value, node.args
         if target is not None and not any(_frees(part) for part in value):
-            yield ast.unparse(target), node.lineno
+            yield ast.unparse(target), target.lineno
 
 
 def _frees(value: ast.expr) -> bool:

@@ -98,7 +98,7 @@ class KeptStates:
         return None
 
     def latest(self, model: nn.Module) -> _Taken | None:
-        """The last state dict of a model: another mapping on the model's memory was made of it, or of an earlier one."""
+        """The last state dict of a model: another mapping on its memory was made of it, or of an earlier one."""
         return self._latest.get(model)
 
     def used(self, state: Mapping[str, Any], steps: int) -> None:

@@ -102,6 +102,7 @@ class LoaderWatch:
         self._first: int | None = None
         self._epochs: set[int] = set()
         self._distributed = False
+        self._settled: tuple[int, int | None, bool] | None = None  # evaluations then, and what they came to
         self._own = _some_keys(dataset, self.samples) if self.indexed and self.samples else set()
 
     def begin(self, begun: int, *, by_loop: bool) -> PassWatch:
@@ -144,18 +145,28 @@ class LoaderWatch:
         """Whether none of its samples was trained on, as far as they can be told without reading one."""
         return bool(self._own) and bool(learned) and self._own.isdisjoint(learned)
 
+    def settle(self, trained_of: Any, learned: set[Key]) -> None:
+        """The evaluations up to now are judged by what was trained up to now."""
+        if tests := self.evaluations():
+            seen = self.record(trained_of, learned)
+            self._settled = len(tests), seen.learned, seen.disjoint
+
     def record(self, trained_of: Any, learned: set[Key]) -> LoaderSeen:
         """``trained_of(roots)``: the samples that the optimizers of these models were stepped on."""
         tests = self.evaluations()
         # Later passes are not told apart sample by sample; they give the same ones as the first.
         keys = set().union(*(p.keys for p in tests)) or set().union(*(p.keys for p in self.passes if tests))
         roots = set().union(*(p.roots for p in tests)) if tests else set()
+        if self._settled is not None and self._settled[0] == len(tests):
+            _, count, apart = self._settled
+        else:
+            count, apart = (len(keys & trained_of(roots)) if keys else None), self.disjoint(learned)
         return LoaderSeen(
             name=assigned_name(self.where), where=self.where, batches=self.batches, samples=self.samples,
             shuffled=self.shuffled, passed=self.passed, steps=self.steps,
             passes=tuple(p.record() for p in self.passes), same_first=self.same_first, known=len(keys),
             trained=len(set().union(*(p.keys for p in self.passes if p.steps))),
-            learned=len(keys & trained_of(roots)) if keys else None, disjoint=self.disjoint(learned),
+            learned=count, disjoint=apart,
             distributed=self._distributed, epochs_set=len(self._epochs), late=self.late, steps_at=self.steps_at,
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ EVERY = 64  # first steps of which every loss is kept, and then one in some
 
 
 class LossBook:
-    """``kept``: (step, its first loss), thinned out. ``told(losses)`` is given those of each ``AT_ONCE`` steps, in order."""
+    """``kept``: (step, its first loss), thinned out. ``told(losses)``: those of each ``AT_ONCE`` steps, in order."""
 
     def __init__(self, told: Callable[[list[float]], None]) -> None:
         self.kept: list[tuple[int, float]] = []

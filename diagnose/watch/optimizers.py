@@ -90,6 +90,8 @@ class OptimizerWatch:
         self._values: list[Tensor] = []
         self.events: list[LoopEvent] = []
         self.complete = True
+        self._written: weakref.ref[Tensor] | None = None  # the first tensor, and its version at the last step
+        self._version = 0
 
     def tensors(self) -> list[Tensor]:
         optimizer = self.ref()
@@ -98,7 +100,9 @@ class OptimizerWatch:
 
     def lr(self) -> float:
         optimizer = self.ref()
-        return max((float(group.get("lr", 0.0)) for group in optimizer.param_groups), default=0.0) if optimizer else 0.0
+        groups = optimizer.param_groups if optimizer is not None else []
+        rates = [group.get("lr") for group in groups]
+        return max([1.0 if rate is None else float(rate) for rate in rates], default=0.0)  # None: it finds its own
 
     # -- around backward ----------------------------------------------------------------------------------------
 
@@ -196,12 +200,26 @@ class OptimizerWatch:
         self.backwards = 0
         self._begun = []
         self._forget()
+        self._note_version()
 
     def _forget(self) -> None:
         self.events = []
         self._values = []
         self._seen_first = self._made = False
         self._asleep = ()
+
+    def _note_version(self) -> None:
+        tensor = (
+            next((p for p in self.tensors() if p.requires_grad), None) if self._written is None else self._written()
+        )
+        if tensor is not None:
+            self._written = self._written or weakref.ref(tensor)
+            self._version = tensor._version
+
+    def rewritten(self, held: set[int]) -> bool:
+        """Whether a tensor of it, one of the ids ``held``, was written since its last step by other means."""
+        tensor = self._written() if self._written is not None else None
+        return tensor is not None and id(tensor) in held and tensor._version != self._version
 
     def prepare(self, *, looked: bool) -> None:
         """After a step: whether the next one is looked at from its beginning."""

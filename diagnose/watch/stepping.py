@@ -23,6 +23,7 @@ class Stepping:
     def __init__(self, recorder: Recorder) -> None:
         self._run = recorder
         self._by_optimizer: dict[int, OptimizerWatch] = {}
+        self._scale = 1.0  # that the loss of the coming backward was multiplied by for half precision
 
     def before_backward(self, tensor: Any) -> Any:
         """What ``after_backward`` wants back."""
@@ -48,6 +49,8 @@ class Stepping:
         share, size = None, 0
         if loss is not None and self._run.total < FIRST_LOOKS:
             share, size = self._run.outputs.share(loss)
+            if share is not None:
+                share, self._scale = share / self._scale, 1.0
             self._run.passes.left_out |= self._run.passes.over and self._run.outputs.left_out()
         self._late(found)
         marks = [(watch, watch.before_backward()) for watch in self._run.living() if not watch.inside]
@@ -101,9 +104,11 @@ class Stepping:
                 if any(id(p.grad) in ids for p in watch.tensors()):
                     watch.events.append(LoopEvent("clip", touched=True, where=where))
 
-    def scaled(self) -> None:
-        """A loss was multiplied by the growing factor of half precision."""
+    def scaled(self, scaler: Any) -> None:
+        """A loss is multiplied by the growing factor of half precision."""
         self._run.progress.give_up()
+        if self._run.window.is_open:
+            self._scale = float(scaler.get_scale()) or 1.0
 
     def unscaled(self, optimizer: Any) -> None:
         watch = self._watch(optimizer)
@@ -114,6 +119,7 @@ class Stepping:
     def optimizer_made(self, optimizer: Any) -> None:
         self._watch(optimizer, here())
         self._run.graphs.begin(self._run.total)
+        self._run.begins(optimizer)
 
     def _watch(self, optimizer: Any, where: tuple[Where, ...] = ()) -> OptimizerWatch:
         watch = self._by_optimizer.get(id(optimizer))

@@ -96,7 +96,9 @@ class WeightsWatch:
         for model in self._living():
             parameters = {name for name, _ in model.named_parameters()}
             left = [name for name in self._changed(model) if name not in names]
-            saved = any(n in names and buffer.is_floating_point() for n, buffer in _buffers(model))  # else a mere counter
+            saved = any(
+                n in names and buffer.is_floating_point() for n, buffer in _buffers(model)
+            )  # else a mere counter
             if parameters and parameters <= names and left and not saved:
                 self._add(WeightsSeen("bare-save", 0, where, names=tuple(left)))
 

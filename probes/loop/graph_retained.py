@@ -23,8 +23,8 @@ DOC = ProbeDoc(
         "from step to step."
     ),
     fix=(
-        "Keep numbers, not tensors with a graph: loss.item(), or loss.detach(). Memory then stays the same from step to "
-        "step."
+        "Keep numbers, not tensors with a graph: loss.item(), or loss.detach(). Memory then stays the same "
+        "from step to step."
     ),
     judged_by="watch",
     before="total += loss",
@@ -38,19 +38,16 @@ def watched(loop: Loop) -> Findings:
     if loop.marked < MARKED:
         raise Skip("too few losses were followed")
     if loop.retained >= LEAST:
-        megabytes = loop.grown / 2**20
-        grows = "memory grows with every step"
-        measured = megabytes >= TOLD
+        keeps = ": {keeper} keeps them" if loop.retained_by else ""
+        measured = " ({megabytes:.0f} MB more meanwhile)" if loop.grown >= TOLD * 2**20 else ""
         yield DOC.finding(
             "the graphs of {retained} earlier losses were in memory at once, among the first {marked} of them"
-            + (": {keeper} keeps them" if loop.retained_by else "")
-            + f"; {grows}"
-            + (" ({megabytes:.0f} MB meanwhile)" if measured else ""),
+            f"{keeps}; memory grows with every step{measured}",
             where=(*loop.kept_at, *loop.retained_at),
             retained=loop.retained,
             marked=loop.marked,
-            **({"keeper": loop.retained_by} if loop.retained_by else {}),
-            **({"megabytes": megabytes} if measured else {}),
+            keeper=loop.retained_by,
+            megabytes=loop.grown / 2**20,
         )
         return ""
     return f"of {loop.marked} early losses, {loop.retained} at most were in memory later"

@@ -175,6 +175,20 @@ class MetricSeen:
 
 
 @dataclass(frozen=True)
+class LossGiven:
+    """A line that gives a loss of torch's what it does not take. ``name``: of the defect; ``function``: the loss;
+    ``made_by``: the function that made the scores, "" if it is not known; ``shape`` and ``target``: what was given."""
+
+    name: str
+    function: str
+    made_by: str
+    shape: Sequence[int]
+    target: Sequence[int]
+    times: int
+    where: Sequence[Where]
+
+
+@dataclass(frozen=True)
 class Loop:
     """A whole run.
 
@@ -198,6 +212,7 @@ class Loop:
     schedulers: Sequence[SchedulerSeen] = ()
     weights: Sequence[WeightsSeen] = ()
     metrics: Sequence[MetricSeen] = ()
+    given: Sequence[LossGiven] = ()
     losses: Sequence[tuple[int, float | None]] = ()
     marked: int = 0
     retained: int = 0
