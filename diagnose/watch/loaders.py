@@ -1,20 +1,19 @@
 """DataLoaders as they are iterated: passes, which samples they gave, and whether a step was made under them.
 
-A sample is known by its data set and index, looked up through Subset and ConcatDataset; where data sets are tensors,
-by the memory that its row lies in. Not covered: samples of iterable data sets.
+Which samples are the same is told by ``samples``.
 """
 
 from __future__ import annotations
 
-import bisect
 import dis
 import weakref
 from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any
 
-from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
+from torch.utils.data import Dataset
 
+from diagnose.watch.samples import Key, sample_key
 from diagnose.watch.sites import assigned_name
 from probes.records.loop import LoaderSeen, Pass
 from probes.results import Where
@@ -23,27 +22,6 @@ MOST_SAMPLES = 20_000  # of a loader that are told apart
 MOST_PASSES = 60
 SOME = 200  # samples of each loader that are known before it is read
 KEYED_PASSES = 2  # later passes give the same samples again
-
-Key = tuple[int, int]
-
-
-def sample_key(dataset: Any, index: int, depth: int = 0) -> Key:
-    """The same sample has the same key in every data set that it is reached through."""
-    while depth < 8:
-        depth += 1
-        if isinstance(dataset, Subset):
-            dataset, index = dataset.dataset, int(dataset.indices[index])
-        elif isinstance(dataset, ConcatDataset):
-            part = bisect.bisect_right(dataset.cumulative_sizes, index)
-            index -= dataset.cumulative_sizes[part - 1] if part else 0
-            dataset = dataset.datasets[part]
-        else:
-            break
-    if isinstance(dataset, TensorDataset) and dataset.tensors[0].ndim:
-        rows = dataset.tensors[0]
-        if rows.device.type != "meta" and rows.stride(0):
-            return rows.untyped_storage().data_ptr(), int(rows.storage_offset()) + index * int(rows.stride(0))
-    return id(dataset), index
 
 
 def drawn_by_loop(frame: FrameType | None) -> bool:

@@ -66,11 +66,13 @@ class OptimizerWatch:
         self.fed: set[int] = set()  # ids of held tensors that had a gradient in some look
         self.missing: dict[str, tuple[weakref.ref[Tensor], Tensor, bool]] = {}
         self.orphans: dict[str, tuple[weakref.ref[Tensor], Tensor, bool]] = {}  # of models that no optimizer holds
+        self.apart: dict[str, tuple[weakref.ref[Tensor], Tensor, bool]] = {}  # of models that none ever held, as above
         self._alive: dict[int, int] = {}  # id of a held tensor -> the last cover in which its model ran
         self._covers = 0
         self._strays: tuple[tuple[int, ...], ...] = ()
         self._fed_before = 0
         self._missing: list[str] = []
+        self._apart: list[str] = []
         self.trained: set[tuple[int, int]] = set()  # keys of the samples under which it was stepped
         self.since = 0  # serial of the forward passes before its last step
         self.held = 0
@@ -257,11 +259,11 @@ class OptimizerWatch:
 
     # -- which tensors ------------------------------------------------------------------------------------------
 
-    def cover(self, roots: Sequence[nn.Module], everywhere: set[int], loaded: set[int]) -> None:
+    def cover(self, roots: Sequence[nn.Module], everywhere: set[int], loaded: set[int], ever: set[int]) -> None:
         """Before a step in a look: which held tensors have gradients, and which of the models' are nowhere.
 
         ``roots``: the models that ran since the last step; ``everywhere``: ids of the tensors of all optimizers;
-        ``loaded``: ids of modules that weights were loaded into.
+        ``loaded``: ids of modules that weights were loaded into; ``ever``: of all tensors that some optimizer held.
         """
         tensors = self.tensors()
         mine = {id(p) for p in tensors}
@@ -283,10 +285,13 @@ class OptimizerWatch:
             if not shared and any(id(p) in everywhere for _, p in named):
                 continue
             kept = self.missing if shared else self.orphans
+            fresh = root.training and id(root) not in loaded and ever.isdisjoint(id(p) for _, p in named)
             for name, p in named:
                 known = name in kept and kept[name][0]() is p
                 if id(p) not in everywhere and p.requires_grad and not known and _nonzero(p):
                     kept[name] = (weakref.ref(p), _slice(p), id(root) in loaded)
+                    if not shared and fresh:
+                        self.apart[name] = kept[name]
         self._conclude(tensors)
 
     def _conclude(self, tensors: Sequence[Tensor]) -> None:
@@ -295,6 +300,7 @@ class OptimizerWatch:
         self._strays = tuple(tuple(p.shape) for p in strays)
         self._fed_before = sum(id(p) in self.fed for p in strays)
         self._missing = self._still(self.missing)
+        self._apart = self._still(self.apart)
         if strays:
             self._missing += self._still(self.orphans)
 
@@ -307,7 +313,8 @@ class OptimizerWatch:
         return OptimizerSeen(
             kind=self.kind, where=self.created, steps=self.steps, held=self.held, looks=tuple(self.looks),
             lrs=tuple(self.lrs), fed=len(self.fed), strays=self._strays, fed_before=self._fed_before,
-            missing=tuple(self._missing), reached=0 if self._moved_on() else self.reached, fed_at=self.fed_at,
+            missing=tuple(self._missing), apart=tuple(self._apart), fed_at=self.fed_at,
+            reached=0 if self._moved_on() else self.reached,
             pretrained=self.pretrained, loaded=any(known[name][2] for name in self._missing),
             backwards=self.backwards, scaled=self.scaled, step_at=self.step_at, slept_at=self.slept_at,
         )  # fmt: skip

@@ -19,7 +19,6 @@ from diagnose.creation import CreationLog
 from diagnose.watch.capture import StepCapture
 from diagnose.watch.entered import EnteredWatch
 from diagnose.watch.graphs import GraphWatch
-from diagnose.watch.loaders import Key
 from diagnose.watch.losses import LossBook
 from diagnose.watch.material import Material
 from diagnose.watch.optimizers import MOST_WAIT, OptimizerWatch
@@ -28,6 +27,7 @@ from diagnose.watch.passes import PassBook
 from diagnose.watch.progress import Progress
 from diagnose.watch.reading import Reading
 from diagnose.watch.roots import RootBook
+from diagnose.watch.samples import Key
 from diagnose.watch.schedules import ScheduleWatch
 from diagnose.watch.sites import assigned, here
 from diagnose.watch.stepping import Stepping

@@ -136,7 +136,8 @@ class Stepping:
         if self._run.window.is_open:
             watch.step_at = here()
             everywhere = {id(p) for other in self._run.living() for p in other.tensors()}
-            watch.cover(self._run.roots.since(watch.since), everywhere, self._run.weights.loaded)
+            ever = everywhere.union(*(other.ids for other in self._run.optimizers))
+            watch.cover(self._run.roots.since(watch.since), everywhere, self._run.weights.loaded, ever)
             watch.before_step()
             watch.recheck()
             watch.had = watch.has_gradients()
