@@ -35,7 +35,7 @@ def recording(recorder: Recorder) -> Iterator[None]:
         stack.callback(on.clear)
         stack.callback(recorder.window.close)
         stack.enter_context(recorder.log.recording(loads=False))
-        patches = Patches(stack, lambda: bool(on))
+        patches = Patches(stack, on)
         heard = Heard(recorder, on)
         recorder.window.shielded = heard.safe
         _steps(heard.of(recorder.stepping), stack, on)
@@ -96,6 +96,8 @@ def _gradients(heard: Heard, patches: Patches) -> None:
     patches.put(clip, "_group_tensors_by_device_and_dtype", before(group))
     unscale = before(lambda scaler, optimizer: _unscale(heard, scaler, optimizer))
     patches.put(torch.amp.GradScaler, "unscale_", unscale)
+    unscaled = after(lambda scaler, optimizer: heard.is_unscaled(getattr(optimizer, "optimizer", optimizer)))
+    patches.put(torch.amp.GradScaler, "unscale_", unscaled)
     patches.put(torch.amp.GradScaler, "scale", before(lambda scaler, losses: _scale(heard, scaler)))
 
 

@@ -86,6 +86,7 @@ class OptimizerWatch:
         self._used: list[Mark] = []  # of the sample's gradients, when the last step ended
         self._stale: list[bool] = []
         self._grown: list[bool] = []
+        self._heard: list[Mark] = []  # as the last backward or unscaling left them
         self._seen_first = False
         self._made = False
         self._asleep: tuple[str, ...] = ()
@@ -94,6 +95,7 @@ class OptimizerWatch:
         self.complete = True
         self._written: weakref.ref[Tensor] | None = None  # the first tensor, and its version at the last step
         self._version = 0
+        self.quiet_since = -1  # openings of the window when it was prepared for a step that is not looked at
 
     def tensors(self) -> list[Tensor]:
         optimizer = self.ref()
@@ -138,6 +140,7 @@ class OptimizerWatch:
         for i, grew in enumerate(changed):
             if grew and self._stale[i]:
                 self._grown[i] = True
+        self._heard = after
         if any(changed) and not self._made:
             self._made = any(_nonzero(p) for p, grew in zip(self._sample, changed, strict=True) if grew)
         return any(changed)
@@ -170,6 +173,7 @@ class OptimizerWatch:
         if not self._sample:
             self._choose()
         self._values = [_slice(p) for p in self._sample]
+        self.compare()
 
     def after_step(
         self,
@@ -198,15 +202,20 @@ class OptimizerWatch:
                     material=material[0], size=material[1],
                 )
             )  # fmt: skip
-        self.steps += 1
-        self.backwards = 0
+        self.count()
         self._begun = []
         self._forget()
+
+    def count(self) -> None:
+        """A step was made. All there is to do where nothing was looked at since the last one."""
+        self.steps += 1
+        self.backwards = 0
         self._note_version()
 
     def _forget(self) -> None:
         self.events = []
         self._values = []
+        self._heard = []
         self._seen_first = self._made = False
         self._asleep = ()
 
@@ -233,24 +242,35 @@ class OptimizerWatch:
         else:
             self._sample = []
 
+    def remark(self) -> None:
+        """The gradients were written by what is heard: from here on, what else writes them is the program itself."""
+        self._heard = [_mark(p) for p in self._sample]
+
+    def compare(self) -> None:
+        """Whether the program has written the gradients since. Called once before a step, or before a clipping."""
+        if self._heard and self._heard != [_mark(p) for p in self._sample]:
+            self.events.append(LoopEvent("edit", touched=True))
+        self._heard = []
+
     def has_gradients(self) -> list[bool]:
         """Which tensors of the sample have a gradient that is not zero."""
         return [_nonzero(p) for p in self._sample]
 
-    def note_lr(self) -> None:
-        """Of very many changes the highest of each few are kept: a rate is never taken for lower than it was."""
+    def note_lr(self) -> float:
+        """The rate. Of very many changes the highest of each few are kept: none is taken for lower than it was."""
         lr = self.lr()
         if lr == self._last_lr:
-            return
+            return lr
         self._last_lr = lr
         if self.lrs and self.steps - self.lrs[-1][0] < self._lr_span:
             self.lrs[-1] = (self.lrs[-1][0], max(self.lrs[-1][1], lr))
-            return
+            return lr
         self.lrs.append((self.steps, lr))
         if len(self.lrs) > MOST_LRS:
             self._lr_span *= 2
             pairs = zip(self.lrs[::2], self.lrs[1::2], strict=False)
             self.lrs = [(step, max(one, other)) for (step, one), (_, other) in pairs] + self.lrs[len(self.lrs) & ~1 :]
+        return lr
 
     def _choose(self) -> None:
         dense = [p for p in self.tensors() if p.requires_grad and (p.grad is None or p.grad.layout == torch.strided)]

@@ -102,6 +102,7 @@ class Stepping:
             ids, where = {id(g) for g in gradients}, here()
             for watch in self._run.living():
                 if any(id(p.grad) in ids for p in watch.tensors()):
+                    watch.compare()
                     watch.events.append(LoopEvent("clip", touched=True, where=where))
 
     def scaled(self, scaler: Any) -> None:
@@ -114,7 +115,12 @@ class Stepping:
         watch = self._watch(optimizer)
         watch.scaled = True
         if self._run.window.is_open:
+            watch.compare()
             watch.events.append(LoopEvent("unscale", touched=True, where=here()))
+
+    def is_unscaled(self, optimizer: Any) -> None:
+        if self._run.window.is_open:
+            self._watch(optimizer).remark()
 
     def optimizer_made(self, optimizer: Any) -> None:
         self._watch(optimizer, here())
@@ -159,14 +165,16 @@ class Stepping:
                 watch.trained.update(watched.current)
             if self._run.window.is_open:
                 loader.steps_at = watch.step_at
-        watch.note_lr()
-        self._run.progress.stepped(watch.lr(), found is not None)
+        self._run.progress.stepped(watch.note_lr(), found is not None)
+        quiet = not self._run.window.is_open and watch.quiet_since == self._run.window.openings
         looked = self._run.window.is_open and len(watch.had) > 0
-        material = self._run.material.used() if looked and not watch.inside else (None, 0)
-        watch.after_step(
-            self._run.total, found[0].index if found else -1, watch.step_at, watch.had, material, looked=looked
-        )
-        watch.had = []
+        if quiet:
+            watch.count()
+        else:
+            material = self._run.material.used() if looked and not watch.inside else (None, 0)
+            index = found[0].index if found else -1
+            watch.after_step(self._run.total, index, watch.step_at, watch.had, material, looked=looked)
+            watch.had = []
         watch.since = self._run.roots.serial
         if watch.steps == 1:
             self._run.weights.stepped(optimizer, self._run.total)
@@ -174,17 +182,22 @@ class Stepping:
         self._run.total += 1
         self._run.weights.kept.steps = self._run.total
         self._run.losses.stepped()
-        self._next_window(watch)
+        self._next_window(watch, quiet=quiet)
         self._run.on_step(self._run)
 
     def _at_work(self) -> int:
         """Optimizers that hold something to train."""
         return sum(any(p.requires_grad for p in watch.tensors()) for watch in self._run.living())
 
-    def _next_window(self, watch: OptimizerWatch) -> None:
+    def _next_window(self, watch: OptimizerWatch, *, quiet: bool) -> None:
         watch.due = is_due(watch.steps, FIRST_LOOKS) and len(watch.looks) < MOST_LOOKS
-        self._run.window.stepped(due=any(other.due for other in self._run.living()))
-        watch.prepare(looked=self._run.window.is_open)
+        due = watch.due or (len(self._run.optimizers) > 1 and any(other.due for other in self._run.living()))
+        if quiet and not due:
+            return
+        window = self._run.window
+        window.stepped(due=due)
+        watch.prepare(looked=window.is_open)
+        watch.quiet_since = -1 if window.is_open else window.openings
 
     def number(self, optimizer: Any) -> int | None:
         """Of an optimizer that is known, or of the one that it wraps."""
