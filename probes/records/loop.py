@@ -14,8 +14,8 @@ from probes.results import Where
 @dataclass(frozen=True)
 class LoopEvent:
     """One event between two steps of an optimizer. ``kind``: "batch" (one came from a loader), "zero", "backward",
-    "clip", "unscale", "edit" (the program wrote the gradients by itself) or "step". ``loader``: index of the loader of a
-    batch, or of the batch that is current, else -1. ``share`` and ``size`` of a backward: as in
+    "clip", "unscale", "edit" (the program wrote the gradients by itself) or "step". ``loader``: index of the loader of
+    a batch, or of the batch that is current, else -1. ``share`` and ``size`` of a backward: as in
     ``probes.records.updates.StepEvent``. ``touched``: whether the event reached tensors of this optimizer."""
 
     kind: str

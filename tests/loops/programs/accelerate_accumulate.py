@@ -1,5 +1,7 @@
 """Accelerate with gradient accumulation and a one-cycle schedule."""
 
+# ruff: noqa
+# fmt: off
 import os
 
 import torch
@@ -20,13 +22,7 @@ def main():
     train = DataLoader(TensorDataset(images[:1400], labels[:1400]), batch_size=16, shuffle=True)
     val = DataLoader(TensorDataset(images[1400:], labels[1400:]), batch_size=100)
     model = nn.Sequential(
-        nn.Linear(64, 128),
-        nn.LayerNorm(128),
-        nn.SiLU(),
-        nn.Dropout(0.1),
-        nn.Linear(128, 64),
-        nn.SiLU(),
-        nn.Linear(64, 10),
+        nn.Linear(64, 128), nn.LayerNorm(128), nn.SiLU(), nn.Dropout(0.1), nn.Linear(128, 64), nn.SiLU(), nn.Linear(64, 10)
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     epochs = 5

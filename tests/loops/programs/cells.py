@@ -1,5 +1,7 @@
 """Cells of a notebook, exported: everything at the top level, a lr finder before the training."""
 
+# ruff: noqa
+# fmt: off
 # %%
 import copy
 import os
@@ -24,14 +26,8 @@ valid_dl = DataLoader(valid_ds, batch_size=100)
 
 # %%
 model = nn.Sequential(
-    nn.Conv2d(1, 12, 3),
-    nn.BatchNorm2d(12),
-    nn.ReLU(),
-    nn.Conv2d(12, 24, 3),
-    nn.BatchNorm2d(24),
-    nn.ReLU(),
-    nn.Flatten(),
-    nn.Linear(24 * 16, 10),
+    nn.Conv2d(1, 12, 3), nn.BatchNorm2d(12), nn.ReLU(), nn.Conv2d(12, 24, 3), nn.BatchNorm2d(24), nn.ReLU(),
+    nn.Flatten(), nn.Linear(24 * 16, 10),
 )
 
 # %% lr finder
@@ -67,9 +63,7 @@ for epoch in range(epochs):
         train_losses.append(loss.item())
     model.eval()
     with torch.no_grad():
-        losses, accs = zip(
-            *[(F.cross_entropy(model(xb), yb), (model(xb).argmax(1) == yb).float().mean()) for xb, yb in valid_dl]
-        )
+        losses, accs = zip(*[(F.cross_entropy(model(xb), yb), (model(xb).argmax(1) == yb).float().mean()) for xb, yb in valid_dl])
     valid_losses.append(torch.stack(losses).mean().item())
     print(epoch, valid_losses[-1], torch.stack(accs).mean().item())
 

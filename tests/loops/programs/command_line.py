@@ -1,5 +1,7 @@
 """A training with a command line: stops, and goes on from its checkpoint."""
 
+# ruff: noqa
+# fmt: off
 import argparse
 import copy
 import os

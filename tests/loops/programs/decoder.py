@@ -1,5 +1,7 @@
 """A small decoder on characters: random crops without a loader, warm-up and cosine by a function of the step."""
 
+# ruff: noqa
+# fmt: off
 import math
 import os
 import time
@@ -11,27 +13,7 @@ from torch.nn import functional as F
 batch_size, block_size, max_iters, eval_interval, eval_iters = 24, 32, 300, 100, 10
 n_embd, n_head, n_layer, dropout, learning_rate = 48, 4, 2, 0.1, 3e-3
 torch.manual_seed(1000 + int(os.environ.get("SEED", "0")))
-words = [
-    "the",
-    "quick",
-    "brown",
-    "fox",
-    "jumps",
-    "over",
-    "the",
-    "lazy",
-    "dog",
-    "while",
-    "seven",
-    "wise",
-    "owls",
-    "watch",
-    "from",
-    "an",
-    "old",
-    "oak",
-    "tree",
-]
+words = "the quick brown fox jumps over the lazy dog while seven wise owls watch from an old oak tree".split()
 picks = torch.randint(0, len(words), (6000,), generator=torch.Generator().manual_seed(4)).tolist()
 text = " ".join(words[i] for i in picks)
 chars = sorted(set(text))
@@ -66,9 +48,7 @@ class Block(nn.Module):
     def __init__(self):
         super().__init__()
         self.attention, self.ln1, self.ln2 = Attention(), nn.LayerNorm(n_embd), nn.LayerNorm(n_embd)
-        self.mlp = nn.Sequential(
-            nn.Linear(n_embd, 4 * n_embd), nn.GELU(), nn.Linear(4 * n_embd, n_embd), nn.Dropout(dropout)
-        )
+        self.mlp = nn.Sequential(nn.Linear(n_embd, 4 * n_embd), nn.GELU(), nn.Linear(4 * n_embd, n_embd), nn.Dropout(dropout))
 
     def forward(self, x):
         x = x + self.attention(self.ln1(x))

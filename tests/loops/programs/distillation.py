@@ -1,5 +1,7 @@
 """Knowledge distillation: a frozen teacher in eval mode, a small student."""
 
+# ruff: noqa
+# fmt: off
 import os
 
 import torch

@@ -1,5 +1,7 @@
 """Self-supervised learning against a target that is a moving average, then a linear probe."""
 
+# ruff: noqa
+# fmt: off
 import copy
 import os
 

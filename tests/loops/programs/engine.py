@@ -1,5 +1,7 @@
 """An engine that runs a step function, with handlers attached as closures."""
 
+# ruff: noqa
+# fmt: off
 import os
 from collections import defaultdict
 

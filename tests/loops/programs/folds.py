@@ -1,5 +1,7 @@
 """Cross-validation: a new model and optimizer for each fold, then a final model on all data."""
 
+# ruff: noqa
+# fmt: off
 import os
 
 import torch

