@@ -1,8 +1,10 @@
 """What watching costs: steps with the recorder on against off, in turns, so that a busy machine hits both alike.
 
-``python benchmarks/watch.py [--steps 1000] [--only resnet]``. The first 50 steps, in which most looks
-are taken, are reported apart. CPU seconds of this process count; memory is the peak of a process of its own each.
-torch-audit and torcheck are measured in the same turns, each beside a training of its own, where they are installed.
+``python benchmarks/watch.py [--steps 1000] [--only resnet] [--peers FOLDER]``. The first 50 steps, in which most
+looks are taken, are reported apart. CPU seconds of this process count; memory is the peak of a process of its own each.
+torch-audit and torcheck are measured in the same turns, each beside a training of its own, where they are installed or
+in the folder of ``--peers``. Then Lightning's Trainer on the digits, with our callback and with two of its own (both are
+asked for what they tell at every 50th step), in turns of short fits against one without a callback.
 """
 
 from __future__ import annotations
@@ -10,8 +12,10 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import logging
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -29,6 +33,7 @@ from diagnose.watch.recorder import Recorder
 
 FIRST = 50
 TURN = 25  # steps of each turn
+FIT = 250  # steps of each of Lightning's fits after its first ones
 LIMIT = 0.03
 
 
@@ -146,6 +151,63 @@ def peak(name: str, watched: bool, count: int) -> int:
     return int(json.loads(subprocess.run(line, capture_output=True, text=True, check=True).stdout)["peak"])
 
 
+def lightning(count: int) -> dict[str, float]:
+    """CPU seconds of ``count`` steps after the first 50 of each fit, by callback; "" is the Trainer without one."""
+    import warnings
+
+    import lightning.pytorch as pl
+    from lightning.pytorch.callbacks import DeviceStatsMonitor, LearningRateMonitor
+    from lightning.pytorch.loggers import CSVLogger
+
+    from diagnose.adapters.lightning import DiagnoseCallback
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")  # of its own remarks on workers and logging
+
+    class Digits(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model, self.loader, self.lr = digits()
+
+        def training_step(self, batch: Any, index: int) -> torch.Tensor:
+            x, y = batch
+            return nn.functional.cross_entropy(self.model(x), y)
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.model.parameters(), lr=self.lr, momentum=0.9)
+
+    class Clock(pl.Callback):
+        begun = ended = 0.0
+
+        def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+            self.ended = time.process_time()
+            if trainer.global_step == FIRST:
+                self.begun = self.ended
+
+    def fit(callback: pl.Callback | None, steps: int) -> float:
+        torch.manual_seed(0)
+        clock, module = Clock(), Digits()
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = pl.Trainer(
+                max_steps=FIRST + steps, max_epochs=-1, accelerator="cpu", logger=CSVLogger(folder),
+                callbacks=[clock] if callback is None else [callback, clock], enable_progress_bar=False,
+                enable_checkpointing=False, enable_model_summary=False,
+            )  # fmt: skip
+            trainer.fit(module, module.loader)
+        return clock.ended - clock.begun
+
+    made: dict[str, Callable[[], pl.Callback | None]] = {
+        "": lambda: None, "DiagnoseCallback": DiagnoseCallback, "LearningRateMonitor": LearningRateMonitor,
+        "DeviceStatsMonitor": lambda: DeviceStatsMonitor(cpu_stats=True),
+    }  # fmt: skip
+    sums = dict.fromkeys(made, 0.0)
+    fit(None, 5)  # what is set up once is nobody's
+    for _ in range(max(1, count // FIT)):
+        for name, make in made.items():
+            sums[name] += fit(make(), FIT)
+    return sums
+
+
 def high_water() -> int:
     """Of this process alone: what getrusage tells begins with the parent's."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
@@ -158,7 +220,9 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--peak", default="")
     parser.add_argument("--watched", action="store_true")
+    parser.add_argument("--peers", default="")
     asked = parser.parse_args()
+    sys.path += [asked.peers] if asked.peers else []
     torch.set_num_threads(1)
     if asked.peak:
         turn(training(asked.peak), asked.steps, recording(Recorder()) if asked.watched else nullcontext())
@@ -173,6 +237,10 @@ def main() -> None:
                 f"{found['overhead']:+.1%} (limit {LIMIT:.0%}); first {FIRST}: {found['first 50']:+.1%}; "
                 f"peak memory {watched / plain - 1:+.1%}" + "".join(f"; {peer} {found[peer]:+.1%}" for peer in peers())
             )
+    if asked.only in "lightning" and importlib.util.find_spec("lightning"):
+        sums = lightning(asked.steps)
+        told = "; ".join(f"{name} {spent / sums[''] - 1:+.1%}" for name, spent in sums.items() if name)
+        print(f"lightning on digits: {max(1, asked.steps // FIT) * FIT} steps {sums['']:.2f} s without; {told}")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from probes.records.loop import Loop
 from probes.results import Severity
 from reports.schema import validate
 from tests.loops.cases import CASES, healthy, programs
+from tests.loops.lookalikes import LOOKALIKES
 
 CONFIG = Config()
 
@@ -92,6 +93,7 @@ def main() -> None:
     warm_up()
     jobs: list[tuple[str, tuple[str, ...], str]]
     jobs = [(f"{program} (healthy)", (), healthy(program)) for program in programs()]
+    jobs += [(f"{case.program} (healthy: {case.name})", (), case.source()) for case in LOOKALIKES]
     jobs += [(case.id, case.answers, case.source()) for case in CASES]
     count: Counter[str] = Counter()
     rows = []

@@ -35,7 +35,7 @@ def recording(recorder: Recorder) -> Iterator[None]:
         stack.callback(on.clear)
         stack.callback(recorder.window.close)
         stack.enter_context(recorder.log.recording(loads=False))
-        patches = Patches(stack, lambda: bool(on))
+        patches = Patches(stack, on)
         heard = Heard(recorder, on)
         recorder.window.shielded = heard.safe
         _steps(heard.of(recorder.stepping), stack, on)
@@ -96,12 +96,14 @@ def _gradients(heard: Heard, patches: Patches) -> None:
     patches.put(clip, "_group_tensors_by_device_and_dtype", before(group))
     unscale = before(lambda scaler, optimizer: _unscale(heard, scaler, optimizer))
     patches.put(torch.amp.GradScaler, "unscale_", unscale)
+    unscaled = after(lambda scaler, optimizer: heard.is_unscaled(getattr(optimizer, "optimizer", optimizer)))
+    patches.put(torch.amp.GradScaler, "unscale_", unscaled)
     patches.put(torch.amp.GradScaler, "scale", before(lambda scaler, losses: _scale(heard, scaler)))
 
 
 def _scale(heard: Heard, scaler: Any) -> None:
     if scaler.is_enabled():
-        heard.scaled()
+        heard.scaled(scaler)
 
 
 def _unscale(heard: Heard, scaler: Any, optimizer: Any) -> None:
@@ -272,3 +274,5 @@ def _schedulers(heard: Heard, patches: Patches) -> None:
     for kind in dict.fromkeys(kinds):
         if "step" in vars(kind):
             patches.put(kind, "step", step)
+        if "load_state_dict" in vars(kind):
+            patches.put(kind, "load_state_dict", after(lambda scheduler, *args, **kwargs: heard.rescheduled(scheduler)))

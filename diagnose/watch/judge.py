@@ -9,6 +9,7 @@ from typing import Any
 from diagnose.config import Config
 from diagnose.judging import run_probe
 from diagnose.plan import matches
+from diagnose.watch import given
 from probes import catalogue
 from probes.api import Stage
 from probes.records.loop import Loop
@@ -79,13 +80,17 @@ def judge(loop: Loop, config: Config) -> list[Result]:
 
 def parts(told: Sequence[Any] | None, config: Config, loop: Loop) -> list[Result]:
     """What the process made of the captured step, after the program; None where it did not come to it."""
+    wanted = set(chosen(given.NAMES, config))
+    wrong = [seen for seen in loop.given if seen.name in wanted]
     if told is not None:
-        return [validate(Result, result) for result in told]
+        results = given.told([validate(Result, result) for result in told], wrong)
+        return [*results, *given.missing(results, wrong)]
     why = (
         "the program did not come to its end" if loop.ended == "cut" else "the process died when the step was repeated"
     )
     found = [catalogue.doc(name) for name in chosen((*CHECKS, *PROGRESS), config)]
-    return [Result(d.code, d.name, str(Stage.WATCH), Status.SKIPPED, f"not checked: {why}") for d in found]
+    skipped = [Result(d.code, d.name, str(Stage.WATCH), Status.SKIPPED, f"not checked: {why}") for d in found]
+    return given.told(skipped, wrong)
 
 
 def crashed(finding: Finding) -> Result:

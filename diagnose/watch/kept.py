@@ -57,12 +57,14 @@ class KeptStates:
         self._gone: dict[tuple[Where, ...], deque[_Taken]] = {}  # those that lived on, by the line that took them
         self._used: set[tuple[Where, ...]] = set()  # lines whose state dicts are saved or loaded
         self._by_tensor: dict[int, _Taken] = {}
+        self._latest: weakref.WeakKeyDictionary[nn.Module, _Taken] = weakref.WeakKeyDictionary()
 
     def take(self, model: nn.Module, state: Mapping[str, Any], steps: int, where: tuple[Where, ...], name: str) -> None:
         """``model.state_dict()`` returned ``state``."""
+        taken = _Taken(model, steps, where, name)
+        self._latest[model] = taken
         if len(self._living) >= MOST:
             return
-        taken = _Taken(model, steps, where, name)
         for tensor in [value for value in state.values() if isinstance(value, Tensor)][:SOME]:
             taken.refs[id(tensor)] = weakref.ref(tensor, self._let_go(taken))
             self._by_tensor[id(tensor)] = taken
@@ -94,6 +96,10 @@ class KeptStates:
             if taken is not None and taken.refs[id(value)]() is value:
                 return taken
         return None
+
+    def latest(self, model: nn.Module) -> _Taken | None:
+        """The last state dict of a model: another mapping on its memory was made of it, or of an earlier one."""
+        return self._latest.get(model)
 
     def used(self, state: Mapping[str, Any], steps: int) -> None:
         """It is being saved, or loaded into another model."""

@@ -1,20 +1,19 @@
 """DataLoaders as they are iterated: passes, which samples they gave, and whether a step was made under them.
 
-A sample is known by its data set and index, looked up through Subset and ConcatDataset; where data sets are tensors,
-by the memory that its row lies in. Not covered: samples of iterable data sets.
+Which samples are the same is told by ``samples``.
 """
 
 from __future__ import annotations
 
-import bisect
 import dis
 import weakref
 from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any
 
-from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
+from torch.utils.data import Dataset
 
+from diagnose.watch.samples import Key, sample_key
 from diagnose.watch.sites import assigned_name
 from probes.records.loop import LoaderSeen, Pass
 from probes.results import Where
@@ -23,27 +22,6 @@ MOST_SAMPLES = 20_000  # of a loader that are told apart
 MOST_PASSES = 60
 SOME = 200  # samples of each loader that are known before it is read
 KEYED_PASSES = 2  # later passes give the same samples again
-
-Key = tuple[int, int]
-
-
-def sample_key(dataset: Any, index: int, depth: int = 0) -> Key:
-    """The same sample has the same key in every data set that it is reached through."""
-    while depth < 8:
-        depth += 1
-        if isinstance(dataset, Subset):
-            dataset, index = dataset.dataset, int(dataset.indices[index])
-        elif isinstance(dataset, ConcatDataset):
-            part = bisect.bisect_right(dataset.cumulative_sizes, index)
-            index -= dataset.cumulative_sizes[part - 1] if part else 0
-            dataset = dataset.datasets[part]
-        else:
-            break
-    if isinstance(dataset, TensorDataset) and dataset.tensors[0].ndim:
-        rows = dataset.tensors[0]
-        if rows.device.type != "meta" and rows.stride(0):
-            return rows.untyped_storage().data_ptr(), int(rows.storage_offset()) + index * int(rows.stride(0))
-    return id(dataset), index
 
 
 def drawn_by_loop(frame: FrameType | None) -> bool:
@@ -102,6 +80,7 @@ class LoaderWatch:
         self._first: int | None = None
         self._epochs: set[int] = set()
         self._distributed = False
+        self._settled: tuple[int, int | None, bool] | None = None  # evaluations then, and what they came to
         self._own = _some_keys(dataset, self.samples) if self.indexed and self.samples else set()
 
     def begin(self, begun: int, *, by_loop: bool) -> PassWatch:
@@ -144,18 +123,28 @@ class LoaderWatch:
         """Whether none of its samples was trained on, as far as they can be told without reading one."""
         return bool(self._own) and bool(learned) and self._own.isdisjoint(learned)
 
+    def settle(self, trained_of: Any, learned: set[Key]) -> None:
+        """The evaluations up to now are judged by what was trained up to now."""
+        if tests := self.evaluations():
+            seen = self.record(trained_of, learned)
+            self._settled = len(tests), seen.learned, seen.disjoint
+
     def record(self, trained_of: Any, learned: set[Key]) -> LoaderSeen:
         """``trained_of(roots)``: the samples that the optimizers of these models were stepped on."""
         tests = self.evaluations()
         # Later passes are not told apart sample by sample; they give the same ones as the first.
         keys = set().union(*(p.keys for p in tests)) or set().union(*(p.keys for p in self.passes if tests))
         roots = set().union(*(p.roots for p in tests)) if tests else set()
+        if self._settled is not None and self._settled[0] == len(tests):
+            _, count, apart = self._settled
+        else:
+            count, apart = (len(keys & trained_of(roots)) if keys else None), self.disjoint(learned)
         return LoaderSeen(
             name=assigned_name(self.where), where=self.where, batches=self.batches, samples=self.samples,
             shuffled=self.shuffled, passed=self.passed, steps=self.steps,
             passes=tuple(p.record() for p in self.passes), same_first=self.same_first, known=len(keys),
             trained=len(set().union(*(p.keys for p in self.passes if p.steps))),
-            learned=len(keys & trained_of(roots)) if keys else None, disjoint=self.disjoint(learned),
+            learned=count, disjoint=apart,
             distributed=self._distributed, epochs_set=len(self._epochs), late=self.late, steps_at=self.steps_at,
         )  # fmt: skip
 

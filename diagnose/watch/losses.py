@@ -14,7 +14,7 @@ EVERY = 64  # first steps of which every loss is kept, and then one in some
 
 
 class LossBook:
-    """``kept``: (step, loss), thinned out. ``told(losses)`` is given those of each ``AT_ONCE`` steps, in order."""
+    """``kept``: (step, its first loss), thinned out. ``told(losses)``: those of each ``AT_ONCE`` steps, in order."""
 
     def __init__(self, told: Callable[[list[float]], None]) -> None:
         self.kept: list[tuple[int, float]] = []
@@ -41,7 +41,8 @@ class LossBook:
         by_step: dict[int, float] = {}
         for step, value in zip(steps, values, strict=True):
             by_step[step] = by_step.get(step, 0.0) + value
-            if step < EVERY or step % self._stride == 0:
+            known = bool(self.kept) and self.kept[-1][0] == step
+            if not known and (step < EVERY or step % self._stride == 0):
                 self.kept.append((step, value))
         while len(self.kept) > MOST_KEPT:
             self._stride *= 2

@@ -66,11 +66,13 @@ class OptimizerWatch:
         self.fed: set[int] = set()  # ids of held tensors that had a gradient in some look
         self.missing: dict[str, tuple[weakref.ref[Tensor], Tensor, bool]] = {}
         self.orphans: dict[str, tuple[weakref.ref[Tensor], Tensor, bool]] = {}  # of models that no optimizer holds
+        self.apart: dict[str, tuple[weakref.ref[Tensor], Tensor, bool]] = {}  # of models that none ever held, as above
         self._alive: dict[int, int] = {}  # id of a held tensor -> the last cover in which its model ran
         self._covers = 0
         self._strays: tuple[tuple[int, ...], ...] = ()
         self._fed_before = 0
         self._missing: list[str] = []
+        self._apart: list[str] = []
         self.trained: set[tuple[int, int]] = set()  # keys of the samples under which it was stepped
         self.since = 0  # serial of the forward passes before its last step
         self.held = 0
@@ -84,12 +86,16 @@ class OptimizerWatch:
         self._used: list[Mark] = []  # of the sample's gradients, when the last step ended
         self._stale: list[bool] = []
         self._grown: list[bool] = []
+        self._heard: list[Mark] = []  # as the last backward or unscaling left them
         self._seen_first = False
         self._made = False
         self._asleep: tuple[str, ...] = ()
         self._values: list[Tensor] = []
         self.events: list[LoopEvent] = []
         self.complete = True
+        self._written: weakref.ref[Tensor] | None = None  # the first tensor, and its version at the last step
+        self._version = 0
+        self.quiet_since = -1  # openings of the window when it was prepared for a step that is not looked at
 
     def tensors(self) -> list[Tensor]:
         optimizer = self.ref()
@@ -98,7 +104,9 @@ class OptimizerWatch:
 
     def lr(self) -> float:
         optimizer = self.ref()
-        return max((float(group.get("lr", 0.0)) for group in optimizer.param_groups), default=0.0) if optimizer else 0.0
+        groups = optimizer.param_groups if optimizer is not None else []
+        rates = [group.get("lr") for group in groups]
+        return max([1.0 if rate is None else float(rate) for rate in rates], default=0.0)  # None: it finds its own
 
     # -- around backward ----------------------------------------------------------------------------------------
 
@@ -132,6 +140,7 @@ class OptimizerWatch:
         for i, grew in enumerate(changed):
             if grew and self._stale[i]:
                 self._grown[i] = True
+        self._heard = after
         if any(changed) and not self._made:
             self._made = any(_nonzero(p) for p, grew in zip(self._sample, changed, strict=True) if grew)
         return any(changed)
@@ -164,6 +173,7 @@ class OptimizerWatch:
         if not self._sample:
             self._choose()
         self._values = [_slice(p) for p in self._sample]
+        self.compare()
 
     def after_step(
         self,
@@ -192,16 +202,35 @@ class OptimizerWatch:
                     material=material[0], size=material[1],
                 )
             )  # fmt: skip
-        self.steps += 1
-        self.backwards = 0
+        self.count()
         self._begun = []
         self._forget()
+
+    def count(self) -> None:
+        """A step was made. All there is to do where nothing was looked at since the last one."""
+        self.steps += 1
+        self.backwards = 0
+        self._note_version()
 
     def _forget(self) -> None:
         self.events = []
         self._values = []
+        self._heard = []
         self._seen_first = self._made = False
         self._asleep = ()
+
+    def _note_version(self) -> None:
+        tensor = (
+            next((p for p in self.tensors() if p.requires_grad), None) if self._written is None else self._written()
+        )
+        if tensor is not None:
+            self._written = self._written or weakref.ref(tensor)
+            self._version = tensor._version
+
+    def rewritten(self, held: set[int]) -> bool:
+        """Whether a tensor of it, one of the ids ``held``, was written since its last step by other means."""
+        tensor = self._written() if self._written is not None else None
+        return tensor is not None and id(tensor) in held and tensor._version != self._version
 
     def prepare(self, *, looked: bool) -> None:
         """After a step: whether the next one is looked at from its beginning."""
@@ -213,24 +242,35 @@ class OptimizerWatch:
         else:
             self._sample = []
 
+    def remark(self) -> None:
+        """The gradients were written by what is heard: from here on, what else writes them is the program itself."""
+        self._heard = [_mark(p) for p in self._sample]
+
+    def compare(self) -> None:
+        """Whether the program has written the gradients since. Called once before a step, or before a clipping."""
+        if self._heard and self._heard != [_mark(p) for p in self._sample]:
+            self.events.append(LoopEvent("edit", touched=True))
+        self._heard = []
+
     def has_gradients(self) -> list[bool]:
         """Which tensors of the sample have a gradient that is not zero."""
         return [_nonzero(p) for p in self._sample]
 
-    def note_lr(self) -> None:
-        """Of very many changes the highest of each few are kept: a rate is never taken for lower than it was."""
+    def note_lr(self) -> float:
+        """The rate. Of very many changes the highest of each few are kept: none is taken for lower than it was."""
         lr = self.lr()
         if lr == self._last_lr:
-            return
+            return lr
         self._last_lr = lr
         if self.lrs and self.steps - self.lrs[-1][0] < self._lr_span:
             self.lrs[-1] = (self.lrs[-1][0], max(self.lrs[-1][1], lr))
-            return
+            return lr
         self.lrs.append((self.steps, lr))
         if len(self.lrs) > MOST_LRS:
             self._lr_span *= 2
             pairs = zip(self.lrs[::2], self.lrs[1::2], strict=False)
             self.lrs = [(step, max(one, other)) for (step, one), (_, other) in pairs] + self.lrs[len(self.lrs) & ~1 :]
+        return lr
 
     def _choose(self) -> None:
         dense = [p for p in self.tensors() if p.requires_grad and (p.grad is None or p.grad.layout == torch.strided)]
@@ -239,11 +279,11 @@ class OptimizerWatch:
 
     # -- which tensors ------------------------------------------------------------------------------------------
 
-    def cover(self, roots: Sequence[nn.Module], everywhere: set[int], loaded: set[int]) -> None:
+    def cover(self, roots: Sequence[nn.Module], everywhere: set[int], loaded: set[int], ever: set[int]) -> None:
         """Before a step in a look: which held tensors have gradients, and which of the models' are nowhere.
 
         ``roots``: the models that ran since the last step; ``everywhere``: ids of the tensors of all optimizers;
-        ``loaded``: ids of modules that weights were loaded into.
+        ``loaded``: ids of modules that weights were loaded into; ``ever``: of all tensors that some optimizer held.
         """
         tensors = self.tensors()
         mine = {id(p) for p in tensors}
@@ -265,10 +305,13 @@ class OptimizerWatch:
             if not shared and any(id(p) in everywhere for _, p in named):
                 continue
             kept = self.missing if shared else self.orphans
+            fresh = root.training and id(root) not in loaded and ever.isdisjoint(id(p) for _, p in named)
             for name, p in named:
                 known = name in kept and kept[name][0]() is p
                 if id(p) not in everywhere and p.requires_grad and not known and _nonzero(p):
                     kept[name] = (weakref.ref(p), _slice(p), id(root) in loaded)
+                    if not shared and fresh:
+                        self.apart[name] = kept[name]
         self._conclude(tensors)
 
     def _conclude(self, tensors: Sequence[Tensor]) -> None:
@@ -277,6 +320,7 @@ class OptimizerWatch:
         self._strays = tuple(tuple(p.shape) for p in strays)
         self._fed_before = sum(id(p) in self.fed for p in strays)
         self._missing = self._still(self.missing)
+        self._apart = self._still(self.apart)
         if strays:
             self._missing += self._still(self.orphans)
 
@@ -289,7 +333,8 @@ class OptimizerWatch:
         return OptimizerSeen(
             kind=self.kind, where=self.created, steps=self.steps, held=self.held, looks=tuple(self.looks),
             lrs=tuple(self.lrs), fed=len(self.fed), strays=self._strays, fed_before=self._fed_before,
-            missing=tuple(self._missing), reached=0 if self._moved_on() else self.reached, fed_at=self.fed_at,
+            missing=tuple(self._missing), apart=tuple(self._apart), fed_at=self.fed_at,
+            reached=0 if self._moved_on() else self.reached,
             pretrained=self.pretrained, loaded=any(known[name][2] for name in self._missing),
             backwards=self.backwards, scaled=self.scaled, step_at=self.step_at, slept_at=self.slept_at,
         )  # fmt: skip

@@ -97,11 +97,12 @@ class OutputWatch:
             return
         counts = {classes for _, classes in self._classes}
         along = None if dim is None else dim % given.ndim
-        if len(counts) != 1 or (along is not None and given.shape[along] in counts):
+        square = along == 0 and given.ndim == 2 and given.shape[0] == given.shape[1] and given.is_contiguous()
+        if len(counts) != 1 or (along is not None and given.shape[along] in counts and not square):
             return
         if along == 0 and given.shape[0] not in {*self._sizes, getattr(loader, "batch_size", None)}:
             return
-        classes = [d for d in range(given.ndim) if given.shape[d] in counts]
+        classes = [1] if square else [d for d in range(given.ndim) if given.shape[d] in counts]
         if len(classes) == 1:
             where = here()
             times = self._metrics[where].times + 1 if where in self._metrics else 1
@@ -112,8 +113,11 @@ class OutputWatch:
         if self.evaluations >= MOST_EVALUATIONS:
             return
         self.evaluations += 1
-        for root in roots():
-            names = in_mode(root, True)
+        models = roots()
+        if not all(model.training for model in models):  # which of them is evaluated is not told
+            return
+        for model in models:
+            names = in_mode(model, True)
             if names:
                 self.awake, self.awake_at = tuple(names), here()
 

@@ -18,7 +18,7 @@ class PassBook:
         self.loaders: list[LoaderWatch] = []
         self._by_loader: dict[int, LoaderWatch] = {}
         self._passes: weakref.WeakKeyDictionary[Any, Found] = weakref.WeakKeyDictionary()
-        self._open: list[weakref.ref[Any]] = []
+        self._open: list[tuple[weakref.ref[Any], Found | None]] = []
         self._ended: Found | None = None
         self._last = 0  # id of the iterator that was read last
         self.left_out = False  # a backward after a pass was on the last of several losses alone
@@ -33,6 +33,7 @@ class PassBook:
     def begin(self, iterator: Any, loader: Any, steps: int) -> None:
         """A pass begins (or begins anew, where workers persist), after ``steps`` optimizer steps."""
         watch = self.loader(loader)
+        self._leave(iterator)  # where workers persist, it was used for an earlier pass
         self._passes[iterator] = (watch, watch.begin(steps, by_loop=True))
 
     def of(self, iterator: Any) -> Found | None:
@@ -40,9 +41,9 @@ class PassBook:
 
     def use(self, iterator: Any) -> bool:
         """A batch came from it. Whether the last one came from another iterator."""
-        if not self._open or self._open[-1]() is not iterator:
+        if not self._open or self._open[-1][0]() is not iterator:
             self._leave(iterator)
-            self._open.append(weakref.ref(iterator))
+            self._open.append((weakref.ref(iterator), self._passes.get(iterator)))
         changed, self._last = self._last != id(iterator), id(iterator)
         return changed
 
@@ -75,11 +76,11 @@ class PassBook:
     def current(self) -> Found | None:
         """The loader whose batch was drawn last, of those that are still being read."""
         while self._open:
-            iterator = self._open[-1]()
-            if iterator is not None:
-                return self._passes.get(iterator)
+            ref, found = self._open[-1]
+            if ref() is not None:
+                return found
             self._open.pop()
         return None
 
     def _leave(self, iterator: Any) -> None:
-        self._open = [ref for ref in self._open if (other := ref()) is not None and other is not iterator]
+        self._open = [entry for entry in self._open if (other := entry[0]()) is not None and other is not iterator]

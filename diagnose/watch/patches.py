@@ -16,19 +16,20 @@ Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 class Patches:
     """Replaces attributes, and puts back what was there."""
 
-    def __init__(self, stack: ExitStack, is_on: Callable[[], bool]) -> None:
-        self._stack, self._is_on = stack, is_on
+    def __init__(self, stack: ExitStack, on: list[bool]) -> None:
+        """``on``: empty where the originals alone are to be called."""
+        self._stack, self._on = stack, on
 
     def put(self, owner: Any, name: str, wrap: Wrap) -> None:
         original = getattr(owner, name)
         own = name in vars(owner)
         kept = vars(owner).get(name)
         made = wrap(original)
-        is_on = self._is_on
+        on = self._on
 
         @functools.wraps(original)
         def either(*args: Any, **kwargs: Any) -> Any:
-            return made(*args, **kwargs) if is_on() else original(*args, **kwargs)
+            return made(*args, **kwargs) if on else original(*args, **kwargs)
 
         setattr(owner, name, either)
         self._stack.callback(lambda: setattr(owner, name, kept) if own else delattr(owner, name))

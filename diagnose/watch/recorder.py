@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from diagnose.creation import CreationLog
 from diagnose.watch.capture import StepCapture
+from diagnose.watch.entered import EnteredWatch
 from diagnose.watch.graphs import GraphWatch
-from diagnose.watch.loaders import Key
 from diagnose.watch.losses import LossBook
 from diagnose.watch.material import Material
 from diagnose.watch.optimizers import MOST_WAIT, OptimizerWatch
@@ -27,6 +27,7 @@ from diagnose.watch.passes import PassBook
 from diagnose.watch.progress import Progress
 from diagnose.watch.reading import Reading
 from diagnose.watch.roots import RootBook
+from diagnose.watch.samples import Key
 from diagnose.watch.schedules import ScheduleWatch
 from diagnose.watch.sites import assigned, here
 from diagnose.watch.stepping import Stepping
@@ -54,6 +55,7 @@ class Recorder:
         self.weights = WeightsWatch()
         self.graphs = GraphWatch()
         self.outputs = OutputWatch()
+        self.entered = EnteredWatch()
         self.material = Material()
         self.schedules = ScheduleWatch()
         self.roots = RootBook(self.weights.model)
@@ -97,6 +99,7 @@ class Recorder:
             self.passes.lost()
         if self.window.is_open:
             self.material.target(target)
+            self.entered.loss(name, given, target)
             self.outputs.loss(name, given, target, str(kwargs.get("reduction", "mean")), result)
             self.capture.lost(name, args, kwargs, result, here())
 
@@ -129,6 +132,9 @@ class Recorder:
     def read(self, loaded: Any) -> None:
         self.weights.read(loaded)
 
+    def rescheduled(self, scheduler: Any) -> None:
+        self.weights.rescheduled(scheduler, here())
+
     def scheduled(self, scheduler: Any) -> None:
         """A scheduler is about to be stepped by the user."""
         index = self.stepping.number(getattr(scheduler, "optimizer", None))
@@ -146,18 +152,33 @@ class Recorder:
             optimizers=tuple(watch.seen() for watch in self.optimizers),
             loaders=tuple(loader.record(self._trained_on, learned) for loader in self.passes.loaders),
             schedulers=self.schedules.records(), weights=self.weights.records(),
-            metrics=self.outputs.metrics(), losses=self.losses.record(),
+            metrics=self.outputs.metrics(), given=self.entered.records(), losses=self.losses.record(),
             marked=self.graphs.marked, retained=self.graphs.most, retained_at=self.graphs.where,
+            retained_by=self.graphs.kept_by.name, kept_at=self.graphs.kept_by.where, grown=max(0, self.graphs.grown),
             bare_evaluations=self.outputs.evaluations, bare_awake=self.outputs.awake, bare_at=self.outputs.awake_at,
             seeded=self.seeded, gpu_idle=self.gpu_idle, gpu_present=torch.cuda.is_available(),
             notebook=self.notebook, cells_back=self.cells_back, whole=self.whole, failure=self.failure,
         )  # fmt: skip
+
+    def begins(self, optimizer: Any) -> None:
+        """An optimizer was made. Where the weights that it is to train were written anew since an earlier one's last
+        step, they know nothing of that one's samples: evaluations up to now are of what was trained until then."""
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        for watch in self.optimizers:
+            if watch.rewritten(held):
+                learned: set[Key] = set().union(*(other.trained for other in self.optimizers))
+                for loader in self.passes.loaders:
+                    loader.settle(self._trained_on, learned)
+                watch.trained = set()
 
     def _trained_on(self, roots: set[int]) -> set[Key]:
         tensors = self.roots.parameters_of(roots)
         return set().union(*(w.trained for w in self.optimizers if not tensors.isdisjoint(w.ids)))
 
     def trained_roots(self) -> list[nn.Module]:
-        """Models that some optimizer holds, as far as they are still there."""
+        """Models that some optimizer holds, as far as they are still there; none where one of them was not seen yet."""
         held = {i for watch in self.optimizers for i in watch.ids}
-        return self.roots.holding(held)
+        models = self.roots.holding(held)
+        known = self.roots.parameters_of({id(model) for model in models})
+        waiting = [watch for watch in self.living() if not watch.steps]
+        return models if all(any(id(p) in known for p in watch.tensors()) for watch in waiting) else []

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from diagnose.watch.graphs import MARKED_STEPS
 from diagnose.watch.modules import in_mode
 from diagnose.watch.optimizers import FIRST_LOOKS, MOST_LOOKS, MOST_WAIT, OptimizerWatch
 from diagnose.watch.passes import Found
@@ -24,6 +23,7 @@ class Stepping:
     def __init__(self, recorder: Recorder) -> None:
         self._run = recorder
         self._by_optimizer: dict[int, OptimizerWatch] = {}
+        self._scale = 1.0  # that the loss of the coming backward was multiplied by for half precision
 
     def before_backward(self, tensor: Any) -> Any:
         """What ``after_backward`` wants back."""
@@ -35,7 +35,7 @@ class Stepping:
         loss = tensor if isinstance(tensor, Tensor) and tensor.numel() == 1 else None
         if loss is not None:
             self._run.losses.add(self._run.total, loss)
-        if loss is not None and self._run.total <= MARKED_STEPS:
+        if loss is not None and self._run.graphs.wants(self._run.total):
             self._run.graphs.mark(loss, self._run.total, here())
         if not self._run.window.is_open:
             self._late(found)
@@ -49,6 +49,8 @@ class Stepping:
         share, size = None, 0
         if loss is not None and self._run.total < FIRST_LOOKS:
             share, size = self._run.outputs.share(loss)
+            if share is not None:
+                share, self._scale = share / self._scale, 1.0
             self._run.passes.left_out |= self._run.passes.over and self._run.outputs.left_out()
         self._late(found)
         marks = [(watch, watch.before_backward()) for watch in self._run.living() if not watch.inside]
@@ -100,20 +102,30 @@ class Stepping:
             ids, where = {id(g) for g in gradients}, here()
             for watch in self._run.living():
                 if any(id(p.grad) in ids for p in watch.tensors()):
+                    watch.compare()
                     watch.events.append(LoopEvent("clip", touched=True, where=where))
 
-    def scaled(self) -> None:
-        """A loss was multiplied by the growing factor of half precision."""
+    def scaled(self, scaler: Any) -> None:
+        """A loss is multiplied by the growing factor of half precision."""
         self._run.progress.give_up()
+        if self._run.window.is_open:
+            self._scale = float(scaler.get_scale()) or 1.0
 
     def unscaled(self, optimizer: Any) -> None:
         watch = self._watch(optimizer)
         watch.scaled = True
         if self._run.window.is_open:
+            watch.compare()
             watch.events.append(LoopEvent("unscale", touched=True, where=here()))
+
+    def is_unscaled(self, optimizer: Any) -> None:
+        if self._run.window.is_open:
+            self._watch(optimizer).remark()
 
     def optimizer_made(self, optimizer: Any) -> None:
         self._watch(optimizer, here())
+        self._run.graphs.begin(self._run.total)
+        self._run.begins(optimizer)
 
     def _watch(self, optimizer: Any, where: tuple[Where, ...] = ()) -> OptimizerWatch:
         watch = self._by_optimizer.get(id(optimizer))
@@ -130,7 +142,8 @@ class Stepping:
         if self._run.window.is_open:
             watch.step_at = here()
             everywhere = {id(p) for other in self._run.living() for p in other.tensors()}
-            watch.cover(self._run.roots.since(watch.since), everywhere, self._run.weights.loaded)
+            ever = everywhere.union(*(other.ids for other in self._run.optimizers))
+            watch.cover(self._run.roots.since(watch.since), everywhere, self._run.weights.loaded, ever)
             watch.before_step()
             watch.recheck()
             watch.had = watch.has_gradients()
@@ -152,32 +165,39 @@ class Stepping:
                 watch.trained.update(watched.current)
             if self._run.window.is_open:
                 loader.steps_at = watch.step_at
-        watch.note_lr()
-        self._run.progress.stepped(watch.lr(), found is not None)
+        self._run.progress.stepped(watch.note_lr(), found is not None)
+        quiet = not self._run.window.is_open and watch.quiet_since == self._run.window.openings
         looked = self._run.window.is_open and len(watch.had) > 0
-        material = self._run.material.used() if looked and not watch.inside else (None, 0)
-        watch.after_step(
-            self._run.total, found[0].index if found else -1, watch.step_at, watch.had, material, looked=looked
-        )
-        watch.had = []
+        if quiet:
+            watch.count()
+        else:
+            material = self._run.material.used() if looked and not watch.inside else (None, 0)
+            index = found[0].index if found else -1
+            watch.after_step(self._run.total, index, watch.step_at, watch.had, material, looked=looked)
+            watch.had = []
         watch.since = self._run.roots.serial
         if watch.steps == 1:
-            self._run.weights.stepped(optimizer)
+            self._run.weights.stepped(optimizer, self._run.total)
             self._run.gpu_idle = self._run.gpu_idle or _idles(watch)
         self._run.total += 1
         self._run.weights.kept.steps = self._run.total
         self._run.losses.stepped()
-        self._next_window(watch)
+        self._next_window(watch, quiet=quiet)
         self._run.on_step(self._run)
 
     def _at_work(self) -> int:
         """Optimizers that hold something to train."""
         return sum(any(p.requires_grad for p in watch.tensors()) for watch in self._run.living())
 
-    def _next_window(self, watch: OptimizerWatch) -> None:
+    def _next_window(self, watch: OptimizerWatch, *, quiet: bool) -> None:
         watch.due = is_due(watch.steps, FIRST_LOOKS) and len(watch.looks) < MOST_LOOKS
-        self._run.window.stepped(due=any(other.due for other in self._run.living()))
-        watch.prepare(looked=self._run.window.is_open)
+        due = watch.due or (len(self._run.optimizers) > 1 and any(other.due for other in self._run.living()))
+        if quiet and not due:
+            return
+        window = self._run.window
+        window.stepped(due=due)
+        watch.prepare(looked=window.is_open)
+        watch.quiet_since = -1 if window.is_open else window.openings
 
     def number(self, optimizer: Any) -> int | None:
         """Of an optimizer that is known, or of the one that it wraps."""

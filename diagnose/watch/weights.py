@@ -33,6 +33,7 @@ class WeightsWatch:
         self._resumed: list[tuple[WeightsSeen, Sequence[Any]]] = []
         self._saved_late: dict[int, tuple[int, WeightsSeen]] = {}
         self._restored: weakref.WeakSet[Any] = weakref.WeakSet()  # optimizers that were given a state
+        self._rescheduled: weakref.WeakKeyDictionary[Any, tuple[Where, ...]] = weakref.WeakKeyDictionary()
 
     def model(self, module: nn.Module) -> None:
         """A model that is trained, when it is seen first."""
@@ -49,7 +50,7 @@ class WeightsWatch:
         own = {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
         pairs = [(state[name], mine) for name, mine in own.items() if isinstance(state.get(name), Tensor)]
         pairs = [(given, mine) for given, mine in pairs if mine.numel()]
-        origin = self.kept.origin(state)
+        origin = self.kept.origin(state) or self.kept.latest(module)
         shared = bool(pairs) and all(given.data_ptr() == mine.data_ptr() for given, mine in pairs)
         if shared and origin is not None and origin.steps < steps:
             self._add(WeightsSeen("self-load", steps - origin.steps, where, origin.where))
@@ -95,7 +96,10 @@ class WeightsWatch:
         for model in self._living():
             parameters = {name for name, _ in model.named_parameters()}
             left = [name for name in self._changed(model) if name not in names]
-            if parameters and parameters <= names and left and not any(n in names for n, _ in _buffers(model)):
+            saved = any(
+                n in names and buffer.is_floating_point() for n, buffer in _buffers(model)
+            )  # else a mere counter
+            if parameters and parameters <= names and left and not saved:
                 self._add(WeightsSeen("bare-save", 0, where, names=tuple(left)))
 
     def _bare_list(self, tensors: Sequence[Tensor], where: tuple[Where, ...]) -> None:
@@ -125,16 +129,25 @@ class WeightsWatch:
         if len(self.seen) < MOST_RECORDS:
             self.seen.append(seen)
 
-    def stepped(self, optimizer: Any) -> None:
+    def stepped(self, optimizer: Any, steps: int) -> None:
         """An optimizer makes its first step: does it go on from a checkpoint without the state that was in it?"""
         for seen, groups in [] if optimizer in self._restored else self._resumed[-1:]:
             if _continues(optimizer, groups):
                 self._add(seen)
         self._resumed.clear()
+        where = self._rescheduled.pop(optimizer, None)
+        if where is not None and optimizer not in self._restored and _remembers(optimizer):
+            self._add(WeightsSeen("resume", steps, where, names=("scheduler",)))
 
     def restored(self, optimizer: Any) -> None:
         """``optimizer.load_state_dict()`` was called."""
         self._restored.add(optimizer)
+
+    def rescheduled(self, scheduler: Any, where: tuple[Where, ...]) -> None:
+        """``scheduler.load_state_dict()`` was called."""
+        optimizer = getattr(scheduler, "optimizer", None)
+        if optimizer is not None and getattr(scheduler, "last_epoch", 0) > 0:
+            self._rescheduled[getattr(optimizer, "optimizer", optimizer)] = where
 
     def records(self) -> tuple[WeightsSeen, ...]:
         late = (seen for times, seen in self._saved_late.values() if times == 1)
@@ -162,6 +175,11 @@ def _optimizer_state(item: Any) -> list[Any] | None:
     if isinstance(item, Mapping) and {"state", "param_groups"} <= set(item) and item["state"]:
         return list(item["param_groups"])
     return None
+
+
+def _remembers(optimizer: Any) -> bool:
+    """Whether its next step depends on its earlier ones; plain SGD's does not."""
+    return type(optimizer).__name__ != "SGD" or any(group.get("momentum") for group in optimizer.param_groups)
 
 
 def _continues(optimizer: Any, groups: Sequence[Any]) -> bool:

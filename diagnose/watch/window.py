@@ -35,6 +35,7 @@ class Window:
 
     def __init__(self, recorder: Recorder) -> None:
         self.is_open = False
+        self.openings = 0
         self.shielded: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda method: method
         self._run = recorder
         self._calls = CallListener(
@@ -53,6 +54,7 @@ class Window:
         if self.is_open:
             return
         self.is_open = True
+        self.openings += 1
         self._depth = 0
         if self._run.capture.wanted:
             self._calls.open()

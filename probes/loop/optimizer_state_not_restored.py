@@ -29,7 +29,9 @@ def watched(loop: Loop) -> Findings:
     for seen in loop.weights:
         if seen.kind == "resume":
             yield DOC.finding(
-                "the checkpoint holds the state of an optimizer with the same settings; only the model's was loaded",
+                "the state of the scheduler was loaded, that of its optimizer was not, so its averages begin anew"
+                if "scheduler" in seen.names
+                else "the checkpoint holds the state of an optimizer with the same settings; the model's is loaded",
                 where=seen.where,
             )
             return ""

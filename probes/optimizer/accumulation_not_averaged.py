@@ -70,6 +70,8 @@ def watched(loop: Loop) -> Findings:
             shares = [event.share for event in parts if event.share is not None]
             if len(parts) < 2 or len(shares) != len(parts) or max(shares) > SCALED:
                 continue
+            if any(event.kind == "edit" for event in look.events):  # divided by hand, perhaps
+                continue
             if (total := sum(shares)) > SUMMED:
                 invariant = optimizer.kind in SCALE_FREE
                 yield DOC.finding(

@@ -65,13 +65,14 @@ def watched(loop: Loop) -> Findings:
     if not any(optimizer.looks for optimizer in loop.optimizers):
         raise Skip("no optimizer was stepped")
     for optimizer in loop.optimizers:
-        missing = optimizer.missing
+        missing = optimizer.missing or optimizer.apart
         if missing and not optimizer.strays:
+            # A loaded model of which only a part is trained is commonly meant so; a whole model that is not, seldom.
+            severity = None if optimizer.missing else Severity.WARNING
             more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
             yield DOC.finding(
                 "{count} tensors with a gradient are in no optimizer and do not move: {names}",
-                # A loaded model of which only a part is trained is commonly meant so.
-                severity=Severity.NOTE if optimizer.loaded else None,
+                severity=Severity.NOTE if optimizer.loaded else severity,
                 where=(*optimizer.where, *optimizer.step_at),
                 evidence=(Text("Not in an optimizer", "\n".join(missing)),),
                 count=len(missing),

@@ -9,13 +9,16 @@ from probes.api import Findings, ProbeDoc, Skip, Stage
 
 if TYPE_CHECKING:
     from probes.measurements import Context
+    from probes.records.loop import Loop
 
+LEAST_STEPS = 10  # of a watched loop
 SHOWN = 4  # parameter groups told one by one
 
 DOC = ProbeDoc(
     code="OPT604",
     name="zero-learning-rate",
     stage=Stage.SMOKE,
+    also=(Stage.WATCH,),
     summary="The learning rate is zero at every step of the planned run.",
     why="Each update is multiplied by the learning rate, so no parameter ever moves.",
     fix="Give the optimizer a learning rate above zero, and check that the schedule leaves its warm-up.",
@@ -40,6 +43,24 @@ def run(ctx: Context) -> Findings:
     more = f"; and {len(groups) - SHOWN} more groups" if len(groups) > SHOWN else ""
     peak = f", peak {max(lrs):g} over {len(lrs):,} steps" if lrs and max(lrs) != min(lrs) else ""
     return shown + more + peak
+
+
+def watched(loop: Loop) -> Findings:
+    """Optimizers whose highest rate is zero at every step of the run."""
+    stepped = [optimizer for optimizer in loop.optimizers if optimizer.steps >= LEAST_STEPS and optimizer.lrs]
+    if not stepped:
+        raise Skip(f"no optimizer made {LEAST_STEPS} steps")
+    if loop.ended not in {"end", "exit"}:
+        raise Skip("the run was not watched to its end: a warm-up may begin at zero")
+    for optimizer in stepped:
+        if all(lr == 0 for _, lr in optimizer.lrs):
+            yield DOC.finding(
+                "the learning rate is 0 at all {steps} steps looked at",
+                where=(*optimizer.where, *optimizer.step_at),
+                steps=optimizer.steps,
+            )
+            return ""
+    return "; ".join(f"lr {max(lr for _, lr in optimizer.lrs):g}" for optimizer in stepped[:SHOWN])
 
 
 def _told(group: Mapping[str, Any]) -> str:

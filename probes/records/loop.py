@@ -14,9 +14,9 @@ from probes.results import Where
 @dataclass(frozen=True)
 class LoopEvent:
     """One event between two steps of an optimizer. ``kind``: "batch" (one came from a loader), "zero", "backward",
-    "clip", "unscale" or "step". ``loader``: index of the loader of a batch, or of the batch that is current, else -1.
-    ``share`` and ``size`` of a backward: as in ``probes.records.updates.StepEvent``. ``touched``: whether the event
-    reached tensors of this optimizer."""
+    "clip", "unscale", "edit" (the program wrote the gradients by itself) or "step". ``loader``: index of the loader of
+    a batch, or of the batch that is current, else -1. ``share`` and ``size`` of a backward: as in
+    ``probes.records.updates.StepEvent``. ``touched``: whether the event reached tensors of this optimizer."""
 
     kind: str
     loader: int = -1
@@ -56,6 +56,7 @@ class OptimizerSeen:
     """``held``: tensors in it. ``fed``: those that ever had a gradient in a look; ``strays``: shapes of held tensors
     that never had one lately and belong to no module that ran. ``fed_before``: strays that had gradients earlier.
     ``missing``: names of parameters of the models it trains that have a gradient, are in no optimizer and do not move.
+    ``apart``: the same of models in train mode no part of which any optimizer ever held, and nothing was loaded into.
     ``loaded``: weights had been loaded into the model that the missing ones are of.
     ``backwards``: backward calls since its last step (all, if it never stepped). ``lrs``: (its step, lr), changes only.
     ``reached``: those of the first backward calls whose gradient reached it, 0 where its tensors moved by other means;
@@ -73,6 +74,7 @@ class OptimizerSeen:
     strays: Sequence[tuple[int, ...]] = ()
     fed_before: int = 0
     missing: Sequence[str] = ()
+    apart: Sequence[str] = ()
     loaded: bool = False
     backwards: int = 0
     scaled: bool = False
@@ -175,6 +177,20 @@ class MetricSeen:
 
 
 @dataclass(frozen=True)
+class LossGiven:
+    """A line that gives a loss of torch's what it does not take. ``name``: of the defect; ``function``: the loss;
+    ``made_by``: the function that made the scores, "" if it is not known; ``shape`` and ``target``: what was given."""
+
+    name: str
+    function: str
+    made_by: str
+    shape: Sequence[int]
+    target: Sequence[int]
+    times: int
+    where: Sequence[Where]
+
+
+@dataclass(frozen=True)
 class Loop:
     """A whole run.
 
@@ -182,7 +198,9 @@ class Loop:
     "limit", "exception", "interrupted" or "cut" (the process was killed).
     ``losses``: (step, value) of tensors that backward was called on, None where it was not finite.
     ``marked``: early losses of one line whose graphs
-    were followed; ``retained``: graphs of earlier steps of that line that were in memory at once.
+    were followed; ``retained``: graphs of earlier steps of that line that were in memory at once; ``retained_by``: the
+    variable that keeps them, "" if it was not found; ``kept_at``: the line that adds to it; ``grown``: bytes of memory
+    more than when this was seen first.
     ``bare_evaluations``: evaluations without a loader; ``bare_awake``: modules in train mode in one of them.
     ``cells_back``: pairs of execution counts of a notebook that go backwards. ``whole``: the program was watched from
     its beginning, not only a block of it. ``failure``: of the recorder itself, which heard nothing after it.
@@ -196,10 +214,14 @@ class Loop:
     schedulers: Sequence[SchedulerSeen] = ()
     weights: Sequence[WeightsSeen] = ()
     metrics: Sequence[MetricSeen] = ()
+    given: Sequence[LossGiven] = ()
     losses: Sequence[tuple[int, float | None]] = ()
     marked: int = 0
     retained: int = 0
     retained_at: Sequence[Where] = ()
+    retained_by: str = ""
+    kept_at: Sequence[Where] = ()
+    grown: int = 0
     bare_evaluations: int = 0
     bare_awake: Sequence[str] = ()
     bare_at: Sequence[Where] = ()

@@ -1,0 +1,66 @@
+"""By what the same sample is known, whichever loader it comes from.
+
+By its data set and index, looked up through Subset and ConcatDataset; where data sets are tensors, by the values of its
+row, which a copy has too, or by the memory that it lies in. Not covered: samples of iterable data sets.
+"""
+
+from __future__ import annotations
+
+import bisect
+from hashlib import blake2b
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
+from torch.utils.weak import WeakIdKeyDictionary
+
+Key = tuple[int, int]
+
+MOST_ROWS = 20_000
+
+MOST_BYTES = 2**25  # of a tensor whose rows are told apart by their values
+DISTINCT = 0.99  # of its rows: where many are alike by nature, equal values do not mean the same sample
+_digests: Any = WeakIdKeyDictionary()  # of tensors: (version, digests)
+
+
+def digests(rows: Tensor) -> list[int] | None:
+    """A number for the values of each row, that a copy of it has too; None where rows are told by their memory."""
+    if type(rows) is not Tensor or rows.is_inference():
+        return None
+    version, found = _digests.get(rows, (-1, None))
+    if version != rows._version:
+        found = _digested(rows)
+        _digests[rows] = rows._version, found
+    return found  # type: ignore[no-any-return]
+
+
+def _digested(rows: Tensor) -> list[int] | None:
+    small = rows.untyped_storage().nbytes() <= MOST_BYTES and len(rows) <= MOST_ROWS
+    if rows.device.type != "cpu" or rows.layout != torch.strided or not small or not rows.numel():
+        return None
+    flat = rows.detach().resolve_conj().resolve_neg().reshape(len(rows), -1).contiguous().view(torch.uint8).numpy()
+    found = [int.from_bytes(blake2b(row, digest_size=8).digest()) for row in flat]
+    return found if len(set(found)) >= DISTINCT * len(found) else None
+
+
+def sample_key(dataset: Any, index: int, depth: int = 0) -> Key:
+    """The same sample has the same key in every data set that it is reached through."""
+    while depth < 8:
+        depth += 1
+        if isinstance(dataset, Subset):
+            dataset, index = dataset.dataset, int(dataset.indices[index])
+        elif isinstance(dataset, ConcatDataset):
+            part = bisect.bisect_right(dataset.cumulative_sizes, index)
+            index -= dataset.cumulative_sizes[part - 1] if part else 0
+            dataset = dataset.datasets[part]
+        else:
+            break
+    if isinstance(dataset, TensorDataset) and dataset.tensors[0].ndim:
+        rows = dataset.tensors[0]
+        if rows.device.type != "meta" and rows.stride(0):
+            known = digests(rows)
+            if known is not None:
+                return 0, known[index]
+            return rows.untyped_storage().data_ptr(), int(rows.storage_offset()) + index * int(rows.stride(0))
+    return id(dataset), index
