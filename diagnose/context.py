@@ -33,7 +33,7 @@ from diagnose.training.step import Engine
 from diagnose.user_code import is_user_file, place
 from probes.measurements import Facts
 from probes.records.data import Association, NearCopies, Reread, Scan, Turned, WorkerDraws
-from probes.records.forward import Attempt, CustomFunction, HalfGradients, LossParts, Outputs, WeightLoad
+from probes.records.forward import AsBuilt, Attempt, CustomFunction, HalfGradients, LossParts, Outputs, WeightLoad
 from probes.records.inspection import Inspection, RandomCall
 from probes.records.trials import Ablation, DropoutSite, LearningRateRange, Reference, Relief, Search, Trace
 from probes.records.updates import Coverage, Updates
@@ -289,6 +289,9 @@ class MeasuringContext:
     def completed_attempt(self) -> Attempt:
         """The attempt, where it ran to its end; dependents of a failed one are skipped with its reason."""
         return self._steps.completed_attempt()
+
+    def as_built(self) -> Sequence[AsBuilt]:
+        return self._steps.as_built()
 
     def updates(self) -> Updates:
         return self._steps.updates()

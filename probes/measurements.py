@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from diagnose.pipeline import Pipeline  # for type checkers only: at run time probes import nothing of diagnose
     from probes.records.data import Association, NearCopies, Reread, Scan, Turned, WorkerDraws
     from probes.records.forward import (
+        AsBuilt,
         Attempt,
         CustomFunction,
         HalfGradients,
@@ -136,6 +137,10 @@ class Context(Protocol):
 
     def learning_rates(self) -> Sequence[float]:
         """The largest lr of each step of the planned run, from a dry run of the scheduler (evenly thinned)."""
+
+    def as_built(self) -> Sequence[AsBuilt]:
+        """Loss and outputs of the first batches in train mode, without any update. Raises Skip where only a whole step
+        of the user's computes the loss."""
 
     def inspection(self) -> Inspection: ...
 

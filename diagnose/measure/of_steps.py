@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from diagnose.experiments.short_trainings import MOST_STEPS
-from diagnose.measure import attempt, scan, updates
+from diagnose.measure import attempt, outputs, scan, updates
 from diagnose.user_code import UserCodeError, user_code
 from probes.api import Skip
-from probes.records.forward import Attempt
+from probes.records.forward import AsBuilt, Attempt
 from probes.records.updates import Coverage, Updates
 
 if TYPE_CHECKING:
@@ -64,6 +64,16 @@ class StepMeasurements:
                 return updates.updates(engine, self._ctx.raws(), begun=loss)
 
         return self._ctx.once("updates", "the first updates", measure)
+
+    def as_built(self) -> Sequence[AsBuilt]:
+        def measure() -> Sequence[AsBuilt]:
+            with self._ctx.engine() as engine:
+                if not engine.has_loss:
+                    raise Skip("only the pipeline's own train_step computes the loss")
+                engine.model.train()
+                return [outputs.as_built(engine, raw) for raw in self._ctx.raws()]
+
+        return self._ctx.once("as built", "the first batches without an update", measure)
 
     def coverage(self) -> Coverage:
         def measure() -> Coverage:

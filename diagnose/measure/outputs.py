@@ -15,7 +15,7 @@ from diagnose.training.metrics import main_output
 from diagnose.training.step import Engine, Forwarded
 from diagnose.user_code import UserCodeError, user_code
 from probes.api import Skip
-from probes.records.forward import Outputs
+from probes.records.forward import AsBuilt, Outputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,6 +83,15 @@ def changed_output(
     if main is None:
         raise Skip("the model returns no tensor")
     return plain(main).float()
+
+
+def as_built(engine: Engine, raw: Any) -> AsBuilt:
+    done = engine.loss(raw)
+    main, size = done.main, done.batch.size
+    bad: list[int] = []
+    if main is not None and main.ndim and len(main) == size:
+        bad = (~torch.isfinite(plain(main))).reshape(size, -1).any(1).nonzero().flatten().tolist()
+    return AsBuilt(float(done.loss.detach().sum()), tuple(bad), size)
 
 
 def _joined(output: Any) -> Tensor | None:

@@ -29,6 +29,7 @@ WATCHED = frozenset({"softmax", "log_softmax", "sigmoid", "tanh", "detach", "rel
 ORIGINS = frozenset(
     {"softmax", "log_softmax", "sigmoid", "hardsigmoid", "logsigmoid", "tanh", "relu", "relu6", "softplus", "linear"}
 )
+CUTS = frozenset({"clamp", "clip"})
 KEEPS_VALUES = frozenset(
     {"clone", "contiguous", "float", "double", "to", "reshape", "flatten", "squeeze", "unsqueeze", "cat", "concat"}
 )
@@ -75,7 +76,7 @@ class LossRecorder(TorchFunctionMode):
         return result
 
     def origin(self, tensor: Any) -> Origin | None:
-        """What put out the values of ``tensor``, if that was one of ``ORIGINS``."""
+        """What put out the values of ``tensor``, if that was one of ``ORIGINS``; or "clamp", of a linear layer's."""
         mark = self._marks.get(_storage(tensor)) if isinstance(tensor, torch.Tensor) else None
         if mark is None or (mark[1].function == "linear" and not tensor.is_contiguous()):  # transposed since
             return None
@@ -89,6 +90,8 @@ class LossRecorder(TorchFunctionMode):
             if plain_name == "linear" and not result.is_contiguous():
                 return
             self._remember(result, self._here(plain_name))
+        elif plain_name in CUTS and (cut := self.origin(args[0] if args else None)) and cut.function == "linear":
+            self._remember(result, self._here("clamp"))
         elif name in KEEPS_VALUES and args:
             parts = args[0] if isinstance(args[0], (tuple, list)) else args[:1]
             origins = [self.origin(part) for part in parts]

@@ -38,7 +38,7 @@ def run(ctx: Context) -> Findings:
     updates = ctx.updates()
     for step, loss in enumerate(updates.losses):
         if not math.isfinite(loss):
-            break
+            return f"all gradients finite until the loss of update {step + 1} was not"
         bad = [p.name for p in updates.parameters if not math.isfinite(p.gradients[step] or 0.0)]
         if bad and step and abs(loss) > DIVERGED * max(abs(updates.losses[0]), 1.0):
             raise Skip(

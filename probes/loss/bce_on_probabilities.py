@@ -40,6 +40,17 @@ def run(ctx: Context) -> Findings:
         return ""
     found = calls(ctx, "binary_cross_entropy_with_logits", "binary_cross_entropy")
     for call in found:
+        if call.function == "binary_cross_entropy" and call.origin is not None and call.origin.function == "clamp":
+            yield DOC.finding(
+                "{function} is given the scores of a linear layer, cut off to [{low:.3g}, {high:.3g}], and no "
+                "probabilities: {share:.0%} of them lie at an end, where nothing moves them",
+                function=call.function,
+                low=float(call.input.min()),
+                high=float(call.input.max()),
+                share=float(((call.input == call.input.min()) | (call.input == call.input.max())).float().mean()),
+                where=placed(ctx, call.origin) or call.where,
+            )
+            return ""
         # By value alone probabilities and small logits look alike, so the function that made them is asked for.
         if call.function.endswith("logits") and call.origin is not None and call.origin.function in PROBABILITIES:
             yield DOC.finding(

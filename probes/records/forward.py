@@ -199,3 +199,13 @@ class Outputs:
     first: Tensor
     again: Tensor
     stirred: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class AsBuilt:
+    """One of the first batches before any update: its ``loss``, and which of its ``size`` samples have an output that
+    is not finite (``bad``; empty too where outputs do not go by samples)."""
+
+    loss: float
+    bad: Sequence[int]
+    size: int

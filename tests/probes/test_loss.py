@@ -123,6 +123,17 @@ def binary(last: Callable[[], nn.Module], loss: nn.Module) -> Callable[[], Pipel
     return build
 
 
+def tags(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], Pipeline]:
+    def build() -> Pipeline:
+        from small_pipelines import digits_tensors
+
+        x, y = digits_tensors()
+        batches = list(zip(x[:128].split(16), F.one_hot(y[:128], 10).float().split(16), strict=True))
+        return digits_cnn(loss=loss, num_classes=None, train=batches, val=None, task="multilabel")
+
+    return build
+
+
 def floats() -> list[tuple[Tensor, Tensor]]:
     from small_pipelines import digits_tensors
 
@@ -134,6 +145,12 @@ def test_bce_on_probabilities() -> None:
     finding = found("bce-on-probabilities", binary(nn.Sigmoid, nn.BCEWithLogitsLoss()))
     assert "nn.Sigmoid" in finding.where[0].text or "last()" in finding.where[0].text
     assert "between 0 and 1" in found("bce-on-probabilities", binary(nn.Identity, nn.BCELoss())).message
+    cut = found("bce-on-probabilities", tags(lambda out, y: F.binary_cross_entropy(out.clamp(0, 1), y)))
+    assert cut.values["share"] > 0.2
+    kept = lambda out, y: F.binary_cross_entropy_with_logits(out.clamp(-10, 10), y)  # noqa: E731
+    silent("bce-on-probabilities", tags(kept))
+    safe = lambda out, y: F.binary_cross_entropy(out.sigmoid().clamp(1e-6, 1 - 1e-6), y)  # noqa: E731
+    silent("bce-on-probabilities", tags(safe))
     silent("bce-on-probabilities", binary(nn.Identity, nn.BCEWithLogitsLoss()))
     silent("bce-on-probabilities", binary(nn.Sigmoid, nn.BCELoss()))
 

@@ -19,14 +19,10 @@ from probes.results import Severity, Status
 Build = Callable[[], Pipeline]
 
 
-def pipeline(model: nn.Module, train: Dataset[Any], val: Dataset[Any] | None = None, **fields: Any) -> Pipeline:
-    return Pipeline(
-        model,
-        DataLoader(train, batch_size=32, shuffle=True),
-        DataLoader(val, batch_size=64) if val is not None else None,
-        optimizer=torch.optim.Adam(model.parameters(), lr=1e-3),
-        **({"loss": nn.CrossEntropyLoss()} | fields),
-    )
+def pipeline(model: nn.Module, data: Dataset[Any], held: Dataset[Any] | None = None, **fields: Any) -> Pipeline:
+    loaders = {"train": DataLoader(data, 32, shuffle=True), "val": DataLoader(held, 64) if held is not None else None}
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    return Pipeline(model, optimizer=optimizer, **(loaders | {"loss": nn.CrossEntropyLoss()} | fields))
 
 
 def table(x: Tensor, y: Tensor, cut: int, classes: int) -> Pipeline:
@@ -200,6 +196,23 @@ class Taught(nn.Module):
         return out
 
 
+def flat_later() -> Pipeline:
+    """The first batch is fine, the second holds one flat sample."""
+    x = torch.randn(128, 6, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] > 0).long()
+    x[40] = 0.0
+    batches = list(zip(x.split(32), y.split(32), strict=True))
+    return pipeline(Standardised(), TensorDataset(x, y), train=batches)
+
+
+def explodes() -> Pipeline:
+    """Finite as built; the first update is what makes the loss infinite."""
+    made = flat_later()
+    made.model = nn.Linear(6, 2)
+    made.optimizer = torch.optim.SGD(made.model.parameters(), lr=3e38)
+    return made
+
+
 # -- padding ----------------------------------------------------------------------------------------------------------
 
 
@@ -302,3 +315,16 @@ def short_vocabulary() -> Pipeline:
 def test_the_rows_that_an_embedding_lacks_are_told() -> None:
     (finding,) = judge("user-code-error", short_vocabulary).findings
     assert "rows 0 to 49 of an embedding that has 0 to 29" in finding.message
+
+
+def test_a_later_batch_that_is_not_finite_is_told_with_its_sample() -> None:
+    judged = judge("nonfinite-loss", flat_later)
+    assert judged.names == ["nonfinite-loss"], judged.result
+    assert judged.values["number"] == 2
+    assert "1 of its 32 samples are not finite, the first is sample 8" in judged.findings[0].message
+
+
+def test_what_an_update_brings_about_is_not_in_the_data() -> None:
+    judged = judge("nonfinite-loss", explodes)
+    assert judged.findings == ()
+    assert judged.status is Status.SKIPPED

@@ -240,4 +240,5 @@ CASES = cases(
         projection_made_anew: "layer-created-in-forward",
     },
     (warm_up_from_zero, summed_with_adam, shifted_in_the_loss, untied),
+    structural=(mask_is_off_by_one, mask_upside_down, predicts_what_it_reads),
 )

@@ -184,4 +184,5 @@ CASES = cases(
         weights_of_unit_normal: "exploding-initialisation",
         blue_red_on_validation: "train-val-preprocessing-mismatch",
     },
+    structural=(view_for_permute,),
 )[1:]  # the program itself is there already

@@ -304,4 +304,11 @@ CASES = cases(
         mask_is_made_on_the_gpu: "device-mismatch",
     },
     (without_validation, decay_by_group, first_token_pooled, checkpointed),
+    structural=(
+        pooled_over_padding,
+        softmax_in_output,
+        sequence_taken_for_batch,
+        mean_over_the_batch,
+        validation_reviews_seen_in_training,
+    ),
 )

@@ -262,7 +262,7 @@ CASES = cases(
         softmax_without_dim: "softmax-over-batch",
         first_word_is_taken_for_padding: "padding-idx-is-a-real-token",
         scores_through_numpy: "graph-cut",
-        embedding_is_too_small: "forward-shape-mismatch",
+        embedding_is_too_small: ("user-code-error", "forward-shape-mismatch"),
         labels_of_validation_turned_over: "label-map-differs-in-validation",
         a_third_of_the_labels_is_wrong: "noisy-labels",
     },

@@ -207,4 +207,14 @@ CASES = cases(
         second_layer_under_a_wrong_name: "unused-parameters",
     },
     (warmed_up_beta, gaussian_decoder, plain_autoencoder, gan),
+    structural=(
+        pictures_to_sixteen,
+        elbo_is_minimised,
+        beta_of_a_thousand,
+        logarithm_of_a_raw_variance,
+        loss_of_each_sample,
+        latent_is_detached,
+        pictures_divided_twice,
+        second_layer_under_a_wrong_name,
+    ),
 )
