@@ -22,6 +22,7 @@ from diagnose.experiments.knobs import arms
 from diagnose.experiments.search import search
 from diagnose.experiments.usual import suspects_first
 from diagnose.judging import run_probe
+from probes.api import Skip
 from probes.results import Status
 
 
@@ -107,3 +108,9 @@ def test_of_a_batch_of_all_samples_a_part_is_memorised() -> None:
     assert len(y) > 512
     whole = DataLoader(TensorDataset(x, y), len(y), shuffle=True)
     assert context(lambda: of_digits(mlp(), adam(1e-2), loaders=(whole, whole))).overfit().samples == 512
+
+
+def test_a_schedule_that_is_over_at_once_says_nothing_about_the_width() -> None:
+    ctx = context(lambda: scheduled(lambda o: lr_scheduler.ExponentialLR(o, gamma=1e-3), lr=4e-3))
+    with pytest.raises(Skip, match="schedule"):
+        ctx.trainings.widened_overfit()
