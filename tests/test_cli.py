@@ -207,12 +207,13 @@ def test_a_run_that_ends_before_the_training_tells_what_was_expected_of_it(tmp_p
 def test_the_plan_runs_nothing(digits: Path) -> None:
     done = run("run", TARGET, "--plan", cwd=digits)
     assert done.code == 0
-    _, *stages, experiments = done.out.splitlines()
+    _, *stages, experiments, total = done.out.splitlines()
     assert [line.split()[0] for line in stages] == [
         "data", "smoke", "mnist", "overfit", "subset", "train", "evaluate",
     ]  # fmt: skip
     assert all("up to" in line for line in stages if line.split()[0] in {"mnist", "overfit", "subset", "train"})
     assert "experiments" in experiments
+    assert total.startswith("In all up to ")
     assert runs(digits) == []
 
 

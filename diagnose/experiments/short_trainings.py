@@ -27,6 +27,7 @@ from diagnose.experiments.relief import relief
 from diagnose.experiments.search import search
 from diagnose.experiments.trial import Samples, Setting, StepProgress, gradient_agreement, run_trial
 from diagnose.experiments.trials import Trials, Wanted
+from diagnose.experiments.usual import is_unusual
 from diagnose.experiments.yardsticks import yardsticks_of
 from diagnose.training.metrics import IGNORE_INDEX
 from diagnose.user_code import UserCodeError
@@ -166,9 +167,12 @@ class ShortTrainings:
         return self._ctx.once("overfit data term", "overfitting without the extra term", measure)
 
     def widened_overfit(self) -> Trace:
-        """The same batch with wider hidden layers. Raises Skip where that cannot be done from outside."""
+        """The same batch with wider hidden layers. Raises Skip where that cannot be done from outside, and where a
+        schedule that is over at once keeps a model of any width from getting far."""
 
         def measure() -> Trace:
+            if is_unusual(self._ctx, "scheduler"):
+                raise Skip("the schedule leaves no time to memorise a batch, whatever the width")
             layers = [layer.path for layer in self._ctx.inspection().layers]
             change = wider.change(self._ctx.pipeline, layers, self._ctx.raws()[0], self._ctx.device)
             return self._memorise(change, self.overfit().steps)

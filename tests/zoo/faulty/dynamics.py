@@ -65,8 +65,6 @@ CASES: tuple[Case, ...] = (
     edited(dynamics_digits, "dropout-too-strong", ("p=0.3", "p=0.97"), variant="dropout-functional"),
     edited(dynamics_tabular, "dropout-too-strong", ("width=96, p=0.2", "width=96, p=0.95"), variant="dropout"),
     edited(dynamics_gru, "dropout-too-strong", ("dropout=0.2", "dropout=0.98"), variant="dropout-argument"),
-    edited(dynamics_gru, "dropout-too-strong", ("nn.Dropout(0.1)", "nn.Dropout(0.99)"), variant="dropout-head"),
-    edited(dynamics_transformer, "dropout-too-strong", ("dropout=0.1)", "dropout=0.9)"), variant="dropout"),
     edited(
         dynamics_shapes,
         "dropout-too-strong",
@@ -153,12 +151,14 @@ CASES: tuple[Case, ...] = (
         "schedule-collapses",
         ('        task="multilabel"', '        scheduler_interval="step",\n        task="multilabel"'),
         variant="schedule-collapses",
+        also=("schedule-period-mismatch",),
     ),
     edited(
         dynamics_digits,
         "schedule-collapses",
         ("step_size=8, gamma=0.3", "step_size=1, gamma=0.01"),
         variant="schedule-gamma",
+        also=("schedule-period-mismatch",),
     ),
     edited(
         dynamics_transformer,
@@ -232,14 +232,6 @@ CASES: tuple[Case, ...] = (
         also=("learning-rate-too-low",),
     ),
     edited(
-        dynamics_shapes,
-        "batch-size-extreme",
-        ("batch_size=8", "batch_size=1"),
-        ("lr=2e-3", "lr=5e-2"),
-        variant="batch-one",
-        also=("learning-rate-too-high", "batchnorm-statistics-lag"),
-    ),
-    edited(
         dynamics_cancer,
         "inputs-not-normalised",
         ("x = (x - mean) / std", "x = x"),
@@ -270,15 +262,6 @@ CASES: tuple[Case, ...] = (
         ("nn.Linear(80, 6),", "nn.Linear(80, 6),\n        nn.Sigmoid(),"),
         ("lr=0.1", "lr=0.01"),
         variant="mse-sigmoid",
-    ),
-    edited(
-        dynamics_shapes,
-        "activation-on-logits",
-        (
-            "return self.last(torch.cat([self.up(d), a], 1))",
-            "return -torch.relu(self.last(torch.cat([self.up(d), a], 1)))",
-        ),
-        variant="loss-relu",
     ),
     edited(
         dynamics_glyphs, "loss-sign-flipped", ("    loss.backward()", "    (-loss).backward()"), variant="loss-negated"
@@ -320,14 +303,6 @@ CASES: tuple[Case, ...] = (
         ("nn.Dropout(0.2)", "nn.Dropout(0.97)"),
         ("lr=0.1", "lr=30.0"),
         variant="dropout-lr-at-once",
-        also=("learning-rate-too-high",),
-    ),
-    edited(
-        dynamics_transformer,
-        "label-smoothing-too-strong",
-        ("label_smoothing=0.1", "label_smoothing=0.999"),
-        ("lr=1e-3", "lr=0.3"),
-        variant="smoothing-lr-at-once",
         also=("learning-rate-too-high",),
     ),
 )
