@@ -60,7 +60,10 @@ LOOKS = [case for case in LOOKALIKES if case.id in {
 
 
 @pytest.mark.parametrize("case", LOOKS, ids=lambda case: case.id)
-def test_what_looks_like_a_fault_and_is_meant_raises_no_alarm(case: Case, tmp_path: Path) -> None:
+def test_what_looks_like_a_fault_and_is_meant_raises_no_alarm(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # some save what they trained
     watched = watch_source(case.source(), tmp_path, parts=True)
     assert watched.loop.steps > 0
     assert watched.alarms == {}
