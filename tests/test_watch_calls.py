@@ -343,3 +343,9 @@ def test_another_model_in_train_mode_says_nothing_of_the_one_that_is_evaluated(t
     """
     assert watched(body.format("model.eval()"), tmp_path).alarms == {}
     assert watched(body.format("pass"), tmp_path).alarms == {"train-mode-in-validation": "error"}
+
+
+def test_a_run_without_a_seed_is_a_note(tmp_path: Path) -> None:
+    found = watch_source(HEAD.replace("torch.manual_seed(0)\n", "") + "step(F.cross_entropy(model(x), y))", tmp_path)
+    assert found.alarms == {}
+    assert found.finding("unseeded-run").severity == "note"

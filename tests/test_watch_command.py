@@ -28,7 +28,7 @@ def main():
     torch.manual_seed(0)
     x = torch.randn(48, 4)
     data = TensorDataset(x, x.sum(1, keepdim=True))
-    workers = {"num_workers": 1, "multiprocessing_context": "spawn"} if how == "workers" else {}
+    workers = {"num_workers": 1, "multiprocessing_context": "spawn"} if how in {"workers", "fork"} else {}
     loader = DataLoader(data, batch_size=8, shuffle=True, **workers)
     model = nn.Linear(4, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
@@ -71,7 +71,7 @@ def results(folder: Path) -> Any:
     return json.loads((folder / "run" / "results.json").read_text())
 
 
-def test_a_script_that_reads_forks_and_handles_signals_behaves_as_without(tmp_path: Path) -> None:
+def test_a_script_that_reads_forks_uses_workers_and_handles_signals_behaves_as_without(tmp_path: Path) -> None:
     plain, watched = script(tmp_path, how="fork"), script(tmp_path, *WATCH, how="fork")
     assert (watched.returncode, watched.stdout, watched.stderr) == (plain.returncode, plain.stdout, plain.stderr)
     told = results(tmp_path)
@@ -79,8 +79,10 @@ def test_a_script_that_reads_forks_and_handles_signals_behaves_as_without(tmp_pa
 
 
 def test_a_crash_keeps_traceback_and_code_and_is_a_finding(tmp_path: Path) -> None:
-    watched = script(tmp_path, *WATCH, how="crash")
-    assert watched.returncode == 1
+    plain, watched = script(tmp_path, how="crash"), script(tmp_path, *WATCH, how="crash")
+    assert watched.returncode == plain.returncode == 1
+    assert watched.stdout.startswith(plain.stdout)  # the report follows
+    assert watched.stderr.startswith(plain.stderr)
     frames = [line for line in watched.stderr.splitlines() if line.startswith("  File")]
     assert watched.stderr.startswith("Traceback (most recent call last):")
     assert f'"{tmp_path / "train.py"}"' in frames[0]
@@ -89,7 +91,10 @@ def test_a_crash_keeps_traceback_and_code_and_is_a_finding(tmp_path: Path) -> No
 
 
 def test_a_script_that_leaves_with_an_error_is_not_called_healthy(tmp_path: Path) -> None:
-    assert script(tmp_path, *WATCH, how="exit").returncode == 7
+    plain, watched = script(tmp_path, how="exit"), script(tmp_path, *WATCH, how="exit")
+    assert watched.returncode == plain.returncode == 7
+    assert watched.stdout.startswith(plain.stdout)  # the report follows
+    assert watched.stderr.startswith(plain.stderr)
     told = results(tmp_path)
     assert (told["verdict"], told["stages"][0]["status"]) == ("inconclusive", "inconclusive")
     assert "ended with an error" in told["stages"][0]["reason"]

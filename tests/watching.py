@@ -27,6 +27,7 @@ from probes.results import Result, Severity
 class Watched:
     loop: Loop
     results: list[Result]
+    output: str = ""  # what it printed
 
     @property
     def alarms(self) -> dict[str, str]:
@@ -54,25 +55,31 @@ def watch_source(
     ``parts``: its captured step and its course are judged too. ``internal``: results that are
     the tool's own fault are expected.
     """
+    recorder = Recorder()
+    output = _run(source, folder, recording(recorder))
+    loop = recorder.record(ended)
+    results = [*judge.judge(loop, Config()), *(check_apart(recorder, Config()) if parts else ())]
+    assert internal or [r.reason for r in results if r.status == "internal"] == []
+    return Watched(loop, results, output)
+
+
+def plain(source: str, folder: Path) -> str:
+    """What ``source`` prints as a script of ``folder``, when nobody watches."""
+    return _run(source, folder, contextlib.nullcontext())
+
+
+def _run(source: str, folder: Path, context: contextlib.AbstractContextManager[None]) -> str:
     path = folder / "train.py"
     path.write_text(source, encoding="utf-8")
     main = ModuleType("__main__")
     main.__file__ = str(path)
-    recorder = Recorder()
     before, sys.modules["__main__"] = sys.modules["__main__"], main
+    printed = io.StringIO()
     try:
-        with (
-            preserved(),
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            recording(recorder),
-        ):
+        with preserved(), warnings.catch_warnings(), contextlib.redirect_stdout(printed), context:
             warnings.simplefilter("ignore")  # torch itself warns of some of the faults
             random.seed(0)
             exec(compile(source, str(path), "exec"), main.__dict__)
     finally:
         sys.modules["__main__"] = before
-    loop = recorder.record(ended)
-    results = [*judge.judge(loop, Config()), *(check_apart(recorder, Config()) if parts else ())]
-    assert internal or [r.reason for r in results if r.status == "internal"] == []
-    return Watched(loop, results)
+    return printed.getvalue()

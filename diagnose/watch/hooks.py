@@ -38,7 +38,7 @@ def recording(recorder: Recorder) -> Iterator[None]:
         patches = Patches(stack, on)
         heard = Heard(recorder, on)
         recorder.window.shielded = heard.safe
-        _steps(heard.of(recorder.stepping), stack, on)
+        _steps(heard.of(recorder.stepping), recorder, stack, on)
         _gradients(heard.of(recorder.stepping), patches)
         _loaders(heard.of(recorder.reading), patches)
         _weights(heard, patches)
@@ -47,9 +47,11 @@ def recording(recorder: Recorder) -> Iterator[None]:
         yield
 
 
-def _steps(heard: Heard, stack: ExitStack, on: list[bool]) -> None:
+def _steps(heard: Heard, recorder: Recorder, stack: ExitStack, on: list[bool]) -> None:
+    known, window = recorder.stepping.by_optimizer, recorder.window
+
     def begin(optimizer: Any, args: Any, kwargs: Any) -> None:
-        if on:
+        if on and (window.is_open or id(optimizer) not in known):
             heard.before_step(optimizer)
 
     def end(optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -65,7 +67,8 @@ def _gradients(heard: Heard, patches: Patches) -> None:
         def call(tensors: Any, *args: Any, **kwargs: Any) -> Any:
             begun = heard.before_backward(tensors)
             result = original(tensors, *args, **kwargs)
-            heard.after_backward(begun)
+            if begun is not None:
+                heard.after_backward(begun)
             return result
 
         return call
@@ -83,14 +86,18 @@ def _gradients(heard: Heard, patches: Patches) -> None:
 
         return call
 
+    def zero(*args: Any, **kwargs: Any) -> None:
+        if heard.recorder.window.is_open:
+            heard.zeroed()
+
     def group(tensors: Any, *args: Any, **kwargs: Any) -> None:
         if not measuring and tensors:
             heard.clipped(tensors[0])
 
     patches.put(torch.autograd, "backward", backward)
     patches.put(Optimizer, "__init__", after(lambda optimizer, *args, **kwargs: heard.optimizer_made(optimizer)))
-    patches.put(Optimizer, "zero_grad", after(lambda *args, **kwargs: heard.zeroed()))
-    patches.put(nn.Module, "zero_grad", after(lambda *args, **kwargs: heard.zeroed()))
+    patches.put(Optimizer, "zero_grad", after(zero))
+    patches.put(nn.Module, "zero_grad", after(zero))
     # Users may hold clip_grad_norm_ under another name already; what it calls inside is not.
     patches.put(clip, "_get_total_norm", norm)
     patches.put(clip, "_group_tensors_by_device_and_dtype", before(group))

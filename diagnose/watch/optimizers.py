@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from diagnose.watch.rates import Rates
 from probes.records.loop import LoopEvent, OptimizerSeen, StepLook
 from probes.results import Where
 
@@ -21,7 +22,6 @@ ELEMENTS = 64  # of each that are compared
 FIRST_LOOKS = 8
 MOST_LOOKS = 120
 MOST_WAIT = 32  # backward calls after which a step is no longer waited for
-MOST_LRS = 2_000
 RECENT = 3  # looks in a row without a trace of a tensor, after which it is a stray
 
 Mark = tuple[int, int] | None
@@ -58,9 +58,7 @@ class OptimizerWatch:
         self.scaled = False
         self.backwards = 0
         self.looks: list[StepLook] = []
-        self.lrs: list[tuple[int, float]] = []
-        self._last_lr: float | None = None
-        self._lr_span = 1  # steps that share one entry
+        self.rates = Rates()
         self.step_at: tuple[Where, ...] = ()
         self.slept_at: tuple[Where, ...] = ()
         self.fed: set[int] = set()  # ids of held tensors that had a gradient in some look
@@ -257,19 +255,9 @@ class OptimizerWatch:
         return [_nonzero(p) for p in self._sample]
 
     def note_lr(self) -> float:
-        """The rate. Of very many changes the highest of each few are kept: none is taken for lower than it was."""
+        """The rate of the step that was made."""
         lr = self.lr()
-        if lr == self._last_lr:
-            return lr
-        self._last_lr = lr
-        if self.lrs and self.steps - self.lrs[-1][0] < self._lr_span:
-            self.lrs[-1] = (self.lrs[-1][0], max(self.lrs[-1][1], lr))
-            return lr
-        self.lrs.append((self.steps, lr))
-        if len(self.lrs) > MOST_LRS:
-            self._lr_span *= 2
-            pairs = zip(self.lrs[::2], self.lrs[1::2], strict=False)
-            self.lrs = [(step, max(one, other)) for (step, one), (_, other) in pairs] + self.lrs[len(self.lrs) & ~1 :]
+        self.rates.note(self.steps, lr)
         return lr
 
     def _choose(self) -> None:
@@ -332,7 +320,7 @@ class OptimizerWatch:
         known = {**self.orphans, **self.missing}
         return OptimizerSeen(
             kind=self.kind, where=self.created, steps=self.steps, held=self.held, looks=tuple(self.looks),
-            lrs=tuple(self.lrs), fed=len(self.fed), strays=self._strays, fed_before=self._fed_before,
+            lrs=tuple(self.rates.kept), fed=len(self.fed), strays=self._strays, fed_before=self._fed_before,
             missing=tuple(self._missing), apart=tuple(self._apart), fed_at=self.fed_at,
             reached=0 if self._moved_on() else self.reached,
             pretrained=self.pretrained, loaded=any(known[name][2] for name in self._missing),

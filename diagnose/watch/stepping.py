@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Stepping:
     def __init__(self, recorder: Recorder) -> None:
         self._run = recorder
-        self._by_optimizer: dict[int, OptimizerWatch] = {}
+        self.by_optimizer: dict[int, OptimizerWatch] = {}
         self._scale = 1.0  # that the loss of the coming backward was multiplied by for half precision
 
     def before_backward(self, tensor: Any) -> Any:
@@ -61,8 +61,6 @@ class Stepping:
             self._run.passes.late(self._run.total)
 
     def after_backward(self, begun: Any) -> None:
-        if begun is None:
-            return
         marks, event = begun
         self._run.capture.after_backward()
         for watch, before in marks:
@@ -92,10 +90,10 @@ class Stepping:
             watch.sleeps(tuple(names), self._run.slept_at)
 
     def zeroed(self) -> None:
-        if self._run.window.is_open:
-            for watch in self._run.living():
-                watch.recheck()
-            self._run.event(LoopEvent("zero", where=here()))
+        """In a look."""
+        for watch in self._run.living():
+            watch.recheck()
+        self._run.event(LoopEvent("zero", where=here()))
 
     def clipped(self, gradients: Any) -> None:
         if self._run.window.is_open:
@@ -128,9 +126,9 @@ class Stepping:
         self._run.begins(optimizer)
 
     def _watch(self, optimizer: Any, where: tuple[Where, ...] = ()) -> OptimizerWatch:
-        watch = self._by_optimizer.get(id(optimizer))
+        watch = self.by_optimizer.get(id(optimizer))
         if watch is None or watch.ref() is not optimizer:
-            watch = self._by_optimizer[id(optimizer)] = OptimizerWatch(optimizer, where)
+            watch = self.by_optimizer[id(optimizer)] = OptimizerWatch(optimizer, where)
             watch.complete = self._run.window.is_open or self._run.backwards == 0
             self._run.optimizers.append(watch)
             self._run.window.open()
@@ -201,7 +199,7 @@ class Stepping:
 
     def number(self, optimizer: Any) -> int | None:
         """Of an optimizer that is known, or of the one that it wraps."""
-        watch = self._by_optimizer.get(id(getattr(optimizer, "optimizer", optimizer)))
+        watch = self.by_optimizer.get(id(getattr(optimizer, "optimizer", optimizer)))
         return None if watch is None else self._run.optimizers.index(watch)
 
 

@@ -19,7 +19,12 @@ DOC = ProbeDoc(
     judged_by="watch",
     before="optimizer = Adam(model.parameters())\nfor fold in folds:\n    model = Net()",
     after="for fold in folds:\n    model = Net()\n    optimizer = Adam(model.parameters())",
-    consequences=("parameters-missing-from-optimizer", "parameters-not-updated", "stuck-at-chance"),
+    consequences=(
+        "parameters-missing-from-optimizer",
+        "parameters-not-updated",
+        "stuck-at-chance",
+        "training-on-validation-data",
+    ),
 )
 
 
