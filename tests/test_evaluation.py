@@ -260,6 +260,41 @@ def test_language_model(tmp_path: Path) -> None:
     assert 0 <= found["token_accuracy"] <= 1
 
 
+@pytest.mark.parametrize("in_the_loss", [True, False])
+@pytest.mark.parametrize("classes_second", [True, False])
+def test_next_tokens_are_counted_wherever_the_labels_are_shifted(
+    tmp_path: Path, in_the_loss: bool, classes_second: bool
+) -> None:
+    count = torch.arange(16 * 10).reshape(16, 10) % 7
+
+    class Counting(nn.Module):
+        """After k comes k + 1: always right."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.full((), 9.0))
+
+        def forward(self, x: Tensor) -> Tensor:
+            scores = nn.functional.one_hot((x + 1) % 7, 7) * self.scale
+            return scores.movedim(-1, 1) if classes_second else scores
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        scores = output if classes_second else output.movedim(-1, 1)
+        if in_the_loss:
+            scores, target = scores[:, :, :-1], target[:, 1:]
+        return nn.functional.cross_entropy(scores, target)
+
+    def build() -> Pipeline:
+        data = loader(count, count if in_the_loss else (count + 1) % 7)
+        return Pipeline(Counting(), data, data, loss, task="language-model")
+
+    ctx = context(build)
+    assert ctx.trainings.shifts_targets() is in_the_loss
+    assert evaluate(ctx, tmp_path)["token_accuracy"] == 1.0
+    trace = ctx.subset()
+    assert trace.points[0].train_score == trace.points[0].val_score == 1.0
+
+
 def test_custom_task_tells_loss_and_own_metrics(tmp_path: Path) -> None:
     def build() -> Pipeline:
         return echo(task="custom", metrics={"largest": lambda output, target: output.max()})

@@ -19,6 +19,7 @@ from diagnose.defaults import LEARNING_RATE
 from diagnose.experiments import wider
 from diagnose.experiments.change import Change, Reading
 from diagnose.experiments.material import is_plain
+from diagnose.training.meter import aligned
 from diagnose.training.metrics import IGNORE_INDEX, main_output
 from probes.api import Skip
 
@@ -221,8 +222,8 @@ def _usual_loss(ctx: MeasuringContext) -> tuple[Callable[[Any, Any], Tensor], st
     if task == "multilabel":
         return _tags, "binary_cross_entropy_with_logits"
     if task in {"classification", "segmentation", "language-model"} and not target.is_floating_point():
-        ignored = ctx.trainings.ignore_index()
-        return (lambda output, wanted: _classes(output, wanted, ignored)), "cross_entropy"
+        ignored, shifted = ctx.trainings.ignore_index(), ctx.trainings.shifts_targets()
+        return (lambda output, wanted: _classes(output, wanted, ignored, shifted=shifted)), "cross_entropy"
     raise Skip(f"no loss is usual for {task}")
 
 
@@ -241,8 +242,8 @@ def _tags(output: Any, target: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(_main(output).reshape(target.shape), target.float())
 
 
-def _classes(output: Any, target: Tensor, ignored: int = IGNORE_INDEX) -> Tensor:
-    scores = _main(output)
+def _classes(output: Any, target: Tensor, ignored: int = IGNORE_INDEX, *, shifted: bool = False) -> Tensor:
+    scores, target = aligned(_main(output), target, "", shifted=shifted)
     if scores.shape[:-1] == target.shape and scores.ndim > 2:  # (N, L, C): torch wants the classes second
         scores = scores.movedim(-1, 1)
     return F.cross_entropy(scores, target.long(), ignore_index=ignored)

@@ -335,6 +335,7 @@ class ShortTrainings:
             yardsticks=yardsticks_of(raws, ctx.facts, self._loss_calls(change), self.ignore_index()),
             learning_rates=ctx.learning_rates(),
             ignore_index=self.ignore_index(),
+            shifted=self.shifts_targets(),
             deadline=ctx.deadline,
         )
 
@@ -349,6 +350,20 @@ class ShortTrainings:
         """The target value that the pipeline's loss leaves out."""
         calls = self._ctx.attempt().loss_calls
         return int(calls[0].options.get("ignore_index", IGNORE_INDEX)) if calls else IGNORE_INDEX
+
+    def shifts_targets(self) -> bool:
+        """Whether the loss of a language model is given the targets of a batch moved by one place: where the labels are
+        the very tokens that the model reads."""
+        seen = self._ctx.attempt()
+        if self._ctx.facts.task != "language-model" or len(seen.loss_calls) != 1:
+            return False
+        given, target = seen.loss_calls[0].target, seen.target
+        if not isinstance(target, torch.Tensor) or target.ndim != 2 or target.shape[1] < 2:
+            return False
+        if given.numel() not in (target.numel(), target.numel() - len(target)):
+            return False
+        given, target = given.reshape(len(target), -1)[:, : target.shape[1] - 1].cpu(), target.cpu()
+        return torch.equal(given, target[:, 1:]) and not torch.equal(given, target[:, :-1])
 
     def channels_last(self) -> bool:
         """Whether trainings may use the layout: a convolutional model on the CPU whose code accepts it."""

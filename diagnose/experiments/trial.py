@@ -16,8 +16,9 @@ from diagnose.experiments import judge
 from diagnose.experiments.change import Change
 from diagnose.measure.updates import MiniatureSchedule, largest_lr
 from diagnose.rng import preserved, seed_all
+from diagnose.training.meter import aligned
 from diagnose.training.metrics import Yardsticks, class_targets, correct_and_count
-from diagnose.training.step import Engine
+from diagnose.training.step import Engine, Forwarded
 from diagnose.user_code import UserCodeError
 from probes.api import Inconclusive
 from probes.records.trials import Point, Trace
@@ -42,6 +43,7 @@ class Setting:
     yardsticks: Yardsticks
     learning_rates: Sequence[float]
     ignore_index: int = -100
+    shifted: bool = False  # whether the loss moves the targets by a place, as language models may
     deadline: float | None = None  # time.monotonic()
 
 
@@ -222,13 +224,21 @@ def evaluate(engine: Engine, raws: Sequence[Any], setting: Setting, mode: str = 
                 size = done.batch.size
                 loss_sum += number(done.loss) * size
                 count += size
-                pair = correct_and_count(done.main, done.batch.target, setting.task, setting.ignore_index)
+                pair = None if done.main is None else correct_and_count(*_judged(done, setting), setting.ignore_index)
                 if pair is not None:
                     right, judged = right + pair[0], judged + pair[1]
     finally:
         for module, training in modes.items():
             module.training = training
     return (loss_sum / count if count else math.nan), (right / judged if judged else None)
+
+
+def _judged(done: Forwarded, setting: Setting) -> tuple[torch.Tensor, Any, str]:
+    """(output, target, task), output and target place by place."""
+    assert done.main is not None
+    if not setting.shifted:
+        return done.main, done.batch.target, setting.task
+    return *aligned(done.main, done.batch.target, setting.task, shifted=True), setting.task
 
 
 def gradient_agreement(setting: Setting, samples: Samples, change: Change, seed: int) -> float | None:
@@ -271,11 +281,7 @@ def _predictions(engine: Engine, raws: Sequence[Any], setting: Setting) -> tuple
         with torch.no_grad(), preserved():
             for raw in raws:
                 done = engine.loss(raw)
-                pair = (
-                    None
-                    if done.main is None
-                    else class_targets(done.main, done.batch.target, setting.task, setting.ignore_index)
-                )
+                pair = None if done.main is None else class_targets(*_judged(done, setting), setting.ignore_index)
                 if pair is None:
                     return [], []
                 predicted += pair[0].tolist()

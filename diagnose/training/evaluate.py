@@ -47,8 +47,9 @@ def evaluate(
         pipeline = ctx.fresh(ctx.seed)
         loader = _loader(ctx, pipeline, split)
         name = _load(ctx, pipeline, folder, checkpoint)
-        meter = Meter(pipeline, ctx.facts.task, ctx.trainings.ignore_index())
-        scores = scores_for(ctx.facts.task, ctx.facts.num_classes, ctx.facts.class_names, ctx.trainings.ignore_index())
+        ignored = ctx.trainings.ignore_index()
+        meter = Meter(pipeline, ctx.facts.task, ignored, shifted=ctx.trainings.shifts_targets())
+        scores = scores_for(ctx.facts.task, ctx.facts.num_classes, ctx.facts.class_names, ignored)
         seed_all(ctx.seed)
         with loader_untouched(loader):
             _run(ctx, pipeline, loader, meter, scores)
@@ -132,7 +133,8 @@ def _run(ctx: MeasuringContext, pipeline: Pipeline, loader: Any, meter: Meter, s
                 main = done.main
                 if scores is not None and main is not None:
                     main = main.float() if main.is_floating_point() else main
-                    scores.add(*aligned(done, main, ctx.facts.task), done.batch.inputs)
+                    pair = aligned(main, done.batch.target, ctx.facts.task, shifted=ctx.trainings.shifts_targets())
+                    scores.add(*pair, done.batch.inputs)
                 report("evaluating", index + 1, stream.most)
     finally:
         engine.close()

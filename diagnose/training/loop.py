@@ -95,7 +95,7 @@ class _Training:
         self.ctx, self.folder = ctx, Path(self.ranks.share(str(folder)))
         self.diverged: list[Finding] = []
         self.task = ctx.facts.task
-        self.ignore_index = ctx.trainings.ignore_index()
+        self.ignore_index, self.shifted = ctx.trainings.ignore_index(), ctx.trainings.shifts_targets()
         channels_last = _channels_last(ctx)
         ctx.expected()
         ctx.set_aside()  # all that was to be asked of it is known
@@ -182,7 +182,7 @@ class _Training:
 
     def _epoch(self, epoch: int) -> Row:
         started = time.monotonic()
-        meter = Meter(self.pipeline, self.task, self.ignore_index)
+        meter = Meter(self.pipeline, self.task, self.ignore_index, shifted=self.shifted)
         before, start = self._begin(epoch, meter)
         lr = self._train_pass(epoch, meter, start, started - before)
         trained = before + time.monotonic() - started
@@ -277,7 +277,7 @@ class _Training:
 
     def _val_pass(self, epoch: int, stream: BatchStream) -> Meter:
         model = self.engine.model
-        meter = Meter(self.pipeline, self.task, self.ignore_index)
+        meter = Meter(self.pipeline, self.task, self.ignore_index, shifted=self.shifted)
         model.eval()
         self.ranks.same_buffers(model)
         wrapped, self.engine.caller = self.engine.caller, model

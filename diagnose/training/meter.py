@@ -23,7 +23,6 @@ METRICS = {
     "regression": "mae",
 }
 _SUMS = ("_loss", "_weighed", "_score", "_judged", "_own_weighed", "samples", "nonfinite")
-_SHIFTING = ("CausalLM", "LMHead")  # models of transformers that shift the labels themselves
 
 
 class Meter:
@@ -34,9 +33,11 @@ class Meter:
     does not average (an F1, say) is approximate.
     """
 
-    def __init__(self, pipeline: Pipeline, task: str, ignore_index: int = IGNORE_INDEX) -> None:
+    def __init__(
+        self, pipeline: Pipeline, task: str, ignore_index: int = IGNORE_INDEX, *, shifted: bool = False
+    ) -> None:
         self._metrics = dict(pipeline.metrics or {})
-        self._task, self._ignore = task, ignore_index
+        self._task, self._ignore, self._shifted = task, ignore_index, shifted
         self._loss, self._weighed = 0.0, 0
         self._score, self._judged = 0.0, 0
         self._own = dict.fromkeys(self._metrics, 0.0)
@@ -71,7 +72,7 @@ class Meter:
                 self._score += float((pair[0] - pair[1]).abs().sum())
                 self._judged += pair[0].numel()
             return
-        pair = aligned(done, main, self._task)
+        pair = aligned(main, done.batch.target, self._task, shifted=self._shifted)
         found = correct_and_count(pair[0], pair[1], self._task, self._ignore)
         if found is not None:
             self.last = found
@@ -121,13 +122,12 @@ def run_pass(engine: Engine, raw: Any) -> Forwarded:
     return engine.loss(raw)
 
 
-def aligned(done: Forwarded, main: Tensor, task: str) -> tuple[Tensor, Any]:
-    """(output, target) that correspond: where a causal language model shifts its labels inside, it is done here too."""
-    target = done.batch.target
-    if task == "language-model" and main.ndim == 3 and done.batch.kwargs:
-        name = type(done.output).__name__
-        if any(word in name for word in _SHIFTING):
-            return main[:, :-1], target[:, 1:]
+def aligned(main: Tensor, target: Any, task: str, *, shifted: bool) -> tuple[Tensor, Any]:
+    """(output, target) that correspond. ``shifted``: the loss compares each output (N, L, V) or (N, V, L) with the
+    target one place later, and so it is done here."""
+    if shifted and main.ndim == 3:
+        along = 1 if main.shape[1] == target.shape[1] else 2
+        return main.narrow(along, 0, main.shape[along] - 1), target[:, 1:]
     if task == "multilabel":  # one logit per sample: (N, 1) against targets (N,)
         pair = same_shape(main, target)
         return (main, target) if pair is None else pair
