@@ -24,6 +24,7 @@ DOC = ProbeDoc(
     # Weight decay is not divided by epsilon (AdamW): it outweighs the shortened steps.
     consequences=(
         "slow-to-learn", "stuck-at-chance", "cannot-overfit", "learning-rate-too-low", "weight-decay-too-strong",
+        "parameters-not-updated",
     ),
     references=("torch.optim.Adam documentation", "Kingma and Ba 2015, Adam"),
 )  # fmt: skip
