@@ -1,10 +1,11 @@
 """What watching costs: steps with the recorder on against off, in turns, so that a busy machine hits both alike.
 
-``python benchmarks/watch.py [--steps 1000] [--only resnet] [--peers FOLDER]``. The first 50 steps, in which most
-looks are taken, are reported apart. CPU seconds of this process count; memory is the peak of a process of its own each.
-torch-audit and torcheck are measured in the same turns, each beside a training of its own, where they are installed or
-in the folder of ``--peers``. Then Lightning's Trainer on the digits, with our callback and with two of its own (both
-tell something at every 50th step), in turns of short fits against one without a callback.
+``python benchmarks/watch.py [--steps 1000] [--rounds 5] [--only resnet] [--peers FOLDER]``: the median over rounds,
+each of which begins new trainings, with the lowest and highest; "off once more" is what two equal trainings differ by.
+The first 50 steps, in which most looks are taken, are reported apart. CPU seconds of this process count; memory is the
+peak of a process of its own each. torch-audit and torcheck are measured in the same turns, each beside a training of its
+own, where they are installed or in the folder of ``--peers``. Then Lightning's Trainer on the digits, with our callback
+and with two of its own (both tell something at every 50th step), in turns of short fits against one without a callback.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import argparse
 import importlib.util
 import json
 import logging
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,7 @@ from diagnose.watch.hooks import recording
 from diagnose.watch.recorder import Recorder
 
 FIRST = 50
-TURN = 25  # steps of each turn
+TURN = 50  # steps of each turn
 FIT = 250  # steps of each of Lightning's fits after its first ones
 LIMIT = 0.03
 
@@ -126,23 +128,22 @@ def turn(steps: Iterator[None], count: int, context: Any) -> float:
 
 
 def measure(name: str, count: int) -> dict[str, float]:
-    off, on, recorder = training(name), training(name), Recorder()
+    """One pair of trainings, off and on, and others beside them: each as a share of the one that is off. ``again``: a
+    second training that is off too, which shows what two equal ones differ by."""
+    off, on, again, recorder = training(name), training(name), training(name), Recorder()
     turn(off, 5, nullcontext())  # what torch sets up at its first steps is nobody's
     first = [turn(off, FIRST, nullcontext()), turn(on, FIRST, recording(recorder))]
-    sums = [0.0, 0.0]
-    others = {peer: training(name, attach) for peer, attach in peers().items()}
+    others = {peer: training(name, attach) for peer, attach in peers().items()} | {"again": again}
     for other in others.values():
         turn(other, FIRST, nullcontext())
-    beside = dict.fromkeys(others, 0.0)
+    sums = dict.fromkeys(("off", "on", *others), 0.0)
     for _ in range(count // TURN):
-        sums[0] += turn(off, TURN, nullcontext())
-        sums[1] += turn(on, TURN, recording(recorder))
+        sums["off"] += turn(off, TURN, nullcontext())
+        sums["on"] += turn(on, TURN, recording(recorder))
         for peer, other in others.items():
-            beside[peer] += turn(other, TURN, nullcontext())
-    return {
-        "seconds off": sums[0], "seconds on": sums[1], "overhead": sums[1] / sums[0] - 1,
-        "first 50": first[1] / first[0] - 1, **{peer: spent / sums[0] - 1 for peer, spent in beside.items()},
-    }  # fmt: skip
+            sums[peer] += turn(other, TURN, nullcontext())
+    shares = {arm: spent / sums["off"] - 1 for arm, spent in sums.items() if arm != "off"}
+    return {"seconds": sums["off"], "first 50": first[1] / first[0] - 1, **shares}
 
 
 def peak(name: str, watched: bool, count: int) -> int:
@@ -208,6 +209,11 @@ def lightning(count: int) -> dict[str, float]:
     return sums
 
 
+def _told(rounds: Sequence[dict[str, float]], arm: str) -> str:
+    shares = [found[arm] for found in rounds]
+    return f"{statistics.median(shares):+.1%} ({min(shares):+.1%} to {max(shares):+.1%})"
+
+
 def high_water() -> int:
     """Of this process alone: what getrusage tells begins with the parent's."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
@@ -217,6 +223,7 @@ def high_water() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="")
     parser.add_argument("--peak", default="")
     parser.add_argument("--watched", action="store_true")
@@ -230,13 +237,13 @@ def main() -> None:
         return
     for name in WORKLOADS:
         if asked.only in name:
-            found = measure(name, asked.steps)
+            rounds = [measure(name, asked.steps) for _ in range(asked.rounds)]
             plain, watched = (peak(name, on, 60) for on in (False, True))
-            print(
-                f"{name}: {asked.steps} steps {found['seconds off']:.2f} s off, {found['seconds on']:.2f} s on: "
-                f"{found['overhead']:+.1%} (limit {LIMIT:.0%}); first {FIRST}: {found['first 50']:+.1%}; "
-                f"peak memory {watched / plain - 1:+.1%}" + "".join(f"; {peer} {found[peer]:+.1%}" for peer in peers())
-            )
+            seconds = statistics.median(found["seconds"] for found in rounds)
+            print(f"{name}: {asked.rounds} rounds of {asked.steps} steps, {seconds:.2f} s each when off")
+            print(f"  watch {_told(rounds, 'on')} (limit {LIMIT:+.0%}), peak memory {watched / plain - 1:+.1%}")
+            for arm in ("again", "first 50", *peers()):
+                print(f"  {'off once more' if arm == 'again' else arm} {_told(rounds, arm)}")
     if asked.only in "lightning" and importlib.util.find_spec("lightning"):
         sums = lightning(asked.steps)
         told = "; ".join(f"{name} {spent / sums[''] - 1:+.1%}" for name, spent in sums.items() if name)

@@ -155,9 +155,9 @@ def test_a_warning_is_suspected_at_most_and_a_note_of_nothing(severity: Severity
 
 
 def test_a_warning_that_explains_a_failure_comes_before_it() -> None:
-    given_results = [found("cannot-overfit"), found("loss-summed", Severity.WARNING)]
+    given_results = [found("cannot-overfit"), found("missing-classes", Severity.WARNING)]
     unexplained = diagnose(given_results, []).causes
-    assert [cause.name for cause in unexplained] == ["cannot-overfit", "loss-summed"]
+    assert [cause.name for cause in unexplained] == ["cannot-overfit", "missing-classes"]
     shown = diagnose([found("stuck-at-chance"), found("adam-epsilon-out-of-range", Severity.WARNING)], []).causes
     assert shown[0].name == "adam-epsilon-out-of-range"
     assert "stuck-at-chance" in shown[0].consequences

@@ -76,6 +76,8 @@ def test_flags_in_the_docs_exist(page: Path) -> None:
         "--no-python",
         "--cpu",
         "--seeds",
+        "--rounds",
+        "--peers",
     }  # not of ours
     found = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text(encoding="utf-8")))
     assert found <= known | others
