@@ -4,8 +4,8 @@
 each of which begins new trainings, with the lowest and highest; "off once more" is what two equal trainings differ by.
 The first 50 steps, in which most looks are taken, are reported apart. CPU seconds of this process count; memory is the
 peak of a process of its own each. torch-audit and torcheck are measured in the same turns, each beside a training of
-its own, where they are installed or in the folder of ``--peers``. Then Lightning's Trainer on the digits, with our callback
-and with two of its own (both tell something at every 50th step), in turns of short fits against one without a callback.
+its own, where they are installed or in the folder of ``--peers``. Then Lightning's Trainer on the digits, with our
+callback and with two of its own (both tell something at every 50th step), in turns of short fits against one without.
 """
 
 from __future__ import annotations
