@@ -7,6 +7,7 @@ from textwrap import dedent
 
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 from watching import Watched, watch_source
 
 from diagnose.config import Config
@@ -172,9 +173,11 @@ def test_copies_of_validation_samples_are_known_again(tmp_path: Path) -> None:
 
 def test_rows_that_are_alike_by_nature_are_told_by_their_memory() -> None:
     rows = torch.randn(50, 4)
-    assert digests(rows) == digests(rows.clone())
-    assert digests(torch.zeros(50, 4)) is None
-    assert digests(torch.empty(0, 4)) is None
+    number = torch.arange(len(rows))
+    assert digests(TensorDataset(number, rows)) == digests(TensorDataset(number.clone(), rows.clone()))
+    assert digests(TensorDataset(number, rows)) != digests(TensorDataset(number, rows + 1))
+    assert digests(TensorDataset(torch.zeros(50, 4))) is None
+    assert digests(TensorDataset(torch.empty(0, 4))) is None
 
 
 RESUME = """
@@ -282,7 +285,10 @@ def test_a_whole_model_that_no_optimizer_holds(tmp_path: Path) -> None:
     for a, b in loader:
         step(F.cross_entropy(head(model(a)), b))
     """
-    assert watched(body.format(""), tmp_path).alarms == {"parameters-missing-from-optimizer": "warning"}
+    seen = watched(body.format(""), tmp_path)
+    assert seen.alarms == {}  # it may be a target to be imitated
+    told = [finding for result in seen.results for finding in result.findings]
+    assert "parameters-missing-from-optimizer" in {finding.name for finding in told}
     assert watched(body.format(".eval()"), tmp_path).alarms == {}
     assert watched(body.format(".requires_grad_(False)"), tmp_path).alarms == {}
 
@@ -307,21 +313,6 @@ def test_accumulation_in_half_precision(tmp_path: Path) -> None:
     assert watched(plain.format(""), tmp_path).alarms == {"accumulation-not-averaged": "error"}
     assert watched(plain.format(" / 4"), tmp_path).alarms == {}
     assert watched(SCALED.format("", 4), tmp_path).alarms == {}
-
-
-def test_the_first_class_of_as_many_samples_as_classes(tmp_path: Path) -> None:
-    body = """
-    held_out = DataLoader(TensorDataset(x[160:220], y[160:220]), batch_size=3)
-    for _ in range(2):
-        for a, b in loader:
-            step(F.cross_entropy(model(a), b))
-        model.eval()
-        with torch.no_grad():
-            print(sum(({} == b).sum().item() for a, b in held_out))
-        model.train()
-    """
-    assert watched(body.format("model(a).argmax(0)"), tmp_path).alarms == {"metric-over-wrong-axis": "error"}
-    assert watched(body.format("model(a).t().argmax(0)"), tmp_path).alarms == {}
 
 
 def test_another_model_in_train_mode_says_nothing_of_the_one_that_is_evaluated(tmp_path: Path) -> None:

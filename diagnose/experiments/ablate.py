@@ -25,6 +25,8 @@ SEEDS = 3
 NEEDED = 2  # of SEEDS
 PATIENCE = 2.0  # an arm may take this many times the steps of the strongest change
 ROUND_STEPS = 50
+OFF_IN_OVERFIT = ("dropout", "weight-decay", "augmentation")  # a batch is memorised without them
+HARDLY = 1 / 3  # of the way, by which it is not
 AHEAD = 2  # arms that are screened at once where there are cores for it: one more than may be needed
 
 
@@ -143,6 +145,15 @@ def _mildest(bench: _Bench, control: _Bench, changes: Sequence[Change]) -> Chang
     return None
 
 
+def doubtful(ctx: MeasuringContext, knob: str, repair: Change) -> bool:
+    """A batch is memorised without regularisation: where that fails, regularisation is not what is wrong, or not alone,
+    even where learning is better without it."""
+    if knob not in OFF_IN_OVERFIT:
+        return False
+    overfit = ctx.trainings.overfit_under(repair if knob == "augmentation" else AS_CONFIGURED)
+    return overfit.stopped == "steps" and not overfit.falling and (overfit.share or 0.0) < HARDLY
+
+
 def compare(ctx: MeasuringContext, knob: str, steps: int, values: Sequence[str] = ()) -> Ablation:
     """On purpose: every arm over every seed, to the end. Where the time budget ends before, what is finished, and why
     there is no more in ``cut``; raises Inconclusive where not even the unchanged pipeline is."""
@@ -166,7 +177,7 @@ def compare(ctx: MeasuringContext, knob: str, steps: int, values: Sequence[str] 
         control=bench.arm(AS_CONFIGURED),
         arms=tuple(bench.arm(change) for change in changes if bench.traces.get(change.key)),
         repaired=learn[0].key if learn and not cut else None,
-        proved=bool(learn) and failures >= NEEDED and not cut,
+        proved=bool(learn) and failures >= NEEDED and not cut and not doubtful(ctx, knob, learn[0]),
         steps=steps,
         seeds=SEEDS,
         cut=cut,

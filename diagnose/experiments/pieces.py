@@ -14,6 +14,7 @@ import os
 import pickle
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -84,10 +85,15 @@ class Pieces:
         if dropped:
             self._saved = None
             return
-        self._path.parent.mkdir(exist_ok=True)
         written = self._path.with_suffix(f".{os.getpid()}")
-        torch.save(state, written)
-        written.replace(self._path)
+        try:
+            self._path.parent.mkdir(exist_ok=True)
+            torch.save(state, written)
+            written.replace(self._path)
+        except (OSError, RuntimeError):  # a full disk: the trial goes on, and is kept at its end
+            self._saved = None
+            with suppress(OSError):
+                written.unlink(missing_ok=True)
 
     def end(self) -> None:
         """The trial is finished: it is kept as a whole."""
@@ -106,6 +112,10 @@ def _beside(engine: Engine) -> bytes | None:
         if not type(module).__module__.startswith("torch.nn."):
             held.append({name: value for name, value in vars(module).items() if name not in _TORCHS_OWN})
         held.append({name: module._buffers[name] for name in module._non_persistent_buffers_set})
+    if pipeline.loss is not None and not isinstance(pipeline.loss, torch.nn.Module):
+        held.append(dict(getattr(pipeline.loss, "__dict__", {})))
+        cells = getattr(pipeline.loss, "__closure__", None) or ()
+        held.append({str(place): cell.cell_contents for place, cell in enumerate(cells)})
     try:
         return pickle.dumps(held)
     except Exception:  # what a user's module holds may refuse in any way

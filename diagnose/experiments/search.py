@@ -16,13 +16,13 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from diagnose.experiments.ablate import NEEDED, SEEDS, ablate
+from diagnose.experiments.ablate import NEEDED, SEEDS, ablate, doubtful
 from diagnose.experiments.change import AS_CONFIGURED, Change, together
 from diagnose.experiments.judge import Learning, repaired, steps_to_learn
 from diagnose.experiments.knobs import arms, scaled_lr
 from diagnose.experiments.milder import boundary
 from diagnose.experiments.order import SPEAKS
-from diagnose.experiments.relief import HARDLY, arm_of, usual_value
+from diagnose.experiments.relief import arm_of, usual_value
 from diagnose.experiments.trials import Wanted
 from diagnose.experiments.usual import is_unusual, starting_rate, suspects_first
 from probes.api import Inconclusive, Skip
@@ -40,7 +40,6 @@ REPLACED = (
 )  # fmt: skip
 # The settings of the user's optimizer, tried in place of a whole other one.
 OF_OPTIMIZER = ("weight-decay", "clipping", "scheduler", "parameters", "lr")
-OFF_IN_OVERFIT = ("dropout", "weight-decay", "augmentation")  # a batch is memorised without them
 AHEAD = 2  # knobs that are screened at once where there are cores for it
 SOONER = 1.5  # times, from which on a change that makes a slow start quicker is worth a word
 ADDS = 0.10  # of the way from guessing to the floor: a change that adds less on top of another adds nothing
@@ -162,14 +161,8 @@ class _Seeking:
                 self.repairs[knob] = change
 
     def _doubt(self, knob: str) -> None:
-        """A batch is memorised without regularisation: where that fails, regularisation is not what is wrong, or not
-        alone, even where learning is better without it."""
         found = self.found.get(knob)
-        if knob not in OFF_IN_OVERFIT or found is None or not found.proved:
-            return
-        change = self.repairs[knob] if knob == "augmentation" else AS_CONFIGURED
-        overfit = self.ctx.trainings.overfit_under(change)
-        if overfit.stopped == "steps" and not overfit.falling and (overfit.share or 0.0) < HARDLY:
+        if found is not None and found.proved and doubtful(self.ctx, knob, self.repairs.get(knob, AS_CONFIGURED)):
             self.found[knob] = replace(found, proved=False)
 
     def _learns(self, change: Change) -> bool:

@@ -77,9 +77,9 @@ def changed_output(
                 kwargs = dict(zip(kwargs, change(tuple(kwargs.values())), strict=True))
             with user_code("forward"):
                 output = engine.model(*inputs, **kwargs)
-                main = _joined(output) if whole else main_output(output)
     except UserCodeError as error:
         raise Skip(f"the model does not take the changed input ({type(error.original).__name__})") from error
+    main = _joined(output, (*inputs, *kwargs.values())) if whole else main_output(output)
     if main is None:
         raise Skip("the model returns no tensor")
     return plain(main).float()
@@ -94,12 +94,15 @@ def as_built(engine: Engine, raw: Any) -> AsBuilt:
     return AsBuilt(float(done.loss.detach().sum()), tuple(bad), size)
 
 
-def _joined(output: Any) -> Tensor | None:
-    """All floating numbers of tensors in tuples, lists and mappings, in one row; else the main output."""
+def _joined(output: Any, inputs: Sequence[Any]) -> Tensor | None:
+    """All floating numbers of tensors in tuples, lists and mappings, in one row; else the main output. Without inputs
+    that are only handed on."""
     found: list[Tensor] = []
+    given = [x for x in inputs if isinstance(x, torch.Tensor)]
 
     def note(x: Tensor) -> Tensor:
-        if x.is_floating_point():
+        handed_on = any(x is y or (x.shape == y.shape and torch.equal(x, y.to(x.dtype))) for y in given)
+        if x.is_floating_point() and not handed_on:
             found.append(plain(x).float().flatten())
         return x
 

@@ -29,12 +29,13 @@ class EnteredWatch:
     def __init__(self) -> None:
         self._seen: dict[Any, LossGiven] = {}
 
-    def loss(self, name: str, given: Any, target: Any) -> None:
+    def loss(self, name: str, given: Any, target: Any, reduction: Any = None) -> None:
         """A loss of torch's was called with gradients on."""
         if len(self._seen) >= MOST or not isinstance(given, Tensor) or not isinstance(target, Tensor):
             return
         found = _wrong(name, given, target)
-        if found:
+        pairs = reduction == "none" and given.ndim == target.ndim  # all with all, on purpose
+        if found and not (found == "target-broadcast" and pairs):
             where = here()
             times = self._seen[found, where].times + 1 if (found, where) in self._seen else 1
             made = _made_by(given)

@@ -97,12 +97,11 @@ class OutputWatch:
             return
         counts = {classes for _, classes in self._classes}
         along = None if dim is None else dim % given.ndim
-        square = along == 0 and given.ndim == 2 and given.shape[0] == given.shape[1] and given.is_contiguous()
-        if len(counts) != 1 or (along is not None and given.shape[along] in counts and not square):
+        if len(counts) != 1 or (along is not None and given.shape[along] in counts):
             return
         if along == 0 and given.shape[0] not in {*self._sizes, getattr(loader, "batch_size", None)}:
             return
-        classes = [1] if square else [d for d in range(given.ndim) if given.shape[d] in counts]
+        classes = [d for d in range(given.ndim) if given.shape[d] in counts]
         if len(classes) == 1:
             where = here()
             times = self._metrics[where].times + 1 if where in self._metrics else 1

@@ -99,7 +99,7 @@ class Recorder:
             self.passes.lost()
         if self.window.is_open:
             self.material.target(target)
-            self.entered.loss(name, given, target)
+            self.entered.loss(name, given, target, kwargs.get("reduction"))
             self.outputs.loss(name, given, target, str(kwargs.get("reduction", "mean")), result)
             self.capture.lost(name, args, kwargs, result, here())
 

@@ -20,27 +20,36 @@ Key = tuple[int, int]
 MOST_ROWS = 20_000
 
 MOST_BYTES = 2**25  # of a tensor whose rows are told apart by their values
-DISTINCT = 0.99  # of its rows: where many are alike by nature, equal values do not mean the same sample
-_digests: Any = WeakIdKeyDictionary()  # of tensors: (version, digests)
+DISTINCT = 0.99  # of the rows: where many are alike by nature, equal values do not mean the same sample
+_digests: Any = WeakIdKeyDictionary()  # of data sets: (versions, digests)
 
 
-def digests(rows: Tensor) -> list[int] | None:
-    """A number for the values of each row, that a copy of it has too; None where rows are told by their memory."""
-    if type(rows) is not Tensor or rows.is_inference():
+def digests(dataset: TensorDataset) -> list[int] | None:
+    """A number for the values of each sample, its target included, that a copy of it has too; None where samples are
+    told by their memory."""
+    tensors = dataset.tensors
+    if any(type(rows) is not Tensor or rows.is_inference() for rows in tensors):
         return None
-    version, found = _digests.get(rows, (-1, None))
-    if version != rows._version:
-        found = _digested(rows)
-        _digests[rows] = rows._version, found
+    versions = tuple((id(rows), rows._version) for rows in tensors)
+    known, found = _digests.get(dataset, ((), None))
+    if known != versions:
+        found = _digested(tensors)
+        _digests[dataset] = versions, found
     return found  # type: ignore[no-any-return]
 
 
-def _digested(rows: Tensor) -> list[int] | None:
-    small = rows.untyped_storage().nbytes() <= MOST_BYTES and len(rows) <= MOST_ROWS
-    if rows.device.type != "cpu" or rows.layout != torch.strided or not small or not rows.numel():
-        return None
-    flat = rows.detach().resolve_conj().resolve_neg().reshape(len(rows), -1).contiguous().view(torch.uint8).numpy()
-    found = [int.from_bytes(blake2b(row, digest_size=8).digest()) for row in flat]
+def _digested(tensors: tuple[Tensor, ...]) -> list[int] | None:
+    made = []
+    for rows in tensors:
+        small = rows.untyped_storage().nbytes() <= MOST_BYTES and len(rows) <= MOST_ROWS
+        if rows.device.type != "cpu" or rows.layout != torch.strided or not small or not rows.numel():
+            return None
+        plain = rows.detach().resolve_conj().resolve_neg().reshape(len(rows), -1).contiguous()
+        made.append(plain.view(torch.uint8).numpy())
+    found = [
+        int.from_bytes(blake2b(b"".join(row.tobytes() for row in sample), digest_size=8).digest())
+        for sample in zip(*made, strict=True)
+    ]
     return found if len(set(found)) >= DISTINCT * len(found) else None
 
 
@@ -59,7 +68,7 @@ def sample_key(dataset: Any, index: int, depth: int = 0) -> Key:
     if isinstance(dataset, TensorDataset) and dataset.tensors[0].ndim:
         rows = dataset.tensors[0]
         if rows.device.type != "meta" and rows.stride(0):
-            known = digests(rows)
+            known = digests(dataset)
             if known is not None:
                 return 0, known[index]
             return rows.untyped_storage().data_ptr(), int(rows.storage_offset()) + index * int(rows.stride(0))

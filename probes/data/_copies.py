@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from probes.records.data import Scan
 
 FINE = 0.3  # different values of a column, per different sample
+MANY = 0.2  # different samples, per sample: fewer are a grid that was measured again and again
 
 
 def fine_grained(scan: Scan) -> bool:
@@ -15,5 +16,10 @@ def fine_grained(scan: Scan) -> bool:
     if scan.rows is None or scan.rows.bag or "float" not in scan.input_dtype:
         return False
     x = scan.rows.features
-    different = len({tuple(row) for row in x.tolist()})
-    return any(len(set(x[:, column].tolist())) > FINE * different for column in range(x.shape[1]))
+    seen: dict[tuple[float, ...], object] = {}
+    for row, target in zip(x.tolist(), scan.rows.targets.tolist(), strict=True):
+        if seen.setdefault(tuple(row), target) != target:
+            return False  # measured again: the same input, and another target
+    different = len(seen)
+    fine = any(len(set(x[:, column].tolist())) > FINE * different for column in range(x.shape[1]))
+    return fine and different > MANY * len(x)

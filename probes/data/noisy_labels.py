@@ -58,8 +58,6 @@ def run(ctx: Context) -> Findings:
     share = len(wrong) / max(1, len(agreed))
     typical = fmean(found.agreement)
     surely = len(agreed) >= ENOUGH and share >= NOISE and _surely(len(wrong), len(agreed))
-    if _preference(found) >= PREFERENCE:
-        return "which label contradicts the neighbours depends on theirs: classes that lie over one another"
     if surely and _clean(found, len(agreed), share) >= CLEAN:
         yield DOC.finding(
             "of {agreed} samples whose nearest neighbours agree on a label, {share:.0%} carry another one",
@@ -68,6 +66,8 @@ def run(ctx: Context) -> Findings:
             first=wrong[:10],
             evidence=(Number("share of contradicted labels", share, f"below {NOISE:.0%}"),),
         )
+    elif _preference(found) >= PREFERENCE:
+        return "which label contradicts the neighbours depends on theirs: no labels that are wrong at random"
     elif found.classes > 2 and typical <= 1 - NOISE and _as_by_wrong_labels(found, score, typical) and _alike(found):
         yield DOC.finding(
             "samples carry the label of most of their nearest neighbours in {score:.0%} of the cases, no more "

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
-from probes.results import Grade, Table
+from probes.results import Grade, Severity, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from probes.measurements import Context
+    from probes.records.data import Scan
     from probes.results import Finding
 
 MIN_SEEN = 20  # samples per split: below, two samples of one distribution may look as far apart
@@ -47,7 +48,6 @@ DOC = ProbeDoc(
 
 def run(ctx: Context) -> Findings:
     """Two samples of per-sample means and standard deviations: are they apart, and by how much?"""
-    import numpy as np
 
     train, val = ctx.scan("train"), ctx.scan("val")
     if not train.seen or not val.seen:
@@ -59,27 +59,17 @@ def run(ctx: Context) -> Findings:
         raise Skip("inputs are not floating-point, or too few to compare")
     if train.nonfinite or val.nonfinite:
         raise Skip("some inputs are not finite")
-    means = [np.asarray(scan.sample_mean) for scan in (train, val)]
-    stds = [np.asarray(scan.sample_std) for scan in (train, val)]
-    typical = [float(np.median(std)) for std in stds]
-    ratio = max(typical) / max(min(typical), 1e-12) if max(typical) else 1.0
-    distance = abs(float(np.median(means[0]) - np.median(means[1])))
-    shift = distance / max(*typical, 1e-12)
-    fixed = _is_fixed(ctx)
-    apart, least_ratio, least_shift = (
-        (APART, RATIO, SHIFT) if fixed else (APART_AUGMENTED, RATIO_AUGMENTED, SHIFT_AUGMENTED)
-    )
-    # Random noise and erasing widen the training samples; only the other way round is the scale at fault for certain.
-    widened = not fixed and typical[0] > typical[1]
-    by_std = _distance(*stds) >= apart and ratio >= least_ratio and not widened
-    by_mean = _distance(*means) >= apart and (
-        shift >= least_shift or (widened and distance >= SHIFT_UNWIDENED * max(typical[1], 1e-12))
-    )
-    if by_std or by_mean:
+    plain = ctx.plain_scan()
+    apart, ratio, shift = _apart(train, val, fixed=_is_fixed(ctx))
+    # Without its transforms train is as val: these may lack in val, or they may be augmentation that is too strong.
+    by_transforms = plain is not train and not _apart(plain, val, fixed=True)[0]
+    if apart:
         rows = [(scan.split, scan.input_mean, scan.input_std, scan.input_min, scan.input_max) for scan in (train, val)]
         yield DOC.finding(
             "train inputs have mean {train_mean:.3g} and std {train_std:.3g}, val inputs {val_mean:.3g} and "
-            "{val_std:.3g}",
+            "{val_std:.3g}" + ("; without the transforms of train they are alike" if by_transforms else ""),
+            severity=Severity.WARNING if by_transforms else None,
+            grade=str(Grade.SUSPECTED if by_transforms else Grade.SUPPORTED),
             evidence=(Table(("split", "mean", "std", "min", "max"), rows, "Inputs as the model gets them"),),
             where=ctx.loader_at("val"),
             train_mean=train.input_mean,
@@ -95,6 +85,29 @@ def run(ctx: Context) -> Findings:
         f"mean {train.input_mean:.3g} / {val.input_mean:.3g}, std {train.input_std:.3g} / {val.input_std:.3g} "
         f"(train / val)"
     )
+
+
+def _apart(train: Scan, val: Scan, *, fixed: bool) -> tuple[bool, float, float]:
+    """(whether the samples of the two lie apart, ratio of their deviations, distance of their means in deviations).
+    ``fixed``: train is free of random augmentation."""
+    import numpy as np
+
+    means = [np.asarray(scan.sample_mean) for scan in (train, val)]
+    stds = [np.asarray(scan.sample_std) for scan in (train, val)]
+    typical = [float(np.median(std)) for std in stds]
+    ratio = max(typical) / max(min(typical), 1e-12) if max(typical) else 1.0
+    distance = abs(float(np.median(means[0]) - np.median(means[1])))
+    shift = distance / max(*typical, 1e-12)
+    apart, least_ratio, least_shift = (
+        (APART, RATIO, SHIFT) if fixed else (APART_AUGMENTED, RATIO_AUGMENTED, SHIFT_AUGMENTED)
+    )
+    # Random noise and erasing widen the training samples; only the other way round is the scale at fault for certain.
+    widened = not fixed and typical[0] > typical[1]
+    by_std = _distance(*stds) >= apart and ratio >= least_ratio and not widened
+    by_mean = _distance(*means) >= apart and (
+        shift >= least_shift or (widened and distance >= SHIFT_UNWIDENED * max(typical[1], 1e-12))
+    )
+    return bool(by_std or by_mean), ratio, shift
 
 
 def _turned(ctx: Context) -> Iterator[Finding]:

@@ -75,6 +75,8 @@ def run(ctx: Context) -> Findings:
         )
         return ""
     scores = found[0].input
+    if all(call.function == "binary_cross_entropy" for call in found):
+        return f"scores from {float(scores.min()):.3g} to {float(scores.max()):.3g}, as this loss takes them"
     return f"scores from {float(scores.min()):.3g} to {float(scores.max()):.3g}, no activation behind the last layer"
 
 

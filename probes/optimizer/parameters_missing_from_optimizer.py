@@ -67,8 +67,9 @@ def watched(loop: Loop) -> Findings:
     for optimizer in loop.optimizers:
         missing = optimizer.missing or optimizer.apart
         if missing and not optimizer.strays:
-            # A loaded model of which only a part is trained is commonly meant so; a whole model that is not, seldom.
-            severity = None if optimizer.missing else Severity.WARNING
+            # A loaded model of which only a part is trained is commonly meant so, and so may a whole model that is not:
+            # a target to be imitated.
+            severity = None if optimizer.missing else Severity.NOTE
             more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
             yield DOC.finding(
                 "{count} tensors with a gradient are in no optimizer and do not move: {names}",

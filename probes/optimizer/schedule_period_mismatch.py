@@ -30,7 +30,7 @@ DOC = ProbeDoc(
     fix="Give the scheduler the length of the run in the unit in which it is stepped: epochs, or epochs times batches.",
     before="CosineAnnealingLR(optimizer, T_max=200)  # the run has 50 epochs",
     after="CosineAnnealingLR(optimizer, T_max=epochs)",
-    consequences=("plateau", "below-expected-curve", "loss-spike", "cannot-overfit", "slow-to-learn"),
+    consequences=("plateau", "below-expected-curve", "loss-spike"),
     references=("torch.optim.lr_scheduler documentation",),
 )
 TOO_LONG = 1.5  # the schedule's length over that of the run
