@@ -21,11 +21,11 @@ from diagnose.context import MeasuringContext
 from diagnose.environment import describe_environment
 from diagnose.errors import UsageError
 from diagnose.experiments import outlook
-from diagnose.experiments.pieces import FOLDER as PIECES
 from diagnose.experiments.side_by_side import processes
 from diagnose.facts import pipeline_facts, short_history
 from diagnose.judging import crash_finding, run_probe
 from diagnose.measure.assertions import assertions
+from diagnose.store import TRIALS
 from diagnose.target import Source, load_source
 from diagnose.training import evaluate as evaluation
 from diagnose.training import loop, pictures
@@ -84,7 +84,7 @@ class Runner:
                 trials=self.trials, keep=self._keep_trial,
                 processes=processes(torch.device(device)) if self.isolated else 1,
             )  # fmt: skip
-            ctx.kept.folder, ctx.kept.on_step = self.folder / PIECES, self._trial_step
+            ctx.kept.folder, ctx.kept.on_step = self.folder / TRIALS, self._trial_step
             self._ctx = ctx
             self._measuring(BUILDING, False)
         budget = step.get("seconds")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from diagnose.diagnosis import LEARNING_SYMPTOMS, diagnose, verdict
 from diagnose.errors import UsageError
 from diagnose.in_process import InProcessWorker
 from diagnose.plan import DECISIVE, OUT_OF_TIME, QUESTIONS, Plan, barred
-from diagnose.store import RunFolder
+from diagnose.store import TRIALS, RunFolder
 from diagnose.worker import Worker
 from probes import catalogue
 from probes.api import Stage
@@ -109,6 +110,8 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self._worker.close()
+        with suppress(OSError):  # what is still in it belongs to trials that were cut off
+            (self.folder.path / TRIALS).rmdir()
 
     # -- stages -------------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from probes.results import SCHEMA_VERSION, RunResults, to_json
 __all__ = ["RunFolder", "find_run", "is_run", "list_runs", "new_id", "read_header", "redact", "redact_text"]
 
 STATE_FOLDER = ".diagnose"
+TRIALS = "trials"  # in a run folder: trials that are under way
 
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 

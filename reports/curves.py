@@ -108,19 +108,21 @@ def progress_table(results: RunResults) -> TableView | None:
     if not expected:
         return None
     metrics = list(dict.fromkeys(item.metric for item in expected))
+    epochs = sorted({*KEY_EPOCHS, *(item.epoch for item in expected)})
+    trained = any(row_at(history, epoch) for epoch in epochs)
     columns = ["epoch"]
     for metric in metrics:
         name = metric.replace("_", " ")
-        columns += [f"observed {name}", f"expected {name}"]
+        columns += [f"observed {name}"] * trained + [f"expected {name}"]
     body: list[tuple[str, ...]] = []
-    for epoch in sorted({*KEY_EPOCHS, *(item.epoch for item in expected)}):
+    for epoch in epochs:
         row = row_at(history, epoch)
         cells = []
         for metric in metrics:
-            cells += [figure(metric, row.get(metric)) if row else GAP, _band(expected, epoch, metric)]
+            cells += [figure(metric, row.get(metric)) if row else GAP] * trained + [_band(expected, epoch, metric)]
         if any(text != GAP for text in cells):
             body.append((f"{epoch:,}", *cells))
-    return TableView(tuple(columns), tuple(body), note=_progress_note(results)) if body else None
+    return TableView(tuple(columns), tuple(body), note=_progress_note(results, trained=trained)) if body else None
 
 
 def _band(expected: Iterable[Expected], epoch: int, metric: str) -> str:
@@ -130,11 +132,11 @@ def _band(expected: Iterable[Expected], epoch: int, metric: str) -> str:
     return GAP
 
 
-def _progress_note(results: RunResults) -> str:
+def _progress_note(results: RunResults, *, trained: bool) -> str:
     sources = list(dict.fromkeys(item.source for item in results.training.expected if item.source))
     note = "Source of the expected figures: " + "; ".join(sources) + "." if sources else ""
     epochs, _ = points(results.training.history, "epoch")
-    if not epochs:
+    if not trained:
         return f"The full training has not run yet, so nothing was observed. {note}".strip()
     planned = finite(results.pipeline.get("epochs"))
     if planned and epochs[-1] < planned:

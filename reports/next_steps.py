@@ -80,20 +80,19 @@ def _with_more_time(results: RunResults) -> Step:
 
 
 def _with_suggested_rate(results: RunResults) -> list[Step]:
-    """After a range test: where the rate may be set from outside, the command that tries it."""
+    """After a range test: the command that sets the two rates side by side, which the test itself does not."""
     found = [f.values for r in results.results for f in r.findings if f.name == MEASURED["lr"]]
     rate = found[0].get("suggested") if found else None
     if not isinstance(rate, (int, float)):
         return []
-    return [
-        Step(f"Set the learning rate to {rate:.1e} in your code, then see whether it learns.",
-             _command(results, "subset")),
-    ]  # fmt: skip
+    command = f"{_command(results, 'ablate')} --knob lr --values {rate:.1e}"
+    return [Step("Compare the suggested rate with yours before you change it.", command)]
 
 
 def _after_fix(results: RunResults) -> list[Step]:
     name = results.diagnosis.causes[0].name
     failed = [s.name for s in results.stages if s.status in (Status.FAIL, Status.CRASHED) and s.name in STAGE_QUESTIONS]
+    failed = [stage for stage in failed if stage != "mnist"] or failed  # which only advises
     order = [s.name for s in results.stages]
     later = results.stages[order.index(failed[0]) + 1 :] if failed else ()
     waiting = [s.name for s in later if s.status is Status.SKIPPED and s.name in STAGE_QUESTIONS]

@@ -55,6 +55,23 @@ def counting() -> Pipeline:
     return of_digits(Counting(), adam(1e-3))
 
 
+class Annealed:
+    """A loss that counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, output: Tensor, target: Tensor) -> Tensor:
+        self.calls += 1
+        return min(1.0, self.calls / 50) * nn.functional.cross_entropy(output, target)
+
+
+def annealed() -> Pipeline:
+    made = plain()
+    made.loss = Annealed()
+    return made
+
+
 def beginning(folder: Path, build: Callable[[], Pipeline] = plain) -> MeasuringContext:
     ctx = context(build)
     ctx.kept.folder, ctx.processes = folder, AT_ONCE
@@ -91,7 +108,7 @@ def test_a_trial_goes_on_as_if_it_had_not_been_cut_off(tmp_path: Path, knob: str
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("build", [counting, own_step])
+@pytest.mark.parametrize("build", [counting, annealed, own_step])
 def test_what_could_not_be_made_the_same_again_begins_anew(tmp_path: Path, build: Callable[[], Pipeline]) -> None:
     first, again, seen = beginning(tmp_path, build), beginning(tmp_path, build), list[int]()
     with pytest.raises(Cut):
@@ -108,6 +125,18 @@ def test_a_damaged_piece_is_not_taken_up(tmp_path: Path) -> None:
     piece.write_bytes(piece.read_bytes()[:-100])
     train(again, AS_CONFIGURED, seen=seen)
     assert seen[0] == 1
+
+
+def test_a_full_disk_does_not_end_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(state: Any, path: Path) -> None:
+        path.write_bytes(b"half of it")
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+
+    alone, ctx = context(plain), beginning(tmp_path)
+    expected = train(alone, AS_CONFIGURED)
+    monkeypatch.setattr(torch, "save", full)
+    assert timeless(train(ctx, AS_CONFIGURED)) == timeless(expected)
+    assert list(tmp_path.iterdir()) == []
 
 
 def trials_until_killed(folder: Path, log: Path) -> None:

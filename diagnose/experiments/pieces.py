@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
     from diagnose.training.step import Engine
 
-FOLDER = "trials"  # below the run folder
 _TORCHS_OWN = frozenset(vars(torch.nn.Module()))
 
 

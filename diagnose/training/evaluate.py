@@ -48,11 +48,12 @@ def evaluate(
         loader = _loader(ctx, pipeline, split)
         name = _load(ctx, pipeline, folder, checkpoint)
         ignored = ctx.trainings.ignore_index()
-        meter = Meter(pipeline, ctx.facts.task, ignored, shifted=ctx.trainings.shifts_targets())
+        shifted = ctx.trainings.shifts_targets()
+        meter = Meter(pipeline, ctx.facts.task, ignored, shifted=shifted)
         scores = scores_for(ctx.facts.task, ctx.facts.num_classes, ctx.facts.class_names, ignored)
         seed_all(ctx.seed)
         with loader_untouched(loader):
-            _run(ctx, pipeline, loader, meter, scores)
+            _run(ctx, pipeline, loader, meter, scores, shifted=shifted)
     if not meter.samples:
         raise Skip(f"the {split} loader is empty")
     found = meter.figures() | ({} if scores is None else scores.result())
@@ -118,7 +119,9 @@ def _relative(path: Path, folder: Path) -> str:
     return path.name
 
 
-def _run(ctx: MeasuringContext, pipeline: Pipeline, loader: Any, meter: Meter, scores: Scores | None) -> None:
+def _run(
+    ctx: MeasuringContext, pipeline: Pipeline, loader: Any, meter: Meter, scores: Scores | None, *, shifted: bool
+) -> None:
     engine = Engine(pipeline, ctx.device)
     stream = BatchStream(loader, "evaluation", PASS_BATCHES, ctx.notes.append)
     report = throttled(ctx.progress)
@@ -133,7 +136,7 @@ def _run(ctx: MeasuringContext, pipeline: Pipeline, loader: Any, meter: Meter, s
                 main = done.main
                 if scores is not None and main is not None:
                     main = main.float() if main.is_floating_point() else main
-                    pair = aligned(main, done.batch.target, ctx.facts.task, shifted=ctx.trainings.shifts_targets())
+                    pair = aligned(main, done.batch.target, ctx.facts.task, shifted=shifted)
                     scores.add(*pair, done.batch.inputs)
                 report("evaluating", index + 1, stream.most)
     finally:

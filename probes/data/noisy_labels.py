@@ -66,9 +66,7 @@ def run(ctx: Context) -> Findings:
             first=wrong[:10],
             evidence=(Number("share of contradicted labels", share, f"below {NOISE:.0%}"),),
         )
-    elif _preference(found) >= PREFERENCE:
-        return "which label contradicts the neighbours depends on theirs: no labels that are wrong at random"
-    elif found.classes > 2 and typical <= 1 - NOISE and _as_by_wrong_labels(found, score, typical) and _alike(found):
+    elif found.classes > 2 and typical <= 1 - NOISE and _by_chance(found, score, typical):
         yield DOC.finding(
             "samples carry the label of most of their nearest neighbours in {score:.0%} of the cases, no more "
             "often than "
@@ -84,6 +82,12 @@ def _surely(count: int, of: int) -> bool:
     from scipy.stats import binomtest
 
     return float(binomtest(count, of).proportion_ci(0.99).low) > CERTAIN
+
+
+def _by_chance(found: Association, score: float, typical: float) -> bool:
+    """Whether wrong labels, drawn among all classes, explain how often neighbours agree. Where classes lie over one
+    another, the label that contradicts depends on the neighbours' own."""
+    return _as_by_wrong_labels(found, score, typical) and _alike(found) and _preference(found) < PREFERENCE
 
 
 def _preference(found: Association) -> float:

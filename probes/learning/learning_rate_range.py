@@ -24,6 +24,7 @@ DOC = ProbeDoc(
     references=("L. N. Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017",),
 )
 APART = 30.0  # factor between two rates that a schedule or another batch size does not explain
+CLOSE = 3.0  # factor up to which the test cannot tell which of two rates is better
 
 
 def run(ctx: Context) -> Findings:
@@ -50,9 +51,17 @@ def run(ctx: Context) -> Findings:
         "suggested learning rate {suggested:.1e}; yours is {now:.1e}{judged}{blown}",
         suggested=found.suggested,
         now=found.now,
-        judged=", which is far from it" if apart > APART else ", which is in the same range",
+        judged=_judged(apart, found.now, found.suggested),
         blown=f"; from {found.diverges:.1e} on the loss blows up" if found.diverges else "",
         diverges=found.diverges,
         evidence=evidence,
     )
     return ""
+
+
+def _judged(apart: float, now: float, suggested: float) -> str:
+    if apart <= CLOSE:
+        return ", which is about the same"
+    if apart > APART:
+        return ", which is far from it"
+    return f", {apart:.0f} times as {'large' if now > suggested else 'small'}, with which it may well learn too"

@@ -31,8 +31,7 @@ DOC = ProbeDoc(
     takeaways=(
         "Begin with little or no dropout, and add it once the model overfits.",
         Fitting("Convolutional blocks bear little dropout (0 to 0.1).", "feature_maps_p"),
-        Fitting("The head bears more (0.3 to 0.5, once rather than after every layer).", "feature_maps_p", "head_p"),
-        Fitting("Fully connected layers bear 0.3 to 0.5, once rather than after every layer.", "head_p"),
+        Fitting("Fully connected layers, as in the head, bear 0.3 to 0.5, once rather than after each.", "head_p"),
         Fitting("Between recurrent layers 0.2 to 0.5 is usual.", "recurrent_p"),
         Fitting("Transformers are usually trained with dropout 0.1.", "attention_p"),
         "Use less of it together with batch normalisation, strong augmentation or many classes.",

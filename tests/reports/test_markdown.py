@@ -330,7 +330,10 @@ def test_diff_marks_only_what_changes() -> None:
 
 def test_what_was_only_measured_is_not_called_healthy() -> None:
     note = Finding(
-        "learning-rate-range", Severity.NOTE, "suggested learning rate 1.0e-02; yours is 1.0e-05", {"suggested": 0.01}
+        "learning-rate-range",
+        Severity.NOTE,
+        "suggested learning rate 1.0e-02; yours is 1.0e-05",
+        {"suggested": 0.01},
     )
     result = Result("FIT010", "learning-rate-range", "subset", Status.PASS, "", (note,))
     base = replace(samples.healthy(), command="lr", reproduce="diagnose lr net:get_pipeline", results=(result,))
@@ -338,5 +341,5 @@ def test_what_was_only_measured_is_not_called_healthy() -> None:
     assert view.verdict == "Measured"
     assert view.title.endswith(": learning-rate range")
     assert view.headline == "Suggested learning rate 1.0e-02; yours is 1.0e-05."
-    assert view.steps[0].text.startswith("Set the learning rate to 1.0e-02")
+    assert view.steps[0].command == "diagnose ablate net:get_pipeline --knob lr --values 1.0e-02"
     assert build_view(samples.healthy()).verdict == "Healthy"
