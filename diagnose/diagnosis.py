@@ -183,7 +183,8 @@ def _summary(
     warnings = _unique(f.name for r in results for f in r.findings if f.severity is Severity.WARNING)
     ran = [stage.name for stage in stages if stage.status is Status.PASS]
     found = f" Worth a look: {', '.join(warnings)}." if warnings else ""
-    return f"No fault was found in {_listed(ran)}.{found}" if ran else f"Nothing could be checked.{found}"
+    none = "No error" if warnings else "No fault"
+    return f"{none} was found in {_listed(ran)}.{found}" if ran else f"Nothing could be checked.{found}"
 
 
 def _localised(stages: Sequence[StageResult]) -> str:

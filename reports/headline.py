@@ -70,7 +70,9 @@ def _healthy(results: RunResults) -> str:
     others = [f"{s.name} ({OUTCOMES[s.status]})" for s in results.stages if s.status is not Status.PASS]
     if not passed:
         return "Nothing faulty was found, but the record names no stage that passed."
-    text = f"No fault was found; these stages ran and passed: {', '.join(passed)}"
+    warnings = {f.name for r in results.results for f in r.findings if f.severity is Severity.WARNING}
+    found = f"No error was found, but {plural(len(warnings), 'warning')}" if warnings else "No fault was found"
+    text = f"{found}; these stages ran and passed: {', '.join(passed)}"
     return f"{text}; others: {', '.join(others)}." if others else f"{text}."
 
 

@@ -19,7 +19,7 @@ from reports.words import VERDICTS, doc
 
 __all__ = ["build_view"]
 
-_REPEATED = re.compile(r"^No fault was found in [^.]*\.\s*")
+_REPEATED = re.compile(r"^No (?:fault|error) was found in [^.]*\.\s*")
 
 
 def build_view(results: RunResults) -> View:

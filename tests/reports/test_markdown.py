@@ -204,8 +204,12 @@ def test_healthy_says_which_stages_ran() -> None:
 
 def test_a_healthy_run_says_once_that_no_fault_was_found() -> None:
     base = samples.healthy()
-    diagnosis = Diagnosis("No fault was found in data and smoke. Worth a look: class-imbalance.")
-    view = build_view(replace(base, diagnosis=diagnosis, stages=base.stages[:2]))
+    diagnosis = Diagnosis("No error was found in data and smoke. Worth a look: class-imbalance.")
+    warned = Result("DAT114", "class-imbalance", "data", Status.FAIL, "", (
+        Finding("class-imbalance", Severity.WARNING, "9 of 10 samples are of one class"),
+    ))  # fmt: skip
+    view = build_view(replace(base, diagnosis=diagnosis, stages=base.stages[:2], results=(warned,)))
+    assert view.headline == "No error was found, but 1 warning; these stages ran and passed: data, smoke."
     assert view.summary == "Worth a look: class-imbalance."
     assert view.steps[0].command == "diagnose run digits.py:pipeline --seed 0"
 
