@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from diagnose.experiments.dropout import DROPOUTS
 from diagnose.measure.scan import total_samples
 from diagnose.pipeline import Unstated
+from diagnose.user_code import loaded_user_files, relative_name
 from probes.measurements import Facts
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from probes.records.trials import Trace
 
 SETTINGS = ("momentum", "nesterov", "betas", "eps", "alpha", "amsgrad", "dampening")  # of a parameter group
+LONGEST = 500  # characters of what a transform says of itself
 
 
 def known_facts(pipeline: Pipeline, source: Source, device: str, notes: Sequence[str]) -> Facts:
@@ -77,9 +81,25 @@ def pipeline_facts(ctx: MeasuringContext) -> dict[str, Any]:
         "accumulate": pipeline.accumulate,
         "clip_grad_norm": pipeline.clip_grad_norm,
         "precision": pipeline.precision,
+        "transforms": {name: text for name in facts.splits if (text := _transforms(getattr(pipeline, name)))},
+        "files": {relative_name(path): _digest(path.read_bytes()) for path in loaded_user_files()},
         "provenance": ctx.source.provenance,
         "warnings": list(facts.notes),
     }
+
+
+def _transforms(loader: Any) -> str:
+    """What a data set, also below a ``Subset``, says of its ``transform``, on one line."""
+    dataset = getattr(loader, "dataset", None)
+    while dataset is not None and getattr(dataset, "transform", None) is None:
+        dataset = getattr(dataset, "dataset", None)
+    if dataset is None:
+        return ""
+    return re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(dataset.transform).split()))[:LONGEST]
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def short_history(trace: Trace) -> Iterator[dict[str, Any]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time
+from pathlib import Path
 from typing import Any
 
 from diagnose.near_miss import did_you_mean
@@ -178,10 +180,24 @@ def _reference(what: str, example: str, near: str = "") -> Callable[[Any], str]:
             stem = value if value.endswith(".py") else "package.module"
             script = value.endswith(".py") and example == "get_model"
             watch = f" A script that trains by itself is watched: diagnose watch {value}." if script else ""
-            raise Problem(f"got {value!r}, expected {what}, for example {stem}:{example}.{near}{watch}")
+            name = (_factory_in(Path(value)) if script else "") or example
+            raise Problem(f"got {value!r}, expected {what}, for example {stem}:{name}.{near}{watch}")
         return str(value)
 
     return read
+
+
+def _factory_in(path: Path) -> str:
+    """The function of a file that is most likely meant as the target, read without running it; "" where none is."""
+    try:
+        top = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return ""
+    names = [item.name for item in top if isinstance(item, ast.FunctionDef)]
+    known = [name for name in ("get_pipeline", "get_model") if name in names]
+    return next(
+        iter([*known, *(n for n in names if re.match("(get|make|build|create)_(.*_)?(pipeline|model|net)", n))]), ""
+    )
 
 
 def _pattern(pattern: str, expected: str) -> Callable[[Any], str]:

@@ -98,6 +98,17 @@ def is_user_file(filename: str) -> bool:
     return not any(path.is_relative_to(folder) for folder in (*_LIBRARIES, *_OURS))
 
 
+def loaded_user_files() -> list[Path]:
+    """The source files that were imported so far, of the user's, below the current folder."""
+    here = Path.cwd().resolve()
+    files = {Path(getattr(module, "__file__", None) or "/") for module in list(sys.modules.values())}
+    return sorted(
+        p
+        for p in files
+        if p.suffix == ".py" and p.is_file() and is_user_file(str(p)) and p.resolve().is_relative_to(here)
+    )
+
+
 def place(filename: str, line: int, module_globals: dict[str, Any] | None = None) -> Where:
     text = linecache.getline(filename, line, module_globals).strip()
     return Where(file=relative_name(filename), line=line, text=text)

@@ -96,7 +96,8 @@ def _facts(results: RunResults) -> dict[str, str]:
     groups: dict[str, Mapping[str, Any]] = {
         "": {"target": results.target, "tool version": results.tool_version},
         "config: ": results.config,
-        "pipeline: ": {key: value for key, value in results.pipeline.items() if key != "warnings"},
+        "pipeline: ": {key: value for key, value in results.pipeline.items() if key not in {"warnings", "files"}},
+        "contents of ": results.pipeline.get("files", {}),
         "environment: ": results.environment,
     }
     return {f"{group}{name}": text for group, values in groups.items() for name, text in flat(values)}

@@ -270,6 +270,7 @@ def test_a_project_of_three_files_by_configuration(tmp_path: Path) -> None:
     done = run("smoke", "--set", "optimizer.lr=0.01", cwd=project("layout", tmp_path))
     assert done.code == 0, done.err
     assert done.results["target"] == "models:get_model"
+    assert {"models.py", "dataset_utils.py"} <= set(done.results["pipeline"]["files"])
     assert done.results["pipeline"]["param_groups"][0]["lr"] == 0.01
     assert (done.results["pipeline"]["batch_size"], done.results["pipeline"]["num_classes"]) == (50, 10)
 

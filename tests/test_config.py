@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,22 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         assert expected in text
     assert "Did you mean model?" in text
     assert "models.py:get_model" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("def helper(): ...\ndef get_pipeline(): ...", "get_pipeline"),
+        ("def build_my_model(): ...", "build_my_model"),
+        ("x = 1", "get_model"),
+        ("def broken(", "get_model"),
+    ],
+)
+def test_a_file_as_target_is_told_with_the_function_it_has(tmp_path: Path, text: str, name: str) -> None:
+    path = tmp_path / "train.py"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=f"for example {re.escape(str(path))}:{name}\\."):
+        load_config({"target": str(path)}, tmp_path)
 
 
 def test_missing_target_says_how_to_give_one(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from torch.nn.parameter import is_lazy
 
 import diagnose
 from diagnose.batches import map_tensors
+from diagnose.user_code import loaded_user_files
 from probes.records.trials import Point, Trace
 from probes.results import to_json
 
@@ -93,7 +93,7 @@ def fingerprint(ctx: MeasuringContext) -> str:
     told.update(repr([sorted((k, repr(v)) for k, v in g.items() if k != "params") for g in groups]).encode())
     told.update(f"{type(pipeline.optimizer)} {pipeline.clip_grad_norm} {pipeline.precision} {ctx.fraction}".encode())
     told.update(f"{ctx.seed} {ctx.device} {tuple(ctx.learning_rates())}".encode())
-    for path in _users_files():
+    for path in loaded_user_files():
         told.update(path.read_bytes())
     return told.hexdigest()[:16]
 
@@ -102,14 +102,3 @@ def _digest(value: torch.Tensor) -> str:
     flat = value.detach().double().flatten()
     sums = f"{float(flat.sum()):.12g} {float(flat.abs().sum()):.12g}" if flat.numel() else ""
     return f"{tuple(value.shape)} {sums}"
-
-
-def _users_files() -> list[Path]:
-    """The loaded source files of the project: below the current folder, and not of an installed package."""
-    own, here = Path(__file__).resolve().parents[1], Path.cwd().resolve()
-    found = set()
-    for module in list(sys.modules.values()):
-        path = Path(getattr(module, "__file__", None) or "/")
-        if path.suffix == ".py" and path.is_relative_to(here) and "site-packages" not in path.parts:
-            found.add(path)
-    return sorted(path for path in found if not path.resolve().is_relative_to(own) and path.is_file())

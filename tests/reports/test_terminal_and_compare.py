@@ -80,6 +80,16 @@ def test_a_cause_that_was_not_checked_again_is_not_simply_gone() -> None:
     assert "inconclusive" in build_comparison(samples.stuck(), samples.inconclusive()).gone[0]
 
 
+def test_compare_sees_that_a_file_and_its_transforms_changed() -> None:
+    a = samples.healthy()
+    b = replace(a, pipeline={**a.pipeline, "files": {"pipe.py": "b2"}, "transforms": {"train": "RandomCrop(8)"}})
+    a = replace(a, pipeline={**a.pipeline, "files": {"pipe.py": "a1"}, "transforms": {"train": "RandomCrop(16)"}})
+    table = build_comparison(a, b).differences
+    assert table is not None
+    assert ("contents of pipe.py", "a1", "b2") in table.rows
+    assert ("pipeline: transforms.train", "RandomCrop(16)", "RandomCrop(8)") in table.rows
+
+
 def test_compare_with_itself_finds_no_difference() -> None:
     same = build_comparison(samples.stuck(), samples.stuck())
     assert same.differences is None
