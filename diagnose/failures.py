@@ -41,6 +41,11 @@ INPUT_SHAPE = re.compile(
 )
 
 
+def device_is_absent(error: BaseException) -> bool:
+    """Whether the user's code asked for a device that this machine, or this torch, does not have."""
+    return NO_SUCH_DEVICE.search(str(error)) is not None
+
+
 def failure_name(error: BaseException, phase: str) -> str:
     """A catalogue name for an exception of the user's code in ``phase`` (forward, loss, ...)."""
     text = str(error)
@@ -54,7 +59,7 @@ def failure_name(error: BaseException, phase: str) -> str:
         return "user-code-error"
     if DEVICE_ASSERT.search(text):
         return "device-assert"
-    if DEVICES.search(text) or (phase in {"forward", "loss", "train_step"} and NO_SUCH_DEVICE.search(text)):
+    if DEVICES.search(text) or (phase in {"forward", "loss", "train_step"} and device_is_absent(error)):
         return "device-mismatch"
     if SINGLE_SAMPLE.search(text):
         return "batchnorm-on-single-sample"

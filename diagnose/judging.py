@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from diagnose.failures import failure_name
+from diagnose.failures import device_is_absent, failure_name
 from diagnose.user_code import UserCodeError, user_frames
 from probes import catalogue
 from probes.api import Inconclusive, ProbeDoc, Skip
@@ -76,11 +76,13 @@ def crash_finding(error: UserCodeError) -> Finding:
     frames = user_frames(original)
     text = str(original).strip().splitlines()
     doc = catalogue.doc(name)
+    absent = " (this machine has no such device; torch.cuda.is_available() tells)" if device_is_absent(original) else ""
     return doc.finding(
-        "{what} raised {type}: {text}",
+        "{what} raised {type}: {text}{absent}",
         what=error.what,
         type=type(original).__name__,
         text=text[0] if text else "(no message)",
+        absent=absent,
         where=frames[-1:],
         evidence=(Trace(type(original).__name__, str(original), frames),),
     )

@@ -13,7 +13,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from diagnose.failures import failure_name
+from diagnose.judging import crash_finding
 from diagnose.pipeline import Pipeline
+from diagnose.user_code import UserCodeError
 from probes.results import Severity, Status
 
 Build = Callable[[], Pipeline]
@@ -304,6 +306,8 @@ def test_a_device_that_is_not_there_is_a_mismatch_in_forward_only(text: str) -> 
     assert failure_name(RuntimeError(text), "forward") == "device-mismatch"
     assert failure_name(AssertionError(text), "loss") == "device-mismatch"
     assert failure_name(RuntimeError(text), "building the model") == "user-code-error"
+    told = crash_finding(UserCodeError("building the model", RuntimeError(text))).message
+    assert "this machine has no such device" in told
 
 
 def short_vocabulary() -> Pipeline:
