@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.data._labels import attempted, uses_targets
 from probes.measurements import placed
 from probes.results import Number, Severity
 
@@ -42,8 +43,7 @@ def run(ctx: Context) -> Findings:
     source = next(iter(sorted(ctx.random_calls(), key=lambda call: not _drops(call))), None)
     if source is None and ctx.pipeline.compute_loss is not None:
         raise Skip("the outputs differ, but compute_loss may itself give the model other inputs each time")
-    # Sampling is part of what a generative model computes (a VAE's latent code); dropout in eval is part of nothing.
-    by_intent = ctx.facts.task == "custom" and source is not None and not _drops(source)
+    by_intent = source is not None and not _drops(source) and _generates(ctx)
     yield DOC.finding(
         "two forwards in eval mode differ by up to {change:.3g} (largest output {scale:.3g}){cause}",
         change=change,
@@ -54,6 +54,27 @@ def run(ctx: Context) -> Findings:
         severity=Severity.NOTE if by_intent else None,
     )
     return ""
+
+
+def _generates(ctx: Context) -> bool:
+    """Sampling is part of what a generative model computes (a VAE's latent code); dropout in eval is part of nothing.
+
+    Such a model gives back its inputs, whatever the labels, or hands a distribution over beside its output.
+    """
+    if ctx.facts.task == "custom" or not uses_targets(ctx):
+        return True
+    attempt = attempted(ctx)
+    if attempt is None or attempt.output is None:
+        return False
+    several = attempt.output_type != "Tensor"
+    return several or any(_same(value, attempt.target) for value in attempt.inputs)
+
+
+def _same(value: Any, target: Any) -> bool:
+    """Whether the target is what the model was given, in whatever shape."""
+    if not (hasattr(value, "flatten") and hasattr(target, "flatten")) or value.numel() != target.numel():
+        return False
+    return bool((value.flatten() == target.flatten()).all())
 
 
 def _drops(call: RandomCall) -> bool:

@@ -129,6 +129,45 @@ def mask_is_handed_on() -> Pipeline:
     return pipeline(HandsOn(), data, loss=lambda out, y: F.cross_entropy(out[0], y), num_classes=3)
 
 
+class Samples(nn.Module):
+    """A variational autoencoder that draws its code in evaluation too, as many do; the reconstruction alone, or all."""
+
+    def __init__(self, alone: bool) -> None:
+        super().__init__()
+        self.encode, self.decode, self.alone = nn.Linear(64, 8), nn.Linear(4, 64), alone
+
+    def forward(self, x: Tensor) -> Any:
+        mean, log_variance = self.encode(x).chunk(2, 1)
+        drawn = self.decode(mean + torch.randn_like(mean) * (log_variance / 2).exp()).sigmoid()
+        return drawn if self.alone else (drawn, mean, log_variance)
+
+
+def sampling(labels: bool, alone: bool) -> Pipeline:
+    x, y = digits()
+
+    def bound(output: Any, target: Tensor) -> Tensor:
+        drawn, mean, log_variance = (output, torch.zeros(1), torch.zeros(1)) if alone else output
+        far = -0.5 * (1 + log_variance - mean**2 - log_variance.exp()).sum()
+        return F.binary_cross_entropy(drawn, target, reduction="sum") + far
+
+    fields = {"compute_loss": lambda model, batch: bound(model(batch[0]), batch[0])} if labels else {"loss": bound}
+    return pipeline(Samples(alone), TensorDataset(x, y if labels else x), **fields)
+
+
+class Noisy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scores(x + 0.3 * torch.randn_like(x))
+
+
+def noise_in_evaluation() -> Pipeline:
+    x, y = digits()
+    return pipeline(Noisy(), TensorDataset(x, y))
+
+
 # -- labels -----------------------------------------------------------------------------------------------------------
 
 
@@ -186,11 +225,19 @@ def test_is_silent(name: str, build: Callable[[], Pipeline]) -> None:
         ("noisy-labels", partial(wrong_labels, "next")),
         ("noisy-labels", partial(wrong_labels, "zero")),
         ("ignored-input", mask_is_handed_on),
+        ("nondeterministic-eval", noise_in_evaluation),
     ],
 )
 def test_is_told(name: str, build: Callable[[], Pipeline]) -> None:
     judged = judge(name, build)
     assert judged.names == [name], judged.result
+
+
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_generative_model_that_samples_in_evaluation_is_only_noted(labels: bool, alone: bool) -> None:
+    (finding,) = judge("nondeterministic-eval", partial(sampling, labels, alone)).findings
+    assert finding.severity is Severity.NOTE
 
 
 def test_augmentation_that_changes_the_samples_is_only_suspected_of_being_preprocessing() -> None:
