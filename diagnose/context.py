@@ -23,6 +23,7 @@ from diagnose.experiments.change import AS_CONFIGURED
 from diagnose.experiments.kept import KeptTrials
 from diagnose.experiments.short_trainings import ShortTrainings
 from diagnose.facts import known_facts
+from diagnose.measure.judged_labels import judges_labels
 from diagnose.measure.of_data import DataMeasurements
 from diagnose.measure.of_passes import PassMeasurements
 from diagnose.measure.of_steps import StepMeasurements
@@ -30,7 +31,8 @@ from diagnose.memo import Memo
 from diagnose.rng import preserved, seed_all, seeded
 from diagnose.training.expected import expected_for
 from diagnose.training.step import Engine
-from diagnose.user_code import is_user_file, place
+from diagnose.user_code import UserCodeError, is_user_file, place
+from probes.api import Skip
 from probes.measurements import Facts
 from probes.records.data import Association, NearCopies, Reread, Scan, Turned, WorkerDraws
 from probes.records.forward import AsBuilt, Attempt, CustomFunction, HalfGradients, LossParts, Outputs, WeightLoad
@@ -121,7 +123,23 @@ class MeasuringContext:
     def facts(self) -> Facts:
         if self._facts is None:
             self._facts = known_facts(self.pipeline, self.source, str(self.device), ())
+            if self._ignores_labels(self._facts):
+                self.notes.append("The loss does not judge these labels: no accuracy is taken (task custom).")
+                self._facts = replace(self._facts, task="custom")
         return replace(self._facts, notes=(*self.source.notes, *self.notes))
+
+    def _ignores_labels(self, known: Facts) -> bool:
+        """Labels that were taken for the task only because they are there."""
+        own = self.pipeline.compute_loss is not None or self.pipeline.train_step is not None
+        if not own or known.task_stated or known.task != "classification" or not known.has_data:
+            return False
+        try:
+            return not judges_labels(self.attempt())
+        except Skip:
+            return False
+        except UserCodeError:
+            self.retry()  # a probe meets it again, and reports it
+            return False
 
     @property
     def trainings(self) -> ShortTrainings:
