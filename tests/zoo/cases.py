@@ -48,7 +48,7 @@ class Case:
     @property
     def unseen(self) -> bool:
         """Written, faults and look-alikes included, before any probe was read (see docs/accuracy.md)."""
-        return self.program in UNSEEN or self.program.startswith("dynamics_")
+        return self.program in UNSEEN or self.program.startswith(("dynamics_", "later_"))
 
     @property
     def id(self) -> str:
