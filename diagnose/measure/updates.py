@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -137,7 +137,8 @@ def updates(engine: Engine, raws: list[Any], steps: int = UPDATES, begun: float 
     losses: list[float] = []
     lrs: list[float] = []
     watch = StepWatch(model, optimizer)
-    alike = {name: _identical_rows(p) for name, p in named.items()}
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
+    alike = {name: _identical_units(p, tables) for name, p in named.items()}
     own_step = engine.pipeline.train_step is not None
     micro = 1 if own_step else max(1, engine.pipeline.accumulate)
     order = StepOrder()
@@ -193,7 +194,7 @@ def updates(engine: Engine, raws: list[Any], steps: int = UPDATES, begun: float 
                 id(p) in held,
                 tuple(gradients[name]),
                 tuple(moved[name]),
-                (alike[name], alike[name] and _identical_rows(p)),
+                (alike[name], alike[name] and _identical_units(p, tables)),
                 str(p.dtype).removeprefix("torch."),
                 lost.get(name, 0.0),
                 (gradients[name][-1] or 0.0) / max(1, p.numel()) ** 0.5,
@@ -223,6 +224,11 @@ def _lost_share(old: torch.Tensor, p: torch.nn.Parameter) -> float:
         return 0.0
     asked = p.grad != 0
     return float(((p.detach() == old) & asked).sum()) / max(1, int(asked.sum()))
+
+
+def _identical_units(p: torch.Tensor, tables: Collection[int]) -> bool:
+    """Rows are the units of a layer; the units of an embedding are its columns."""
+    return _identical_rows(p) or (id(p) in tables and not p.is_sparse and _identical_rows(p.detach().t()))
 
 
 def _identical_rows(p: torch.Tensor) -> bool:

@@ -84,6 +84,10 @@ def _tokens(ctx: Context) -> Tensor:
     if ctx.facts.task not in {"language-model", "segmentation", "custom"}:
         raise Skip(f"the task is {ctx.facts.task}")
     found = [x for x in ctx.attempt().inputs if isinstance(x, torch.Tensor) and x.ndim == 2 and x.dtype == torch.long]
+    scored = calls(ctx, *PICKS_ONE)
+    if ctx.attempt().own_call and scored:  # of an encoder and a decoder the tokens whose places are scored
+        known = [x for x in found if x.numel() == scored[0].target.numel()]
+        found = known[-1:] or found
     found = found[:1]  # attention masks and labels follow
     if not found or found[0].shape[1] < MIN_LENGTH:
         raise Skip("the input is not one tensor of tokens (N, L)")

@@ -77,19 +77,6 @@ def build():
 # faults
 
 
-def pictures_for_patches():
-    """The tokens are mixed along dimension 0, which is the batch; the last axes stand in for it."""
-
-    class Across(Block):
-        def forward(self, x):
-            n = len(x)
-            h = self.one(x).reshape(WIDTH, n, PATCHES)
-            x = x + self.tokens(h).reshape(n, PATCHES, WIDTH)
-            return x + self.channels(self.two(x))
-
-    return make(model=Mixer(block=Across))
-
-
 def average_trained_instead():
     model = Mixer()
     average = copy.deepcopy(model)
@@ -339,7 +326,6 @@ def two_optimizers_in_one_step():
 CASES = cases(
     build,
     {
-        pictures_for_patches: "batch-mixing",
         average_trained_instead: ("stale-optimizer-parameters", "parameters-missing-from-optimizer"),
         activation_with_its_own_derivative: "wrong-custom-backward",
         gates_shut: ("zero-gradient", "graph-cut", "dead-relu"),
