@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 UPDATES = 3  # a zero-initialised last layer passes a gradient on only from its second update
 JUDGED_PARAMETERS = 8  # trainable tensors, the last ones, whose gradients are followed from backward to step
 JUDGED_ELEMENTS = 1_000_000  # a larger tensor is not followed
+ALONG = 0.99  # cosine; clipping and unscaling keep the direction of a gradient
 SAME = 1e-3  # relative: floating-point noise of one addition is far smaller
 MAX_CALLS = 32  # of a train_step that waits to step, in all
 HALF = (torch.float16, torch.bfloat16)
@@ -66,7 +67,10 @@ class StepWatch:
         self.norms |= gradient_norms(self.named)
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         mine = [name for name, p in self._judged.items() if id(p) in held and name in self._fresh]
-        self.cleared += bool(mine) and all(self._is_gone(name) for name in mine)
+        gone = [self._is_gone(name) for name in mine]
+        # Some are gone altogether, and of others what the last of several backwards made is left: cleared in between.
+        # Where a gradient is taken off a layer on purpose, the others keep all of theirs.
+        self.cleared += bool(mine) and (all(gone) or (any(gone) and any(self._is_partly_gone(name) for name in mine)))
         self.uncleared += any(self._holds_the_last(name) for name in mine)
         for name in mine:
             found = self.named[name].grad
@@ -78,6 +82,13 @@ class StepWatch:
     def _is_gone(self, name: str) -> bool:
         found = self.named[name].grad
         return bool(self._fresh[name].any()) and (found is None or not bool(found.any()))
+
+    def _is_partly_gone(self, name: str) -> bool:
+        found, fresh, last = self.named[name].grad, self._fresh[name], self._last.get(name)
+        if found is None or found.is_sparse or fresh.is_sparse or not bool(found.any()):
+            return False
+        made = (fresh,) if last is None else (fresh, fresh + last)  # or nothing was ever cleared
+        return all(torch.cosine_similarity(found.flatten(), x.flatten(), dim=0) < ALONG for x in made)
 
     def _holds_the_last(self, name: str) -> bool:
         found, last, fresh = self.named[name].grad, self._last.get(name), self._fresh[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -58,6 +59,12 @@ def gain_by_standardising(ctx: Context) -> Gain | None:
         text = f"val accuracy {_scores(before)} as they are, {_scores(after)} standardised"
         return Gain(text, {"accuracy": before[0].points[-1].val_score,
                            "accuracy_standardised": after[0].points[-1].val_score})  # fmt: skip
+    if all(trace.share is None for trace in (*before, *after)):
+        text = f"training loss {_losses(before)} as they are, {_losses(after)} standardised"
+        return Gain(
+            text,
+            {"loss": before[0].points[-1].train_loss, "loss_standardised": after[0].points[-1].train_loss},
+        )
     text = f"{_shares(before)} of the way from guessing to the floor as they are, {_shares(after)} standardised"
     return Gain(text, {"share": before[0].share, "share_standardised": after[0].share})
 
@@ -67,7 +74,20 @@ def _gained(before: Trace, after: Trace) -> float:
     was, then = before.points[-1].val_score, after.points[-1].val_score
     if was is not None and then is not None:
         return (then - was) / ACCURACY
+    if before.share is None and after.share is None:  # a loss of the user's own, of which neither end is known
+        return _more_fallen(before, after) / SHARE
     return ((after.share or 0.0) - (before.share or 0.0)) / SHARE
+
+
+def _more_fallen(before: Trace, after: Trace) -> float:
+    """How far apart the two end, in units of the way that the loss falls on standardised inputs."""
+    fall = after.points[0].train_loss - after.points[-1].train_loss
+    apart = before.points[-1].train_loss - after.points[-1].train_loss
+    return apart / fall if fall > 0 and math.isfinite(apart) else 0.0
+
+
+def _losses(traces: Sequence[Trace]) -> str:
+    return ", ".join(f"{trace.points[-1].train_loss:.3g}" for trace in traces)
 
 
 def _scores(traces: Sequence[Trace]) -> str:

@@ -33,7 +33,7 @@ MIN_SAMPLES = 2  # over one sample, softmax gives 1 everywhere
 
 
 def run(ctx: Context) -> Findings:
-    found = calls(ctx, *PICKS_ONE, "binary_cross_entropy", "binary_cross_entropy_with_logits")
+    found = calls(ctx, *PICKS_ONE, "binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div")
     for call in found:
         scores = call.input.float()
         if scores.ndim < 2 or scores.shape[0] < MIN_SAMPLES or scores.shape[1] < 2:

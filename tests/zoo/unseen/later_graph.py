@@ -301,7 +301,7 @@ CASES = cases(
         share_cut_to_integer: "constant-labels",
         first_layer_again_and_again: "unused-parameters",
         sparse_product_in_scipy: "graph-cut",
-        head_made_at_the_first_batch: "parameters-missing-from-optimizer",
+        head_made_at_the_first_batch: ("parameters-missing-from-optimizer", "layer-created-in-forward"),
         pooled_over_everything: "batch-mixing",
         kinds_by_sorted_file_names: "labels-unrelated-to-inputs",
         own_rectifier: "wrong-custom-backward",

@@ -254,7 +254,7 @@ CASES = cases(
         padding_is_read: "padding-affects-output",
         summed_with_item: "loss-detached",
         generator_changed_later: ("stale-optimizer-parameters", "parameters-missing-from-optimizer"),
-        choice_fed_on: "loss-detached",
+        choice_fed_on: ("loss-detached", "graph-cut"),
         softmax_for_the_generator: "softmax-before-cross-entropy",
     },
     [tied_words, smoothed, scheduled_sampling, one_step_after_the_other],
