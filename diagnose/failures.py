@@ -12,9 +12,9 @@ DEVICES = re.compile(
     r"|Input type \((?!torch\.cuda|cuda)[^)]*\) and weight type \((?:torch\.)?cuda"
 )
 NO_SUCH_DEVICE = re.compile(r"Torch not compiled with \w+ enabled|Found no NVIDIA driver|No CUDA GPUs are available")
+CATEGORY = re.compile(r"Class values must be (smaller than num_classes|non-negative)")  # one_hot
 TARGET_RANGE = re.compile(
-    r"Target -?\d+ is out of bounds|index -?\d+ is out of bounds for dimension \d+ with size"
-    r"|Class values must be (smaller than num_classes|non-negative)"  # of one_hot, in a loss of the user's own
+    r"Target -?\d+ is out of bounds|index -?\d+ is out of bounds for dimension \d+ with size|" + CATEGORY.pattern
 )
 TARGET_DOMAIN = re.compile(r"all elements of target should be between 0 and 1")
 LOGITS_IN_BCE = re.compile(r"all elements of input should be between 0 and 1")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from diagnose.batches import Batch, map_tensors
-from diagnose.failures import failure_name
+from diagnose.failures import CATEGORY, failure_name
 from diagnose.measure.custom_functions import own_functions
 from diagnose.measure.recorder import LossRecorder, plain
 from diagnose.measure.sensitivity import only_step
@@ -95,6 +95,8 @@ def failure_of(error: UserCodeError, watch: ModuleWatch | None = None) -> Failur
     if running and phase == "loss" and name == "output-shape-mismatch":  # inside the model, called by the user's loss
         inside = failure_name(original, "forward")
         phase, name = ("forward", inside) if inside != "user-code-error" else (phase, name)
+    if running and name == "labels-out-of-range" and CATEGORY.search(str(original)):
+        name = "user-code-error"  # a category among the inputs
     return Failure(
         name=name,
         phase=phase,

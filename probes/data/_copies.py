@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from probes.records.data import Scan
 
 COPIED, HARDLY = 0.5, 0.05  # shares of a class that have a twin, where one class was copied and another was not
-EACH = 20  # samples of a class
+EACH = 20  # different samples of a class
 FINE = 0.3  # different values of a column, per different sample
 MANY = 0.2  # different samples, per sample: fewer are a grid that was measured again and again
 
@@ -33,11 +33,16 @@ def oversampled(scan: Scan) -> bool:
     if len(scan.labels) != len(scan.hashes):
         return False
     counts = Counter(scan.hashes)
-    twins: dict[int, list[bool]] = {}
+    held: dict[int, list[int]] = {}
     for label, content in zip(scan.labels, scan.hashes, strict=True):
-        twins.setdefault(label, []).append(counts[content] > 1)
-    shares = [sum(found) / len(found) for found in twins.values() if len(found) >= EACH]
-    return len(shares) > 1 and max(shares) >= COPIED and min(shares) <= HARDLY
+        held.setdefault(label, []).append(content)
+    copied = hardly = False
+    for contents in held.values():
+        twins = [content for content in contents if counts[content] > 1]
+        # Many readings of a device that is off are equal too, but not copies of many different ones.
+        copied |= len(twins) >= COPIED * len(contents) and len(set(twins)) >= EACH
+        hardly |= len(twins) <= HARDLY * len(contents) and len(contents) >= EACH
+    return copied and hardly
 
 
 def fine_grained(scan: Scan) -> bool:

@@ -50,9 +50,9 @@ def gain_by_standardising(ctx: Context) -> Gain | None:
     pairs = []
     for place in range(SEEDS):
         pairs.append(ctx.as_is_and_standardised(place))
-        if _gained(*pairs[-1]) < LEAST:
+        if _gained(*pairs[-1], losses=ctx.pipeline.compute_loss is None) < LEAST:
             return None
-    if fmean(_gained(*pair) for pair in pairs) < 1:
+    if fmean(_gained(*pair, losses=True) for pair in pairs) < 1:
         return None
     before, after = zip(*pairs, strict=True)
     if before[0].points[-1].val_score is not None:
@@ -69,12 +69,15 @@ def gain_by_standardising(ctx: Context) -> Gain | None:
     return Gain(text, {"share": before[0].share, "share_standardised": after[0].share})
 
 
-def _gained(before: Trace, after: Trace) -> float:
-    """1: as much as is worth a word."""
+def _gained(before: Trace, after: Trace, *, losses: bool) -> float:
+    """1: as much as is worth a word. ``losses``: where nothing else tells, the losses may be compared; not where the
+    inputs are their own targets, as to a loss that is handed the whole batch."""
     was, then = before.points[-1].val_score, after.points[-1].val_score
     if was is not None and then is not None:
         return (then - was) / ACCURACY
-    if before.share is None and after.share is None:  # a loss of the user's own, of which neither end is known
+    if (
+        losses and before.share is None and after.share is None
+    ):  # a loss of the user's own, of which neither end is known
         return _more_fallen(before, after) / SHARE
     return ((after.share or 0.0) - (before.share or 0.0)) / SHARE
 

@@ -81,8 +81,9 @@ def _mask_among_channels(ctx: Context) -> int | None:
 
     batch = ctx.batch()
     x, y = next(iter(batch.inputs), None), batch.target
-    dense = isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor) and x.ndim == 4 and x.shape[1] > 1
-    if not dense or y.is_floating_point() or y.shape != (len(x), *x.shape[2:]):
+    if not isinstance(x, torch.Tensor) or not isinstance(y, torch.Tensor) or x.ndim != 4 or x.shape[1] < 2:
+        return None
+    if y.is_floating_point() or y.shape != (len(x), *x.shape[2:]):
         return None
     classes, pixels = torch.unique(y), x.movedim(1, -1)
     values = [pixels[y == label] for label in classes]

@@ -51,7 +51,7 @@ def run(ctx: Context) -> Findings:
     late = moved[0] if moved and moved[0] >= 0 else None
     if late is None and best == 0:
         hidden = _unscored_between(ctx)
-        if 0 in moved and hidden > HIDDEN:
+        if hidden > HIDDEN and _reads_what_is_scored(ctx):
             yield target_leaked_into_input.DOC.finding(
                 "only some tokens are to be found, and {share:.0%} of these stand in the input as they are: the model "
                 "sees the whole sequence, and copies them",
@@ -147,11 +147,34 @@ def _unscored_between(ctx: Context) -> float:
     """The share of places that the loss leaves out, of those between the first and the last that it takes."""
     import torch
 
-    call = calls(ctx, *PICKS_ONE)[0]
-    scored = call.target.reshape(len(_tokens(ctx)), -1) != int(call.options.get("ignore_index", -100))
+    scored = _scored(ctx)
     begun, left = scored.cumsum(1) > 0, scored.flip(1).cumsum(1).flip(1) > 0
     between = begun & left
     return float((between & ~scored).sum()) / max(1, int(torch.count_nonzero(between)))
+
+
+def _scored(ctx: Context) -> Tensor:
+    """(N, L): the places whose targets the loss takes."""
+    call = calls(ctx, *PICKS_ONE)[0]
+    return call.target.reshape(len(_tokens(ctx)), -1) != int(call.options.get("ignore_index", -100))
+
+
+def _reads_what_is_scored(ctx: Context) -> bool:
+    """Whether the outputs at the scored places follow the tokens there: a model may hide these by itself."""
+    import torch
+
+    tokens, scored, before = _tokens(ctx), _scored(ctx), ctx.evaluate()
+    if before.ndim != 3 or before.shape[:2] != tokens.shape or scored.shape != tokens.shape:
+        return False
+    distinct = torch.unique(tokens)
+    other = distinct[(torch.searchsorted(distinct, tokens) + 1) % len(distinct)]
+    changed = torch.where(scored, other, tokens)
+
+    def change(values: Sequence[Any]) -> list[Any]:
+        return [changed if isinstance(x, torch.Tensor) and torch.equal(x, tokens) else x for x in values]
+
+    moved = (ctx.evaluate(change) - before).abs()[scored]
+    return bool((moved > MOVED * before.abs().max()).any())
 
 
 def _moved(ctx: Context) -> Sequence[int]:

@@ -108,12 +108,16 @@ def run(ctx: Context) -> Findings:
 
 
 def _by_order(ctx: Context) -> float:
-    """Largest change of an output with the samples in reverse order; 0 where the model wants them in their own."""
+    """Largest change of an output with the samples in reverse order; 0 where the model draws at random, or wants them
+    in an order of its own."""
     import torch
 
     def reverse(values: Sequence[Any]) -> list[Any]:
         return [x.flip(0) if isinstance(x, torch.Tensor) and x.ndim else x for x in values]
 
+    seen = ctx.outputs()
+    if not torch.equal(seen.first, seen.again):  # what it draws goes by the place
+        return 0.0
     try:
         after = ctx.evaluate(reverse)
     except Skip:  # sequences sorted by their length, say

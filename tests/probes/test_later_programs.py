@@ -108,6 +108,18 @@ def test_masked_tokens_that_are_not_masked_are_a_leak() -> None:
     assert judge("misaligned-language-model-labels", later_masked.build).names == []
 
 
+def test_tokens_that_the_model_itself_hides_are_no_leak() -> None:
+    class Hiding(later_masked.Encoder):
+        def forward(self, input_ids: Any, attention_mask: Any, labels: Any = None) -> Any:
+            hidden = input_ids if labels is None else input_ids.masked_fill(labels != -100, later_masked.MASK)
+            return super().forward(hidden, attention_mask, labels)
+
+    def build() -> Pipeline:
+        return later_masked.make(model=Hiding(), hide=False)
+
+    assert judge("misaligned-language-model-labels", build).names == []
+
+
 def test_an_autoencoder_of_padded_sequences_copies_by_intent() -> None:
     def collate(rows: list[Any]) -> dict[str, torch.Tensor]:
         batch = later_masked.collate(rows)
@@ -173,6 +185,36 @@ def test_a_gradient_taken_off_one_layer_is_meant() -> None:
     assert judge("gradients-cleared-before-step", build).names == []
 
 
+class Noised(nn.Module):
+    """Takes noise out of rows; how much there is comes with them."""
+
+    def __init__(self, told: bool) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(9, 32), nn.ReLU(), nn.Linear(32, 8))
+        self.told = told
+
+    def forward(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        return self.net(torch.cat([x, level[:, None] * self.told], 1))
+
+
+@pytest.mark.parametrize(("told", "names"), [(True, []), (False, ["ignored-input"])])
+def test_a_model_that_the_loss_calls_with_what_it_draws(told: bool, names: list[str]) -> None:
+    def compute_loss(model: nn.Module, batch: Any) -> torch.Tensor:
+        (x,) = batch
+        level, noise = torch.rand(len(x)), torch.randn_like(x)
+        return ((model(x + level[:, None] * noise, level) - noise) ** 2).mean()
+
+    def build() -> Pipeline:
+        model = Noised(told)
+        train = DataLoader(TensorDataset(torch.randn(64, 8)), batch_size=16)
+        optimizer = torch.optim.Adam(model.parameters())
+        return Pipeline(model, train=train, compute_loss=compute_loss, optimizer=optimizer)
+
+    assert judge("ignored-input", build).names == names
+    mixing = judge("batch-mixing", build)
+    assert (mixing.names, mixing.status) == ([], Status.PASS)
+
+
 def test_a_renaming_takes_two_labels() -> None:
     rng = np.random.default_rng(0)
     predicted = rng.choice([3, 4], 200, p=[0.8, 0.2]).tolist()
@@ -189,6 +231,8 @@ def test_copies_of_one_class_are_told_from_samples_that_repeat() -> None:
     both = [*range(70), *range(10), *range(100, 140), *range(100, 110)]
     labels = [int(value >= 100) for value in both]
     assert not oversampled(Scan("train", 130, 130, 5, 5, True, labels=labels, hashes=both))
+    off = [*range(100), *[200] * 60]  # one reading of a device that is off
+    assert not oversampled(Scan("train", 160, 160, 5, 5, True, labels=[0] * 100 + [1] * 60, hashes=off))
 
 
 def test_without_an_accuracy_the_losses_are_compared() -> None:
@@ -196,9 +240,10 @@ def test_without_an_accuracy_the_losses_are_compared() -> None:
         points = [Point(0, first, None), Point(100, last, None)]
         return Trace("", 0, 100, [], points, None, None, None, 64, 64, None, "steps", 0.0)
 
-    assert _gained(trace(4e4, 330.0), trace(0.7, 0.2)) >= 1
-    assert _gained(trace(0.7, 0.21), trace(0.7, 0.2)) < 0.5
-    assert _gained(trace(0.7, 0.1), trace(0.7, 0.2)) < 0
+    assert _gained(trace(4e4, 330.0), trace(0.7, 0.2), losses=True) >= 1
+    assert _gained(trace(0.7, 0.21), trace(0.7, 0.2), losses=True) < 0.5
+    assert _gained(trace(0.7, 0.1), trace(0.7, 0.2), losses=True) < 0
+    assert _gained(trace(4e4, 330.0), trace(0.7, 0.2), losses=False) == 0
 
 
 @pytest.mark.parametrize(
