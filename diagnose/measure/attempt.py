@@ -13,7 +13,7 @@ from diagnose.failures import CATEGORY, failure_name
 from diagnose.measure.custom_functions import own_functions
 from diagnose.measure.recorder import LossRecorder, plain
 from diagnose.measure.sensitivity import only_step
-from diagnose.measure.updates import gradient_norms
+from diagnose.measure.step_watch import gradient_norms
 from diagnose.training.step import Engine, Forwarded
 from diagnose.user_code import UserCodeError, user_code, user_frames
 from probes.records.forward import Attempt, Failure, ModuleRecord
