@@ -53,9 +53,7 @@ class StepWatch:
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         mine = [name for name, p in self._judged.items() if id(p) in held and name in self._fresh]
         gone = [self._is_gone(name) for name in mine]
-        # Some are gone altogether, and of others what the last of several backwards made is left: cleared in between.
-        # Where a gradient is taken off a layer on purpose, the others keep all of theirs.
-        self.cleared += bool(mine) and (all(gone) or (any(gone) and any(self._is_partly_gone(name) for name in mine)))
+        self.cleared += bool(mine) and (all(gone) or self._cleared_between(mine))
         self.uncleared += any(self._holds_the_last(name) for name in mine)
         for name in mine:
             found = self.named[name].grad
@@ -67,6 +65,14 @@ class StepWatch:
     def _is_gone(self, name: str) -> bool:
         found = self.named[name].grad
         return bool(self._fresh[name].any()) and (found is None or not bool(found.any()))
+
+    def _cleared_between(self, names: Sequence[str]) -> bool:
+        """Of several backwards only what the last one made is left, and some have none of it. Where a gradient is taken
+        off a layer on purpose the others keep theirs, and who has several optimizers clears what is not for them."""
+        if self.any_stepped != self.stepped or all(self.named[name].grad is not None for name in names):
+            return False
+        none_left = any(self.named[name].grad is None and bool(self._fresh[name].any()) for name in names)
+        return none_left and any(self._is_partly_gone(name) for name in names)
 
     def _is_partly_gone(self, name: str) -> bool:
         found, fresh, last = self.named[name].grad, self._fresh[name], self._last.get(name)
