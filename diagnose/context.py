@@ -278,6 +278,9 @@ class MeasuringContext:
     def moves_loss(self, names: Sequence[str]) -> bool | None:
         return self._passes.moves_loss(names)
 
+    def cancels_in_loss(self, names: Sequence[str]) -> bool:
+        return self._passes.cancels_in_loss(names)
+
     def gradients(self) -> Mapping[str, float | None]:
         return self._passes.gradients()
 

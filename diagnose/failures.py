@@ -7,12 +7,15 @@ import re
 OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 DEVICE_ASSERT = re.compile(r"device-side assert|CUBLAS_STATUS|illegal memory access")
 DEVICES = re.compile(
-    r"on the same device|(weight|bias) is on \w+"
+    r"on the same device|is not on the expected device|(weight|bias) is on \w+"
     r"|Input type \((?:torch\.)?cuda[^)]*\) and weight type \((?!torch\.cuda|cuda)"
     r"|Input type \((?!torch\.cuda|cuda)[^)]*\) and weight type \((?:torch\.)?cuda"
 )
 NO_SUCH_DEVICE = re.compile(r"Torch not compiled with \w+ enabled|Found no NVIDIA driver|No CUDA GPUs are available")
-TARGET_RANGE = re.compile(r"Target -?\d+ is out of bounds|index -?\d+ is out of bounds for dimension \d+ with size")
+CATEGORY = re.compile(r"Class values must be (smaller than num_classes|non-negative)")  # one_hot
+TARGET_RANGE = re.compile(
+    r"Target -?\d+ is out of bounds|index -?\d+ is out of bounds for dimension \d+ with size|" + CATEGORY.pattern
+)
 TARGET_DOMAIN = re.compile(r"all elements of target should be between 0 and 1")
 LOGITS_IN_BCE = re.compile(r"all elements of input should be between 0 and 1")
 SINGLE_SAMPLE = re.compile(r"Expected more than 1 value per channel when training")

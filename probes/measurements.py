@@ -125,6 +125,10 @@ class Context(Protocol):
     def moves_loss(self, names: Sequence[str]) -> bool | None:
         """Whether the loss of the first batch changes when these parameters do; None if that made it fail."""
 
+    def cancels_in_loss(self, names: Sequence[str]) -> bool:
+        """Whether the outputs of the first batch change when these parameters do, and the loss does not: it is made of
+        differences, say, in which they cancel."""
+
     def gradients(self) -> Mapping[str, float | None]:
         """Gradient norm of each trainable parameter over the first batch. Where the model as built leaves one without:
         the largest over the first batches of a model whose parameters were all disturbed slightly, so that nothing is

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from diagnose.measure.attempt import ModuleWatch
 from diagnose.measure.of_data import FIRST_BATCHES
-from diagnose.measure.updates import norms
+from diagnose.measure.step_watch import norms
 from diagnose.pipeline import Pipeline
 from diagnose.rng import seed_all, seeded
 from probes.records.updates import Updates

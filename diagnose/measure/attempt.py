@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from diagnose.batches import Batch
-from diagnose.failures import failure_name
+from diagnose.batches import Batch, map_tensors
+from diagnose.failures import CATEGORY, failure_name
 from diagnose.measure.custom_functions import own_functions
 from diagnose.measure.recorder import LossRecorder, plain
 from diagnose.measure.sensitivity import only_step
-from diagnose.measure.updates import gradient_norms
+from diagnose.measure.step_watch import gradient_norms
 from diagnose.training.step import Engine, Forwarded
 from diagnose.user_code import UserCodeError, user_code, user_frames
 from probes.records.forward import Attempt, Failure, ModuleRecord
@@ -95,6 +95,8 @@ def failure_of(error: UserCodeError, watch: ModuleWatch | None = None) -> Failur
     if running and phase == "loss" and name == "output-shape-mismatch":  # inside the model, called by the user's loss
         inside = failure_name(original, "forward")
         phase, name = ("forward", inside) if inside != "user-code-error" else (phase, name)
+    if running and name == "labels-out-of-range" and CATEGORY.search(str(original)):
+        name = "user-code-error"  # a category among the inputs
     return Failure(
         name=name,
         phase=phase,
@@ -127,11 +129,13 @@ def attempt(engine: Engine, raws: list[Any]) -> Attempt:
     done: Forwarded | None = None
     own_step = only_step(engine.pipeline)
     reached: list[bool] = []
+    called: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
     handles = [
         p.register_hook(lambda _: reached.append(True))  # type: ignore[no-untyped-call]
         for p in engine.model.parameters()
         if p.requires_grad
     ]
+    handles.append(engine.model.register_forward_pre_hook(_first_call(called), with_kwargs=True))
     try:
         with recorder:
             done = engine.step(raws[0]) if own_step else engine.loss(raws[0])
@@ -154,6 +158,9 @@ def attempt(engine: Engine, raws: list[Any]) -> Attempt:
         seen.update(_inputs_of(engine, raws[0]))
         return Attempt(failure=failure_of(error, watch), **seen)
     seen.update(_describe(done, recorder))
+    if engine.pipeline.compute_loss is not None and called and not engine.takes(done.batch):
+        args, kwargs = called[0]
+        seen |= {"inputs": (*args, *kwargs.values()), "keywords": tuple(kwargs), "own_call": True}
     if own_step:  # it did the backward too, and may return a plain number
         return Attempt(failure=None, **seen | {"loss_has_graph": bool(reached)})
     try:
@@ -191,6 +198,16 @@ def _describe(done: Forwarded, recorder: LossRecorder) -> dict[str, Any]:
         "loss_shape": tuple(loss.shape) if tensor else None,
         "loss_has_graph": bool(tensor and loss.requires_grad),
     }
+
+
+def _first_call(called: list[tuple[tuple[Any, ...], dict[str, Any]]]) -> Callable[..., None]:
+    """A hook that keeps what the model is first called with."""
+
+    def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+        if not called:
+            called.append((map_tensors(args, plain), map_tensors(dict(kwargs), plain)))
+
+    return hook
 
 
 def _given(batch: Batch) -> tuple[Any, ...]:

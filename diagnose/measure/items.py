@@ -37,14 +37,18 @@ def reread(loader: Any, split: str, seed: int) -> Reread | None:
     pairs = [(a, b) for a, b in zip(first, again, strict=True) if a is not None and b is not None]
     if not pairs:
         return None
-    changed = sum(not _same(a, b) for a, b in pairs)
-    distinct = 1 + sum(
-        not _same(a, b) for a, b in pairwise(sorted(first, key=_order)) if a is not None and b is not None
-    )
-    return Reread(split=split, items=len(pairs), changed=changed, distinct=distinct)
+    inputs = [(a[0], b[0]) for a, b in pairs]
+    changed = [not _same(a, b) for a, b in inputs]
+    corrupted = sum(change and _restores(a, b) for change, (a, b) in zip(changed, pairs, strict=True))
+    ordered = sorted((item[0] for item in first if item is not None), key=_order)
+    distinct = 1 + sum(not _same(a, b) for a, b in pairwise(ordered))
+    return Reread(split=split, items=len(pairs), changed=sum(changed), distinct=distinct, corrupted=corrupted)
 
 
-def _read(dataset: Any, collate: Any, index: Any, seed: int) -> torch.Tensor | None:
+_Item = tuple[torch.Tensor, torch.Tensor | None]  # the first input, the target
+
+
+def _read(dataset: Any, collate: Any, index: Any, seed: int) -> _Item | None:
     with seeded(seed), user_code("reading data"):
         raw = collate([dataset[index]])
     tensor = first_tensor(raw)
@@ -52,7 +56,18 @@ def _read(dataset: Any, collate: Any, index: Any, seed: int) -> torch.Tensor | N
         return None
     batch = understand(raw)
     tensor = first_tensor((batch.inputs, batch.kwargs))
-    return None if tensor is None else tensor.detach().cpu()
+    target = batch.target.detach().cpu() if isinstance(batch.target, torch.Tensor) else None
+    return None if tensor is None else (tensor.detach().cpu(), target)
+
+
+def _restores(first: _Item, again: _Item) -> bool:
+    """Whether the task is to restore the input: noise that was added to it, or tokens that were hidden in it."""
+    (x, target), (_, later) = first, again
+    if target is None or later is None or target.shape != x.shape:
+        return False
+    if x.is_floating_point():
+        return target.is_floating_point() and _same(target, later)
+    return not target.is_floating_point()
 
 
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -65,8 +80,8 @@ def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
     return bool(torch.allclose(a, b, rtol=0, atol=TOLERANCE * span, equal_nan=True))
 
 
-def _order(tensor: torch.Tensor | None) -> tuple[int, float]:
-    return (0, 0.0) if tensor is None else (tensor.numel(), float(tensor.double().nansum()))
+def _order(tensor: torch.Tensor) -> tuple[int, float]:
+    return tensor.numel(), float(tensor.double().nansum())
 
 
 def shared_items(train: Any, val: Any) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ from diagnose.experiments import dropout
 from diagnose.measure import custom_functions, inspection, loss_parts, outputs, sensitivity
 from diagnose.user_code import UserCodeError
 from probes.api import Skip
-from probes.records.forward import CustomFunction, HalfGradients, LossParts, Outputs
+from probes.records.forward import Attempt, CustomFunction, HalfGradients, LossParts, Outputs
 from probes.records.inspection import Inspection, RandomCall
 from probes.records.trials import DropoutSite
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
     from diagnose.pipeline import Pipeline
     from diagnose.training.step import Engine
+
+
+MOVED = 1e-3  # of the largest output
+STILL = 1e-5  # of the loss: what cancels in it leaves rounding only
 
 
 class PassMeasurements:
@@ -44,7 +48,7 @@ class PassMeasurements:
                 raise Skip(f"{failure.phase} raised {failure.type}")
             looked_into, self._looked_into = self._looked_into, None
             with self._ctx.engine(kept=looked_into) as engine:
-                found = outputs.outputs(engine, self._ctx.raws()[0])
+                found = outputs.outputs(engine, self._ctx.raws()[0], self._own_call())
             if found.stirred is not None:
                 self._disturbed = engine.pipeline
             return found
@@ -59,7 +63,12 @@ class PassMeasurements:
         with self._ctx.engine(kept=self._disturbed) as engine:
             if self._disturbed is None:
                 sensitivity.disturb(engine.model, sensitivity.JITTER)
-            return outputs.changed_output(engine, raw, change, whole=whole)
+            return outputs.changed_output(engine, raw, change, whole=whole, called=self._own_call())
+
+    def _own_call(self) -> Attempt | None:
+        """The attempt, where the user's loss calls the model with other inputs than a batch begins with."""
+        attempt = self._ctx.attempt()
+        return attempt if attempt.own_call else None
 
     def inspection(self) -> Inspection:
         def measure() -> Inspection:
@@ -94,6 +103,23 @@ class PassMeasurements:
         if not math.isfinite(before) or not math.isfinite(after[0]):
             return None
         return any(before != value for value in after if math.isfinite(value))
+
+    def cancels_in_loss(self, names: Sequence[str]) -> bool:
+        def output_and_loss(disturbed: Sequence[str]) -> tuple[Tensor | None, float]:
+            with self._ctx.engine() as engine, torch.no_grad():
+                engine.model.eval()
+                sensitivity.disturb(engine.model, sensitivity.JOLTS[0], disturbed)
+                done = engine.loss(self._ctx.raws()[0])
+                return done.main, float(done.loss.sum())
+
+        try:
+            (output, loss), (moved, then) = output_and_loss(()), output_and_loss(names)
+        except UserCodeError:
+            return False
+        if output is None or moved is None or output.shape != moved.shape:
+            return False
+        share = float((output - moved).abs().max()) / max(float(output.abs().max()), 1e-12)
+        return share > MOVED and abs(loss - then) <= STILL * max(abs(loss), 1e-12)
 
     def gradients(self) -> Mapping[str, float | None]:
         def measure() -> Mapping[str, float | None]:

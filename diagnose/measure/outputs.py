@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from diagnose.batches import map_tensors
+from diagnose.batches import map_tensors, to_device
 from diagnose.measure.recorder import plain
 from diagnose.measure.sensitivity import JITTER, disturb
 from diagnose.training.metrics import main_output
 from diagnose.training.step import Engine, Forwarded
 from diagnose.user_code import UserCodeError, user_code
 from probes.api import Skip
-from probes.records.forward import AsBuilt, Outputs
+from probes.records.forward import AsBuilt, Attempt, Outputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ def forward(engine: Engine, raw: Any) -> Forwarded:
         raise Skip("only the pipeline's own train_step knows how to call the model") from error
 
 
-def outputs(engine: Engine, raw: Any) -> Outputs:
+def outputs(engine: Engine, raw: Any, called: Attempt | None = None) -> Outputs:
     """Of the model as built; then, where it keeps nothing of what it sees, disturbed, as which it is left. Raises Skip
     where it returns no tensor."""
     engine.model.eval()
@@ -44,7 +44,7 @@ def outputs(engine: Engine, raw: Any) -> Outputs:
     if state == _state(engine) and first.shape == again.shape and torch.equal(first, again):
         disturb(engine.model, JITTER)
         with suppress(Skip):  # whoever asks for it meets the reason
-            stirred = changed_output(engine, raw, None)
+            stirred = changed_output(engine, raw, None, called=called)
     return Outputs(first, again, stirred)
 
 
@@ -62,19 +62,24 @@ def _state(engine: Engine) -> list[tuple[int, int]]:
 
 
 def changed_output(
-    engine: Engine, raw: Any, change: Callable[[Sequence[Any]], Sequence[Any]] | None, *, whole: bool = False
+    engine: Engine,
+    raw: Any,
+    change: Callable[[Sequence[Any]], Sequence[Any]] | None,
+    *,
+    whole: bool = False,
+    called: Attempt | None = None,
 ) -> Tensor:
-    """The main output (``whole``: the numbers of all of them) in eval mode after ``change`` of the model's inputs.
-    Raises Skip where the model refuses them."""
+    """The main output (``whole``: the numbers of all of them) in eval mode after ``change`` of the model's inputs:
+    those of the batch, or with which the user's own loss ``called`` the model. Raises Skip where the model refuses
+    them."""
     engine.model.eval()
     try:
         with torch.no_grad():
-            batch = engine.prepare(map_tensors(raw, lambda x: x.clone()))
-            inputs, kwargs = batch.inputs, batch.kwargs
-            if change is not None and inputs:
-                inputs = tuple(change(inputs))
-            elif change is not None:
-                kwargs = dict(zip(kwargs, change(tuple(kwargs.values())), strict=True))
+            inputs, kwargs = _inputs(engine, raw, called)
+            if change is not None:
+                changed = tuple(change((*inputs, *kwargs.values()) if called or not inputs else inputs))
+                kwargs = kwargs if inputs and not called else dict(zip(kwargs, changed[len(inputs) :], strict=True))
+                inputs = changed[: len(inputs)]
             with user_code("forward"):
                 output = engine.model(*inputs, **kwargs)
     except UserCodeError as error:
@@ -83,6 +88,15 @@ def changed_output(
     if main is None:
         raise Skip("the model returns no tensor")
     return plain(main).float()
+
+
+def _inputs(engine: Engine, raw: Any, called: Attempt | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if called is None:
+        batch = engine.prepare(map_tensors(raw, lambda x: x.clone()))
+        return batch.inputs, batch.kwargs
+    given = tuple(to_device(map_tensors(called.inputs, lambda x: x.clone()), engine.device))
+    plain_ones = len(given) - len(called.keywords)
+    return given[:plain_ones], dict(zip(called.keywords, given[plain_ones:], strict=True))
 
 
 def as_built(engine: Engine, raw: Any) -> AsBuilt:

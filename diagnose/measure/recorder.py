@@ -33,6 +33,8 @@ CUTS = frozenset({"clamp", "clip"})
 KEEPS_VALUES = frozenset(
     {"clone", "contiguous", "float", "double", "to", "reshape", "flatten", "squeeze", "unsqueeze", "cat", "concat"}
 )
+SQUASHED = frozenset({"softmax", "sigmoid"})
+PICKS = frozenset({"__getitem__", "gather", "take_along_dim", "index_select", "select"})
 SUBTRACTIONS = frozenset({"sub", "__sub__", "rsub", "__rsub__", "subtract"})
 MAX_MARKS = 64  # tensors whose origin is remembered; only the last ones can reach a loss
 
@@ -52,6 +54,7 @@ class LossRecorder(TorchFunctionMode):
         self.broadcasts: list[LossCall] = []
         self._running = running
         self._marks: OrderedDict[int, tuple[Tensor, Origin]] = OrderedDict()
+        self._picked: OrderedDict[int, tuple[Tensor, Origin]] = OrderedDict()  # single values, of which a log matters
         self._inside = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -99,14 +102,14 @@ class LossRecorder(TorchFunctionMode):
             alike = first is not None and all(o is not None and o.function == first.function for o in origins)
             if first is not None and alike and first.function != "linear":
                 self._remember(result, first)
+        elif name in PICKS and args and (source := self.origin(args[0])) and source.function in SQUASHED:
+            _keep(self._picked, result, source)
         elif (name.endswith("_") and not name.endswith("__")) or name.startswith("__i"):
+            self._picked.pop(_storage(result), None)
             self._marks.pop(_storage(result), None)  # changed in place: no longer what the function put out
 
     def _remember(self, tensor: Tensor, origin: Origin) -> None:
-        # The tensor is held, so that its storage cannot be given to another one meanwhile.
-        self._marks[_storage(tensor)] = (tensor.detach(), origin)
-        if len(self._marks) > MAX_MARKS:
-            self._marks.popitem(last=False)
+        _keep(self._marks, tensor, origin)
 
     def _here(self, function: str) -> Origin:
         where = innermost_user_frame(sys._getframe(1))
@@ -117,7 +120,9 @@ class LossRecorder(TorchFunctionMode):
 
     def _log(self, args: tuple[Any, ...]) -> None:
         origin = self.origin(args[0]) if args else None
-        if origin is not None and origin.function in {"softmax", "sigmoid"}:
+        if origin is None and args and isinstance(args[0], torch.Tensor) and _storage(args[0]) in self._picked:
+            origin = self._picked[_storage(args[0])][1]
+        if origin is not None and origin.function in SQUASHED:
             self.unstable_logs.append(self._here(origin.function))
 
     def _subtraction(self, args: tuple[Any, ...]) -> None:
@@ -141,6 +146,13 @@ class LossRecorder(TorchFunctionMode):
                     self.origin(tensors[0]),
                 )
             )  # fmt: skip
+
+
+def _keep(marks: OrderedDict[int, tuple[Tensor, Origin]], tensor: Tensor, origin: Origin) -> None:
+    # The tensor is held, so that its storage cannot be given to another one meanwhile.
+    marks[_storage(tensor)] = (tensor.detach(), origin)
+    if len(marks) > MAX_MARKS:
+        marks.popitem(last=False)
 
 
 def _storage(tensor: Tensor) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from statistics import median
@@ -132,6 +133,7 @@ def _add(seen: _Seen, raw: Any) -> None:
     seen.rows.add(given if usable else [], _cpu(target), batch.size)
     if tensor is not None and usable:
         _add_inputs(seen, tensor.detach().cpu(), batch.size)
+        _add_undefined(seen, [x for x in given if x is not tensor], batch.size)
         _add_hashes(seen, batch)
     if target is not None and target.numel() and not target.is_complex():
         _add_targets(seen, target.detach().cpu(), batch.size)
@@ -157,6 +159,14 @@ def _add_inputs(seen: _Seen, x: Tensor, size: int) -> None:
     if rows.shape[1] > 1:
         flat = (rows == rows[:, :1]).all(1)
         seen.constant += [seen.samples + int(i) for i in flat.nonzero().flatten()]
+
+
+def _add_undefined(seen: _Seen, others: Sequence[Tensor], size: int) -> None:
+    """Samples with NaN in an input beside the first; infinity may be meant there, as in a mask that is added."""
+    for x in others:
+        if x.is_floating_point() and x.ndim and len(x) == size:
+            bad = torch.isnan(x.detach().cpu().reshape(size, -1)).any(1).nonzero().flatten()
+            seen.nonfinite = sorted({*seen.nonfinite, *(seen.samples + int(i) for i in bad)})
 
 
 def _add_hashes(seen: _Seen, batch: Batch) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from diagnose.batches import map_tensors
-from diagnose.measure.updates import gradient_norms
+from diagnose.measure.step_watch import gradient_norms
 from diagnose.training.step import Engine
 from diagnose.user_code import UserCodeError, user_code
 from probes.api import Skip

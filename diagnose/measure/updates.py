@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from diagnose.batches import understand
 from diagnose.measure.step_order import StepOrder
+from diagnose.measure.step_watch import StepWatch, norms
 from diagnose.training.step import Engine
 from probes.records.updates import Coverage, ParameterRecord, Updates
 
@@ -23,93 +23,9 @@ if TYPE_CHECKING:
     from diagnose.pipeline import Pipeline
 
 UPDATES = 3  # a zero-initialised last layer passes a gradient on only from its second update
-JUDGED_PARAMETERS = 8  # trainable tensors, the last ones, whose gradients are followed from backward to step
-JUDGED_ELEMENTS = 1_000_000  # a larger tensor is not followed
-SAME = 1e-3  # relative: floating-point noise of one addition is far smaller
 MAX_CALLS = 32  # of a train_step that waits to step, in all
 HALF = (torch.float16, torch.bfloat16)
 DRY_RUN_STEPS = 100_000  # scheduler steps of a dry run, at most
-
-
-class StepWatch:
-    """What each ``optimizer.step`` found in the gradients; of any optimizer, for a user's step may have several.
-
-    ``fresh`` gradients are those that backward made since the last step; a step that finds more than that, namely the
-    gradient of the step before on top, was not cleared. Judged on a few parameters only, for their copies take memory.
-    """
-
-    def __init__(self, model: nn.Module, optimizer: Any) -> None:
-        self.named = dict(model.named_parameters())
-        self.optimizer = optimizer
-        self.stepped = self.any_stepped = self.uncleared = self.cleared = 0
-        self.norms: dict[str, float] = {}
-        self._fresh: dict[str, torch.Tensor] = {}
-        self._last: dict[str, torch.Tensor] = {}
-        trainable = [(name, p) for name, p in self.named.items() if p.requires_grad and p.numel() <= JUDGED_ELEMENTS]
-        self._judged = dict(trainable[-JUDGED_PARAMETERS:])
-        self._handles = [
-            p.register_hook(self._backward(name))  # type: ignore[no-untyped-call]
-            for name, p in self._judged.items()
-        ]
-        self._handles.append(register_optimizer_step_pre_hook(self._before_step))
-
-    def _backward(self, name: str) -> Any:
-        def hook(gradient: torch.Tensor) -> None:
-            made = gradient.detach().clone()
-            self._fresh[name] = self._fresh[name] + made if name in self._fresh else made
-
-        return hook
-
-    def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        self.stepped += optimizer is self.optimizer
-        self.any_stepped += 1
-        self.norms |= gradient_norms(self.named)
-        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        mine = [name for name, p in self._judged.items() if id(p) in held and name in self._fresh]
-        self.cleared += bool(mine) and all(self._is_gone(name) for name in mine)
-        self.uncleared += any(self._holds_the_last(name) for name in mine)
-        for name in mine:
-            found = self.named[name].grad
-            self._last.pop(name, None)
-            if found is not None:
-                self._last[name] = found.detach().clone()
-            del self._fresh[name]
-
-    def _is_gone(self, name: str) -> bool:
-        found = self.named[name].grad
-        return bool(self._fresh[name].any()) and (found is None or not bool(found.any()))
-
-    def _holds_the_last(self, name: str) -> bool:
-        found, last, fresh = self.named[name].grad, self._last.get(name), self._fresh[name]
-        if found is None or last is None or found.is_sparse or fresh.is_sparse or not bool(last.any()):
-            return False
-        if torch.equal(found, fresh) or torch.allclose(found, fresh, rtol=1e-4, atol=1e-7):
-            return False
-        return bool((found - fresh - last).norm() <= SAME * last.norm())
-
-    def taken(self) -> dict[str, float]:
-        """The gradient norms of the step just made, as its optimizers found them; else as they stand."""
-        found = gradient_norms(self.named) | self.norms
-        self.norms = {}
-        return found
-
-    def close(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-
-def gradient_norms(named: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    """Of those that have a gradient."""
-    found = {name: p.grad.detach() for name, p in named.items() if p.grad is not None}
-    return dict(zip(found, norms(list(found.values())), strict=True))
-
-
-def norms(tensors: Sequence[torch.Tensor]) -> list[float]:
-    """Euclidean, in float32 at least."""
-    if any(x.is_sparse for x in tensors):
-        return [float(x.float().norm()) for x in tensors]
-    wide = [x if x.dtype is torch.float64 else x.float() for x in tensors]
-    return [float(x) for x in torch._foreach_norm(wide)] if wide else []
 
 
 def can_go_on(engine: Engine) -> bool:
@@ -137,7 +53,8 @@ def updates(engine: Engine, raws: list[Any], steps: int = UPDATES, begun: float 
     losses: list[float] = []
     lrs: list[float] = []
     watch = StepWatch(model, optimizer)
-    alike = {name: _identical_rows(p) for name, p in named.items()}
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
+    alike = {name: _identical_units(p, tables) for name, p in named.items()}
     own_step = engine.pipeline.train_step is not None
     micro = 1 if own_step else max(1, engine.pipeline.accumulate)
     order = StepOrder()
@@ -193,7 +110,7 @@ def updates(engine: Engine, raws: list[Any], steps: int = UPDATES, begun: float 
                 id(p) in held,
                 tuple(gradients[name]),
                 tuple(moved[name]),
-                (alike[name], alike[name] and _identical_rows(p)),
+                (alike[name], alike[name] and _identical_units(p, tables)),
                 str(p.dtype).removeprefix("torch."),
                 lost.get(name, 0.0),
                 (gradients[name][-1] or 0.0) / max(1, p.numel()) ** 0.5,
@@ -223,6 +140,11 @@ def _lost_share(old: torch.Tensor, p: torch.nn.Parameter) -> float:
         return 0.0
     asked = p.grad != 0
     return float(((p.detach() == old) & asked).sum()) / max(1, int(asked.sum()))
+
+
+def _identical_units(p: torch.Tensor, tables: Collection[int]) -> bool:
+    """Rows are the units of a layer; the units of an embedding are its columns."""
+    return _identical_rows(p) or (id(p) in tables and not p.is_sparse and _identical_rows(p.detach().t()))
 
 
 def _identical_rows(p: torch.Tensor) -> bool:

@@ -76,8 +76,9 @@ def worker_draws(loader: Any, seed: int) -> WorkerDraws | None:
     return WorkerDraws(
         workers=workers,
         used=tuple(used),
-        same_in_workers=tuple(name for name in used if first[name][0] == second[name][0]),
-        same_in_epochs=tuple(name for name in used if first[name][0] == later[name][0]),
+        # One that is seeded when it is first used begins alike and ends apart: all read the same item.
+        same_in_workers=tuple(name for name in used if first[name] == second[name]),
+        same_in_epochs=tuple(name for name in used if first[name] == later[name]),
     )
 
 

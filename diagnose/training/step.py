@@ -72,6 +72,14 @@ class Engine:
             self.pipeline.loss is not None or self.pipeline.compute_loss is not None or self.pipeline.train_step is None
         )
 
+    def takes(self, batch: Batch) -> bool:
+        """Whether the model can be called with the inputs of the batch, by their number and names."""
+        try:
+            self._signature.bind(*batch.inputs, **batch.kwargs)
+        except TypeError:
+            return False
+        return True
+
     def close(self) -> None:
         self._hook.remove()
 

@@ -10,6 +10,7 @@ RIGHT = 0.5  # accuracy under the renaming
 LEVEL = 1e-3  # significance of gains against losses, sample by sample
 ENOUGH = 40  # samples
 EXCHANGED = 0.5  # of the renamed classes whose own name another one has now
+OTHERS = 0.05  # of the predictions that a renaming mends: in labels beside the most common one
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,9 @@ def renaming(predicted: Sequence[int], labels: Sequence[int], right: float = RIG
         return None
     if binomtest(gains, gains + losses, alternative="greater").pvalue > LEVEL:
         return None
+    mended = np.unique(y[tested][renamed & ~plain], return_counts=True)[1]
+    if mended.sum() - mended.max() < OTHERS * mended.sum():
+        return None  # a single class that is taken for its nearest: names are exchanged between two at least
     seen = set(p[tested].tolist())
     moved = {int(a): int(b) for a, b in enumerate(mapping) if a != b and a in seen}
     if len(set(moved) & set(moved.values())) < EXCHANGED * len(moved):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -49,25 +50,47 @@ def gain_by_standardising(ctx: Context) -> Gain | None:
     pairs = []
     for place in range(SEEDS):
         pairs.append(ctx.as_is_and_standardised(place))
-        if _gained(*pairs[-1]) < LEAST:
+        if _gained(*pairs[-1], losses=ctx.pipeline.compute_loss is None) < LEAST:
             return None
-    if fmean(_gained(*pair) for pair in pairs) < 1:
+    if fmean(_gained(*pair, losses=True) for pair in pairs) < 1:
         return None
     before, after = zip(*pairs, strict=True)
     if before[0].points[-1].val_score is not None:
         text = f"val accuracy {_scores(before)} as they are, {_scores(after)} standardised"
         return Gain(text, {"accuracy": before[0].points[-1].val_score,
                            "accuracy_standardised": after[0].points[-1].val_score})  # fmt: skip
+    if all(trace.share is None for trace in (*before, *after)):
+        text = f"training loss {_losses(before)} as they are, {_losses(after)} standardised"
+        return Gain(
+            text,
+            {"loss": before[0].points[-1].train_loss, "loss_standardised": after[0].points[-1].train_loss},
+        )
     text = f"{_shares(before)} of the way from guessing to the floor as they are, {_shares(after)} standardised"
     return Gain(text, {"share": before[0].share, "share_standardised": after[0].share})
 
 
-def _gained(before: Trace, after: Trace) -> float:
-    """1: as much as is worth a word."""
+def _gained(before: Trace, after: Trace, *, losses: bool) -> float:
+    """1: as much as is worth a word. ``losses``: where nothing else tells, the losses may be compared; not where the
+    inputs are their own targets, as to a loss that is handed the whole batch."""
     was, then = before.points[-1].val_score, after.points[-1].val_score
     if was is not None and then is not None:
         return (then - was) / ACCURACY
+    if (
+        losses and before.share is None and after.share is None
+    ):  # a loss of the user's own, of which neither end is known
+        return _more_fallen(before, after) / SHARE
     return ((after.share or 0.0) - (before.share or 0.0)) / SHARE
+
+
+def _more_fallen(before: Trace, after: Trace) -> float:
+    """How far apart the two end, in units of the way that the loss falls on standardised inputs."""
+    fall = after.points[0].train_loss - after.points[-1].train_loss
+    apart = before.points[-1].train_loss - after.points[-1].train_loss
+    return apart / fall if fall > 0 and math.isfinite(apart) else 0.0
+
+
+def _losses(traces: Sequence[Trace]) -> str:
+    return ", ".join(f"{trace.points[-1].train_loss:.3g}" for trace in traces)
 
 
 def _scores(traces: Sequence[Trace]) -> str:

@@ -36,6 +36,12 @@ RIVAL = 0.98  # of the next best feature: below, the others cannot explain it
 def run(ctx: Context) -> Findings:
     """Each feature alone: do the classes lie in ranges that are far apart? Or is it the target itself?"""
     scan = ctx.scan("train")
+    if ctx.facts.task == "segmentation" and (channel := _mask_among_channels(ctx)) is not None:
+        yield DOC.finding(
+            "channel {channel} of the input has one value for each class of the target, pixel by pixel",
+            channel=channel + 1,
+        )
+        return ""
     if ctx.facts.task not in {"classification", "regression", "multilabel"}:
         raise Skip(f"judged for one target per sample, not for {ctx.facts.task}")
     if scan.rows is None or len(scan.rows.targets) < ENOUGH:
@@ -66,6 +72,27 @@ def run(ctx: Context) -> Findings:
         )
         return ""
     return f"none of {x.shape[1]} features determines the target by itself"
+
+
+def _mask_among_channels(ctx: Context) -> int | None:
+    """The one channel of pictures that tells every pixel's class, where the others vary within each class; None where
+    there is none. (Drawings in fixed colours are their own masks in all channels.)"""
+    import torch
+
+    batch = ctx.batch()
+    x, y = next(iter(batch.inputs), None), batch.target
+    if not isinstance(x, torch.Tensor) or not isinstance(y, torch.Tensor) or x.ndim != 4 or x.shape[1] < 2:
+        return None
+    if y.is_floating_point() or y.shape != (len(x), *x.shape[2:]):
+        return None
+    classes, pixels = torch.unique(y), x.movedim(1, -1)
+    values = [pixels[y == label] for label in classes]
+    fixed = torch.stack([(found == found[:1]).all(0) for found in values])
+    found = fixed.all(0).nonzero().flatten().tolist()
+    if len(classes) < 2 or len(found) != 1 or bool(fixed[:, [c for c in range(x.shape[1]) if c not in found]].any()):
+        return None
+    told = torch.stack([value[0, found[0]] for value in values])
+    return int(found[0]) if len(torch.unique(told)) == len(classes) else None
 
 
 def _handed_over(ctx: Context) -> bool:

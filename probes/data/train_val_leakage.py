@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
-from probes.data._copies import fine_grained
+from probes.data._copies import fine_grained, oversampled, told_apart_by_a_mask
 from probes.results import Finding
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ def run(ctx: Context) -> Findings:
         if split not in ctx.facts.splits:
             continue
         other = ctx.scan(split)
+        if told_apart_by_a_mask(ctx, split):
+            facts.append(f"{split} is the one batch of train, with another mask")
+            continue
         shared = ctx.shared_items() if split == "val" else None
         if shared is not None and shared[0] > SHARE * shared[1]:
             yield _finding(split, shared[0], shared[1], "by data set and index")
@@ -54,7 +57,7 @@ def run(ctx: Context) -> Findings:
         part = 1.0 if train.complete or not train.total else min(1.0, train.seen / train.total)
         allowed = part * SHARE + DUPLICATES * twins
         if fine_grained(train) and fine_grained(other):  # equal samples are copies, however many there are
-            allowed = min(allowed, part * HALF)
+            allowed = min(allowed, part * (SHARE if oversampled(train) else HALF))
         if overlap >= SEVERAL and overlap / len(second) > allowed:
             yield _finding(split, overlap, len(second), "by content")
         else:

@@ -36,7 +36,7 @@ DOC = ProbeDoc(
 
 def run(ctx: Context) -> Findings:
     """Disturbs the parameters that have no gradient: where the loss moves, the graph is cut."""
-    if "frozen" in ctx.facts.intents:
+    if "frozen" in ctx.facts.intents and _reached(ctx):
         raise Skip("parts of the model are declared as frozen on purpose")
     attempt = ctx.attempt()
     if attempt.failure is None and attempt.output_has_graph is False and not attempt.loss_has_graph:
@@ -60,6 +60,13 @@ def run(ctx: Context) -> Findings:
         )
     reached = sum(any(norm is not None for norm in p.gradients) for p in trainable)
     return f"{reached} of {len(trainable)} trainable tensors receive a gradient"
+
+
+def _reached(ctx: Context) -> bool:
+    """Whether any parameter gets a gradient: nobody freezes all on purpose."""
+    if ctx.attempt().loss_has_graph is False:
+        return True  # see loss-detached
+    return any(norm is not None for p in ctx.updates().parameters for norm in p.gradients)
 
 
 def _first_connected(ctx: Context, last: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from probes.api import Findings, Inconclusive, ProbeDoc, Stage
 from probes.gradient._silent import of_first_batches
+from probes.results import Severity
 
 if TYPE_CHECKING:
     from probes.measurements import Context
@@ -53,8 +54,12 @@ def run(ctx: Context) -> Findings:
     if dead and len(fed_nothing) == len(dead):
         return f"only what is fed the same for every sample has no gradient: {', '.join(dead)}; see ignored-input"
     if dead:
+        # Without effect, and harmless: the outputs follow, but a loss made of differences (a ranking, say) does not.
+        cancels = not ctx.facts.custom_step and ctx.cancels_in_loss(dead)
         yield DOC.finding(
-            "the gradient of {count} of {total} weight tensors is exactly zero: {names}",
+            "the gradient of {count} of {total} weight tensors is exactly zero: {names}"
+            + ("; they move the outputs, but cancel in the loss" if cancels else ""),
+            severity=Severity.NOTE if cancels else None,
             where=ctx.created_at(dead[0].rpartition(".")[0]),
             count=len(dead),
             total=len(judged),

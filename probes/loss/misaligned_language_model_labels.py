@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.class_scores import PICKS_ONE, calls, rows
+from probes.data import target_leaked_into_input
 from probes.results import Grade, Number, Table
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ AGREES = 0.95  # share of positions; a padded end or a separator may differ
 DIFFERS = 0.9  # below this share, another shift does not explain the targets as well (constant text would)
 SHIFTS = (-1, 0, 1, 2)
 MOVED = 1e-4  # of the largest output
+HIDDEN = 0.5  # share of unscored places between scored ones: of masked tokens 0.85, of a whole sequence 0
 MIN_LENGTH = 4  # tokens; shorter sequences cannot tell shifts apart
 
 
@@ -45,8 +47,19 @@ def run(ctx: Context) -> Findings:
     others = [share for shift, share in agreement.items() if shift != best]
     if agreement[best] < AGREES or max(others) > DIFFERS:
         raise Skip("the targets are not the input tokens, shifted by up to two places")
-    late = _first_to_move(ctx)
+    moved = _moved(ctx)
+    late = moved[0] if moved and moved[0] >= 0 else None
     if late is None and best == 0:
+        hidden = _unscored_between(ctx)
+        if hidden > HIDDEN and _reads_what_is_scored(ctx):
+            yield target_leaked_into_input.DOC.finding(
+                "only some tokens are to be found, and {share:.0%} of these stand in the input as they are: the model "
+                "sees the whole sequence, and copies them",
+                share=agreement[0],
+                where=calls(ctx, *PICKS_ONE)[0].where,
+                evidence=(Number("share of the places between them that are not scored", hidden, "0"),),
+            )
+            return ""
         raise Skip("the model sees the whole sequence and gives back what it reads: no next token is meant")
     if best == 1 and late:
         yield DOC.finding(
@@ -84,6 +97,10 @@ def _tokens(ctx: Context) -> Tensor:
     if ctx.facts.task not in {"language-model", "segmentation", "custom"}:
         raise Skip(f"the task is {ctx.facts.task}")
     found = [x for x in ctx.attempt().inputs if isinstance(x, torch.Tensor) and x.ndim == 2 and x.dtype == torch.long]
+    scored = calls(ctx, *PICKS_ONE)
+    if ctx.attempt().own_call and scored:  # of an encoder and a decoder the tokens whose places are scored
+        known = [x for x in found if x.numel() == scored[0].target.numel()]
+        found = known[-1:] or found
     found = found[:1]  # attention masks and labels follow
     if not found or found[0].shape[1] < MIN_LENGTH:
         raise Skip("the input is not one tensor of tokens (N, L)")
@@ -126,18 +143,50 @@ def _share_equal(tokens: Tensor, targets: Tensor, shift: int, ignored: int) -> f
     return float(equal.sum()) / max(1, int(counts.sum()))
 
 
-def _first_to_move(ctx: Context) -> int | None:
-    """How many places after a changed token the first output changes: 0, or 1 where the model shifts its input.
+def _unscored_between(ctx: Context) -> float:
+    """The share of places that the loss leaves out, of those between the first and the last that it takes."""
+    import torch
 
-    None where outputs before it change too, or none does: no causal model.
-    """
+    scored = _scored(ctx)
+    begun, left = scored.cumsum(1) > 0, scored.flip(1).cumsum(1).flip(1) > 0
+    between = begun & left
+    return float((between & ~scored).sum()) / max(1, int(torch.count_nonzero(between)))
+
+
+def _scored(ctx: Context) -> Tensor:
+    """(N, L): the places whose targets the loss takes."""
+    call = calls(ctx, *PICKS_ONE)[0]
+    return call.target.reshape(len(_tokens(ctx)), -1) != int(call.options.get("ignore_index", -100))
+
+
+def _reads_what_is_scored(ctx: Context) -> bool:
+    """Whether the outputs at the scored places follow the tokens there: a model may hide these by itself."""
+    import torch
+
+    tokens, scored, before = _tokens(ctx), _scored(ctx), ctx.evaluate()
+    if before.ndim != 3 or before.shape[:2] != tokens.shape or scored.shape != tokens.shape:
+        return False
+    distinct = torch.unique(tokens)
+    other = distinct[(torch.searchsorted(distinct, tokens) + 1) % len(distinct)]
+    changed = torch.where(scored, other, tokens)
+
+    def change(values: Sequence[Any]) -> list[Any]:
+        return [changed if isinstance(x, torch.Tensor) and torch.equal(x, tokens) else x for x in values]
+
+    moved = (ctx.evaluate(change) - before).abs()[scored]
+    return bool((moved > MOVED * before.abs().max()).any())
+
+
+def _moved(ctx: Context) -> Sequence[int]:
+    """The places, counted from a changed token, whose outputs change: from 0 on in a causal model, from 1 on where it
+    shifts its input, and before 0 where it sees the whole sequence."""
     import torch
 
     tokens = _tokens(ctx)
     place = tokens.shape[1] // 2
     output = ctx.evaluate()
     if output.ndim != 3 or output.shape[:2] != tokens.shape:
-        return None
+        return ()
     other = tokens.clone()
     other[:, place] = max(
         (tokens[:, place].roll(k, 0) for k in range(1, len(tokens))),
@@ -149,5 +198,4 @@ def _first_to_move(ctx: Context) -> int | None:
         return [other if isinstance(x, torch.Tensor) and torch.equal(x, tokens) else x for x in values]
 
     moved = (ctx.evaluate(change) - output).abs().amax(dim=(0, 2))
-    places = (moved > MOVED * output.abs().max()).nonzero().flatten().tolist()
-    return places[0] - place if places and places[0] >= place else None
+    return [at - place for at in (moved > MOVED * output.abs().max()).nonzero().flatten().tolist()]

@@ -69,13 +69,15 @@ def _reshaped(attempt: Attempt) -> LossCall | None:
     import torch
 
     output = attempt.output
-    if output is None or output.ndim < 3 or not isinstance(attempt.target, torch.Tensor):
+    if output is None or output.ndim < 3:
         return None
-    shape, target = tuple(output.shape), tuple(attempt.target.shape)
+    shape = tuple(output.shape)
     by_axis = {1: shape[:1] + shape[2:], output.ndim - 1: shape[:-1]}  # axis of the classes -> shape of the targets
-    axes = [axis for axis, rest in by_axis.items() if rest == target]
     for call in attempt.loss_calls:
         scores = call.input
+        # The loss may get the targets flat, or only a part of the batch's.
+        targets = {tuple(y.shape) for y in (call.target, attempt.target) if isinstance(y, torch.Tensor)}
+        axes = [axis for axis, rest in by_axis.items() if rest in targets]
         if call.function not in {"cross_entropy", "nll_loss"} or len(axes) != 1 or scores.numel() != output.numel():
             continue
         right = output.movedim(axes[0], -1).reshape(-1, shape[axes[0]]).float()

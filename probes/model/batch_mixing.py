@@ -49,6 +49,9 @@ def run(ctx: Context) -> Findings:
         raise Skip("a batch norm without running statistics mixes the batch by intent")
     if any(isinstance(x, torch.Tensor) and x.ndim and len(x) != size for x in inputs):
         raise Skip("not every input has the batch on its first axis")
+    related = [x for x in inputs if isinstance(x, torch.Tensor) and x.shape == (size, size)]
+    if related and len(inputs) > 1:
+        raise Skip("an input of one row and one column per sample relates the samples, as the edges of a graph do")
     before = ctx.evaluate()
     if before.ndim < 1 or len(before) != size:
         raise Skip(f"the output, of shape {tuple(before.shape)}, does not have the batch ({size}) on its first axis")
@@ -91,7 +94,36 @@ def run(ctx: Context) -> Findings:
             evidence=(Number("largest change of an output", change, "0"),),
         )
         return ""
+    moved = _by_order(ctx)
+    if moved > RELATIVE_CHANGE * scale:
+        yield DOC.finding(
+            "the output of a sample depends on its place in the batch: with the samples in reverse order the outputs "
+            "change by {share:.1%} of the largest one",
+            share=moved / scale,
+            where=ctx.forward_at(),
+            evidence=(Number("largest change of an output", moved, "0"),),
+        )
+        return ""
     return f"with half of a batch of {size} replaced, the other half's outputs stay the same"
+
+
+def _by_order(ctx: Context) -> float:
+    """Largest change of an output with the samples in reverse order; 0 where the model draws at random, or wants them
+    in an order of its own."""
+    import torch
+
+    def reverse(values: Sequence[Any]) -> list[Any]:
+        return [x.flip(0) if isinstance(x, torch.Tensor) and x.ndim else x for x in values]
+
+    seen = ctx.outputs()
+    if not torch.equal(seen.first, seen.again):  # what it draws goes by the place
+        return 0.0
+    try:
+        after = ctx.evaluate(reverse)
+    except Skip:  # sequences sorted by their length, say
+        return 0.0
+    before = ctx.evaluate()
+    return float((after.flip(0) - before).abs().max()) if after.shape == before.shape else 0.0
 
 
 def _batch_size(ctx: Context) -> int:

@@ -33,11 +33,13 @@ MIN_SAMPLES = 2  # over one sample, softmax gives 1 everywhere
 
 
 def run(ctx: Context) -> Findings:
-    found = calls(ctx, *PICKS_ONE, "binary_cross_entropy", "binary_cross_entropy_with_logits")
+    found = calls(ctx, *PICKS_ONE, "binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div")
     for call in found:
         scores = call.input.float()
         if scores.ndim < 2 or scores.shape[0] < MIN_SAMPLES or scores.shape[1] < 2:
             continue
+        if call.function == "kl_div" and scores.shape[0] == scores.shape[1]:
+            continue  # similarities between samples, which may be shared out either way
         values = scores.exp() if bool((scores <= 0).all()) else scores
         if _sums_to_one(values, 0) and not _sums_to_one(values, 1):
             yield DOC.finding(

@@ -38,7 +38,7 @@ DOC = ProbeDoc(
 def run(ctx: Context) -> Findings:
     """By identity. A parameter that moves all the same belongs to another optimizer; an unused one is not missed."""
     meant = sorted(ON_PURPOSE & ctx.facts.intents)
-    if meant:
+    if meant and _any_held(ctx):
         raise Skip(f"{meant[0]} is declared as meant")
     coverage = ctx.coverage()
     used = _used(ctx)
@@ -81,6 +81,16 @@ def watched(loop: Loop) -> Findings:
             )
             return ""
     return "every parameter with a gradient is in an optimizer"
+
+
+def _any_held(ctx: Context) -> bool:
+    """Whether the optimizer holds a parameter that gets a gradient, or moves."""
+    try:
+        updates = ctx.updates()
+    except Skip:
+        return True
+    norms = [norm for p in updates.parameters if p.optimized for norm in (*p.gradients, *p.updates)]
+    return any(norm is not None and norm != 0 for norm in norms)
 
 
 def _used(ctx: Context) -> set[str] | None:

@@ -87,12 +87,14 @@ class Scan:
 @dataclass(frozen=True)
 class Reread:
     """A few items of a split's data set, each read twice. ``changed``: those that differed; ``distinct``: different
-    items among the first readings."""
+    items among the first readings; ``corrupted``: those of the changed that hold what they were before as their target
+    (noise that is to be taken out, tokens that are to be found)."""
 
     split: str
     items: int
     changed: int
     distinct: int
+    corrupted: int = 0
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,9 @@ class Attempt:
     """The first forward, loss and backward of a fresh pipeline in train mode on the first training batch.
 
     ``failure`` is None if all of it ran; otherwise what follows the failing phase is None. ``inputs`` are what the
-    model is given, by position or else by keyword (the target is among them where the model takes it). ``output`` is
+    model is given, by position or else by keyword (the target is among them where the model takes it). ``own_call``:
+    a loss of the user's own called the model with other inputs than the batch's first ones, and these are ``inputs``,
+    the last of them under the names ``keywords``. ``output`` is
     the main output tensor (the logits), of shape (N, C, ...) or as the model gives it; ``target`` the batch's target.
     ``loss`` is the value, ``loss_shape`` its shape, ``loss_has_graph`` whether it can be differentiated;
     ``half_batch_loss`` is that of the batch's first half, where there are no ``loss_calls``. ``modules`` are in order
@@ -111,6 +113,8 @@ class Attempt:
 
     failure: Failure | None
     inputs: Sequence[Any] = ()
+    keywords: Sequence[str] = ()
+    own_call: bool = False
     output: Tensor | None = None
     output_type: str = ""
     target: Any = None
