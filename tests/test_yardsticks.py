@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from diagnose.experiments import judge
 from diagnose.experiments.judge import Learning
-from diagnose.training.metrics import smoothing_floor, yardsticks
+from diagnose.training.metrics import class_targets, smoothing_floor, yardsticks
 from probes.records.trials import Point, Trace
 
 
@@ -26,6 +26,14 @@ def test_chance_is_ln_c() -> None:
         assert (yard.floor, yard.classes) == (0.0, count)
         assert yard.constant == pytest.approx(math.log(count))
         assert yard.chance == pytest.approx(1 / count)
+
+
+def test_labels_beyond_the_scores_are_not_counted_as_wrong() -> None:
+    """Four thresholds of five ordered grades are no scores of classes."""
+    grades = torch.arange(20) % 5
+    assert class_targets(torch.zeros(20, 4), grades, "classification", -100) is None
+    assert class_targets(torch.zeros(20, 5), grades, "classification", -100) is not None
+    assert class_targets(torch.zeros(20, 4), torch.where(grades == 4, -100, grades), "classification", -100) is not None
 
 
 def test_smoothing_raises_the_floor() -> None:

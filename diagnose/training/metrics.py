@@ -45,6 +45,7 @@ def class_targets(
     """(predicted, true) class indices as flat tensors of equal length, or None where the shapes do not tell."""
     import torch
 
+    classes = output.shape[1] if output.ndim > 1 else 2
     if isinstance(target, torch.Tensor) and _is_one_score(output, target, task):
         return (output > decision_threshold(output)).flatten().long(), (target > 0.5).flatten().long()
     if task not in CLASS_TASKS or not isinstance(target, torch.Tensor) or output.ndim < 2:
@@ -54,7 +55,7 @@ def class_targets(
     if target.ndim == output.ndim - 1 and target.shape == output.shape[:1] + output.shape[2:]:
         predicted = output.argmax(1)
     elif target.ndim == output.ndim - 1 and target.shape == output.shape[:-1]:
-        predicted = output.argmax(-1)
+        predicted, classes = output.argmax(-1), output.shape[-1]
     elif target.numel() == output.shape[0]:
         predicted, target = output.argmax(1).flatten(), target.reshape(-1)
     elif output.ndim == 2 and target.numel() == output.shape[0] * 1:
@@ -63,6 +64,8 @@ def class_targets(
         return None
     target = target.long()
     keep = target != ignore_index
+    if bool(keep.any()) and int(target[keep].max()) >= classes:
+        return None  # a label beyond the scores: thresholds of ordered classes, say, and no scores of classes
     return predicted[keep], target[keep]
 
 

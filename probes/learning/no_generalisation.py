@@ -120,8 +120,10 @@ def _as_well_as_simple_predictors(ctx: Context, score: float, samples: int) -> s
         found = ctx.association(thorough=True)
     except Skip:
         return ""
+    if not found.related:
+        return ""
     worse = float(binomtest(round(score * samples), samples, min(1.0, found.best), alternative="less").pvalue)
-    if not found.related or worse < LEVEL:
+    if worse < LEVEL:
         return ""
     return (
         f"val accuracy {score:.1%} on {samples} samples, where simple predictors reach {found.best:.0%} on training "
