@@ -28,9 +28,10 @@ from diagnose.experiments.longer import reaches
 from diagnose.experiments.lr_range import judged
 from diagnose.experiments.milder import boundary
 from diagnose.experiments.order import KNOBS as NAMES
-from diagnose.experiments.order import PARTS, SPEAKS
+from diagnose.experiments.order import ON_PURPOSE, PARTS, SPEAKS
 from diagnose.experiments.search import search as search_for
 from diagnose.judging import run_probe
+from diagnose.settings import SCHEDULER_CLASSES, SCHEDULERS
 from probes.api import Inconclusive, Skip
 from probes.learning._curves import proof
 from probes.records.trials import Point, Search, Trace
@@ -125,9 +126,11 @@ def test_a_comparison_on_purpose_searches_no_further() -> None:
 
 def test_schedules_go_by_the_names_of_the_training_too() -> None:
     ctx = context(lambda: of_digits(mlp(), adam(1e-3)), 0)
-    assert [c.label for c in arms(ctx, "scheduler", ["cosine", "StepLR"])] == ["CosineAnnealingLR", "StepLR"]
-    with pytest.raises(UsageError, match="CosineAnnealingLR"):
+    assert [c.label for c in arms(ctx, "scheduler", ["CosineAnnealingLR", "step"])] == ["cosine", "step"]
+    with pytest.raises(UsageError, match=r"Did you mean cosine\?"):
         arms(ctx, "scheduler", ["cosin"])
+    assert set(schedules.SCHEDULES) == set(SCHEDULERS) == set(SCHEDULER_CLASSES.values())
+    assert set(ON_PURPOSE["scheduler"]) <= set(schedules.NAMES)
 
 
 def test_a_comparison_that_comes_to_no_end_is_told_as_such() -> None:
@@ -449,7 +452,7 @@ def test_a_named_schedule_ends_below_where_it_began(name: str) -> None:
     schedule = schedules.SCHEDULES[name](optimizer, 120)
     for _ in range(120):
         optimizer.step()
-        schedule.step(*([1.0] if name == "ReduceLROnPlateau" else []))
+        schedule.step(*([1.0] if name == "plateau" else []))
     assert optimizer.param_groups[0]["lr"] < 0.5
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from diagnose.experiments.trial import Samples
     from diagnose.pipeline import Pipeline
+    from probes.results import Where
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ class Change:
     ``apply(pipeline)`` may alter the pipeline and returns a context in which the trial runs. ``size`` orders changes
     of one kind by how much they change (the mildest has the smallest), ``label`` is for readers. ``constant_lr`` plays
     no schedule, ``scheduler(optimizer, steps)`` one of torch's. ``ours``: not what the user wrote, so that a failure
-    under it is the arm's and not the user's. ``factors`` says by how much it scales each group, or the rate.
+    under it is the arm's and not the user's. ``factors`` says by how much it scales each group, or the rate (of one
+    parameter group: with its "rate of group" as it was, and "largest lr", by how much the largest of all is scaled).
+    ``where``: the lines that it stands for, as far as they are known.
     ``order``: when it is applied among others, the replacement of the optimizer last.
     ``options`` are what it makes of the loss's options and ``loss_function`` which function of torch it calls instead,
     for the yardsticks.
@@ -55,6 +58,7 @@ class Change:
     order: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     loss_function: str = ""
+    where: Sequence[Where] = ()
 
 
 AS_CONFIGURED = Change("configured", "as configured", ours=False)
@@ -84,6 +88,7 @@ def together(changes: Sequence[Change]) -> Change:
         reading=_both([change.reading for change in changes]),
         options={name: value for change in changes for name, value in change.options.items()},
         loss_function=next((change.loss_function for change in changes if change.loss_function), ""),
+        where=tuple(where for change in changes for where in change.where),
     )
 
 
