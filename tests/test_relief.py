@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from faults import adam, mlp, of_digits, sgd
+from faults import mlp, of_digits, sgd
 from probing import context
 from small_pipelines import digits_cnn, shifted
 from torch.optim.lr_scheduler import CosineAnnealingLR
@@ -104,12 +104,12 @@ def test_groups_that_may_well_differ_do_not_stand_out(build: Callable[[], Pipeli
     assert odd_group(context(build)) is None
 
 
-def test_a_group_that_takes_no_part_is_named_with_its_own_rate() -> None:
-    ctx = context(partial(two_groups, 1e-3, 30.0))
+def test_the_group_to_blame_is_named_with_its_own_rate() -> None:
+    ctx = context(partial(two_groups, 3.0, 1e-3))
     (finding,) = run_probe("learning-rate-too-high", ctx).findings
     assert finding.severity is Severity.ERROR
-    assert (finding.values["grade"], finding.values["now"]) == ("proved", pytest.approx(30.0))
-    assert finding.values["change"] == "lr 0.001 in parameter group 1"
+    assert (finding.values["grade"], finding.values["now"]) == ("proved", pytest.approx(3.0))
+    assert finding.values["change"] == "lr 0.001 in parameter group 0"
 
 
 def full_batches() -> dict[str, Any]:

@@ -30,6 +30,7 @@ from diagnose.experiments.milder import boundary
 from diagnose.experiments.order import KNOBS as NAMES
 from diagnose.experiments.order import ON_PURPOSE, PARTS, SPEAKS
 from diagnose.experiments.search import search as search_for
+from diagnose.experiments.trials import Trials, Wanted
 from diagnose.judging import run_probe
 from diagnose.settings import SCHEDULER_CLASSES, SCHEDULERS
 from probes.api import Inconclusive, Skip
@@ -200,6 +201,27 @@ def test_what_stays_flat_for_longer_is_convicted_with_the_figure() -> None:
     assert found.waited.steps == 150
     arms_drawn = {e.name.rpartition(", seed")[0] for e in proof(found) if isinstance(e, Series)}
     assert "as configured, for longer" in arms_drawn  # no fourth seed of the control
+
+
+def test_a_change_that_needs_longer_than_a_trial_is_given_as_long_as_the_unchanged_pipeline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever is tried stays at guessing, but without dropout it begins to learn, and has learned in 150 steps."""
+
+    def trial(self: Trials, wanted: Wanted) -> Trace:
+        end = 2.3
+        if wanted.change.key == "no dropout":
+            end = 1.0 if wanted.steps >= 150 else 2.22
+        points = [Point(0, 2.3, 0.1), Point(wanted.steps - 1, end, 0.2), Point(wanted.steps, end, 0.2)]
+        outcome = {2.3: "stuck", 2.22: "slow", 1.0: "learns"}[end]
+        return replace(leaving_chance(2.3, end), points=points, steps=wanted.steps, seed=wanted.seed, outcome=outcome)
+
+    monkeypatch.setattr(Trials, "trial", trial)
+    ctx = context(lambda: of_digits(mlp(0.97), adam(1e-3), epochs=4_000), 0)
+    monkeypatch.setattr("diagnose.experiments.longer._moves", lambda trace: True)
+    found = search_for(ctx, 50).ablations["dropout"]
+    assert (found.repaired, found.proved, found.steps) == ("no dropout", True, 150)
+    assert [trace.steps for trace in found.control.traces] == [150, 150, 150]
 
 
 def test_nobody_waits_for_a_training_that_does_not_move() -> None:

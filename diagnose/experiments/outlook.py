@@ -48,5 +48,6 @@ def of_search(ctx: MeasuringContext) -> Mapping[str, Any]:
     crossed = SEEDS * (1 + sum(counts.values())) + 2 * SEEDS * len(counts)
     replaced = screened + 1 + parts + sum(counts.values()) + 2 * SEEDS * parts
     usually = screened + 2 * SEEDS  # the change that repairs and the unchanged pipeline, with every seed
-    most = max(usually, crossed, replaced)
+    waited = LONGER * len(counts) if longer else 0  # each setting once more, as long as the unchanged pipeline
+    most = max(usually, crossed, replaced) + waited
     return {"knobs": knobs, "trials": screened, "usually": usually, "at_most": most, "wait": longer}

@@ -21,6 +21,7 @@ from diagnose.experiments.change import AS_CONFIGURED, Change, together
 from diagnose.experiments.judge import Learning, repaired, steps_to_learn
 from diagnose.experiments.knobs import arms, scaled_lr
 from diagnose.experiments.known_good import known_good
+from diagnose.experiments.longer import LONGER, Longer
 from diagnose.experiments.milder import boundary
 from diagnose.experiments.order import SPEAKS
 from diagnose.experiments.relief import arm_of, usual_value
@@ -31,7 +32,6 @@ from probes.records.trials import Ablation, Arm, Crossing, Relief, Search, Trace
 
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
-    from diagnose.experiments.longer import Longer
 
 # The settings of the user's optimizer, tried in place of a whole other one.
 OF_OPTIMIZER = ("weight-decay", "clipping", "scheduler", "parameters", "lr")
@@ -105,6 +105,8 @@ class _Seeking:
                 self.steps = min(self.steps, *(self.found[knob].steps for knob in self._proved()))
         if not fails:
             return
+        if not self._proved() and self.waited is not None:
+            self._wait_for_changes(order)
         if not self._proved() and is_narrow(self.ctx) and not self._learns(together([*known_good(self.ctx).values()])):
             self._ablate("width", self.steps)  # all else being good
         repairing = [knob for knob, ablation in self.found.items() if ablation.repaired is not None]
@@ -121,6 +123,19 @@ class _Seeking:
             self._look_further(proved[0])
             if self.ctx.trainings.thorough:
                 self._find_boundary(proved[0])
+
+    def _wait_for_changes(self, knobs: Sequence[str]) -> None:
+        """As long as for the unchanged pipeline, where a change has begun to help but does not get far in one trial."""
+        begun = [
+            knob for knob in knobs
+            if (found := self.found.get(knob)) is not None and found.repaired is None
+            and any(trace.falling or trace.outcome == Learning.SLOW for arm in found.arms for trace in arm.traces)
+        ]  # fmt: skip
+        steps, self.full = self.steps, LONGER * self.full if begun else self.full
+        for knob in begun:
+            self._ablate(knob, self.full)
+            self._doubt(knob)
+        self.steps = self.full if self._proved() else steps
 
     def _screen_ahead(self, knobs: Sequence[str]) -> None:
         """The first trial of each knob's ablation, side by side where that is possible."""
