@@ -140,7 +140,8 @@ def _progress_note(results: RunResults, *, trained: bool) -> str:
         if samples
         else "An epoch is a pass over all data"
     )
-    note += "; the experiments count steps on a part of them. " if results.diagnosis.causes else ". "
+    tried = any(after_fix_table(cause) for cause in results.diagnosis.causes)
+    note += "; the experiments count steps on a part of them. " if tried else ". "
     note += "Source of the expected figures: " + "; ".join(sources) + "." if sources else ""
     epochs, _ = points(results.training.history, "epoch")
     if not trained:
