@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Reading:
     """How the samples of a trial differ from the subset's own: ``each`` raw batch is mapped; ``plainly(True)`` makes
-    the data set read without augmentation, ``plainly(False)`` as before; another ``batch_size``; ``samples``: other
-    data altogether."""
+    the data set read without augmentation, ``plainly(False)`` as before; another ``batch_size``; ``whole``: all of the
+    data; ``samples``: other data altogether."""
 
     each: Callable[[Any], Any] | None = None
     plainly: Callable[[bool], None] | None = None
     batch_size: int | None = None
+    whole: bool = False
     samples: Callable[[], Samples] | None = None
 
 
@@ -104,5 +105,6 @@ def _both(readings: Sequence[Reading]) -> Reading:
         each=each if maps else None,
         plainly=next((reading.plainly for reading in readings if reading.plainly is not None), None),
         batch_size=next((reading.batch_size for reading in readings if reading.batch_size is not None), None),
+        whole=any(reading.whole for reading in readings),
         samples=next((reading.samples for reading in readings if reading.samples is not None), None),
     )

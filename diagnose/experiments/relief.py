@@ -15,6 +15,7 @@ from diagnose.experiments.ablate import SEEDS
 from diagnose.experiments.change import AS_CONFIGURED, Change, together
 from diagnose.experiments.knobs import arms, rate_of_group, scaled_lr
 from diagnose.experiments.known_good import known_good
+from diagnose.experiments.parts import GOOD_BATCH, batches_of
 from diagnose.experiments.trials import Wanted
 from diagnose.experiments.usual import is_unusual, odd_group, starting_rate
 from probes.api import Skip
@@ -59,6 +60,7 @@ def relief(ctx: MeasuringContext, knob: str, steps: int) -> Relief:
     change = usual_value(ctx, knob)
     wanted = VERY if knob == "augmentation" else MUCH
     pair = _lengths(ctx, knob, change, steps)
+    change = pair[1].change
     ctx.trainings.ahead(_wanted(ctx, side, 0) for side in pair)
     if not _better(_ended(ctx, pair[0], 0), _ended(ctx, pair[1], 0), wanted):
         raise Skip(f"it learns as configured, and {change.label} makes no great difference")
@@ -88,11 +90,14 @@ class _Side(NamedTuple):
 
 
 def _lengths(ctx: MeasuringContext, knob: str, change: Change, steps: int) -> tuple[_Side, _Side]:
-    """Both for as many steps; but batches of another size for as many epochs, no more than ``steps``."""
+    """Both for as many steps; but batches of another size for as many epochs, in no more than ``steps``."""
     if knob != "batch-size":
         return _Side(AS_CONFIGURED, steps), _Side(change, steps)
-    each = ctx.trainings.material(change.reading).steps_per_epoch
-    return _Side(AS_CONFIGURED, ctx.planned_steps()), _Side(change, min(steps, each * ctx.facts.epochs))
+    epochs, samples = ctx.facts.epochs, ctx.scan("train").total or 0
+    size = max(GOOD_BATCH, -(-samples * epochs // steps))
+    change = batches_of(size, samples)
+    each = ctx.trainings.material(replace(change.reading, whole=True)).steps_per_epoch
+    return _Side(AS_CONFIGURED, ctx.planned_steps()), _Side(change, min(steps, each * epochs))
 
 
 def _all_else_good(ctx: MeasuringContext, steps: int) -> _Side:
@@ -101,9 +106,12 @@ def _all_else_good(ctx: MeasuringContext, steps: int) -> _Side:
 
 
 def _wanted(ctx: MeasuringContext, side: _Side, seed: int) -> Wanted:
-    # Learned or not, it goes on: another training than the one that ended early under the same label.
-    shown = replace(side.change, label=f"{side.change.label}, to the end")
-    return Wanted(shown, ctx.seed + seed, side.steps, to_the_end=True)
+    """On all of the data, as in the planned run: on a part, what is learned by heart hides what is learned."""
+    change = replace(
+        side.change, key=f"{side.change.key}, all data", label=f"{side.change.label}, all data",
+        reading=replace(side.change.reading, whole=True),
+    )  # fmt: skip
+    return Wanted(change, ctx.seed + seed, side.steps, to_the_end=True)
 
 
 def _ended(ctx: MeasuringContext, side: _Side, seed: int) -> Trace:

@@ -307,9 +307,9 @@ class ShortTrainings:
         def choose() -> Material:
             self._ctx.need_data()
             wanted = self._ctx.fraction
+            share = wanted if wanted is not None else 1.0 if reading.whole else 0.1
             return Material(
-                self._ctx.pipeline, 0.1 if wanted is None else wanted, exact=wanted is not None,
-                batch_size=reading.batch_size,
+                self._ctx.pipeline, share, exact=wanted is not None, batch_size=reading.batch_size
             )  # fmt: skip
 
         def choose_plainly() -> Material:
@@ -321,7 +321,9 @@ class ShortTrainings:
                 reading.plainly(False)
 
         plain = reading.plainly is not None
-        key = f"material {'plain ' if plain else ''}{reading.batch_size or ''}".strip()
+        key = (
+            f"material {'plain ' if plain else ''}{'whole ' if reading.whole else ''}{reading.batch_size or ''}".strip()
+        )
         return self._ctx.once(key, "choosing samples", choose_plainly if plain else choose)
 
     def _setting(self, raws: Sequence[Any], change: Change = AS_CONFIGURED) -> Setting:

@@ -28,7 +28,7 @@ class DigitsSet(Dataset):
         data = load_digits()
         order = torch.randperm(len(data.target), generator=torch.Generator().manual_seed(3))
         order = order[:1300] if split == "train" else order[1300:]
-        self.images = (torch.tensor(data.images, dtype=torch.float32)[order, None] - 4.9) / 6.0
+        self.images = torch.tensor(data.images, dtype=torch.float32)[order, None] / 8 - 1
         self.targets = torch.tensor(data.target)[order]
         self.transform = transform
 
