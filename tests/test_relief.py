@@ -15,8 +15,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader
 
 from diagnose import Pipeline
+from diagnose.experiments.behind import far_behind
 from diagnose.experiments.knobs import arms
-from diagnose.experiments.relief import leaves_more
 from diagnose.experiments.trial import run_trial
 from diagnose.experiments.usual import is_unusual, odd_group
 from diagnose.judging import run_probe
@@ -55,11 +55,16 @@ GOOD = [going(0.1, 0.8, 0.92), going(0.1, 0.8, 0.93), going(0.1, 0.8, 0.90)]
     ],
 )
 def test_what_is_left_must_be_twice_as_much_for_good(before: Sequence[Trace], longer: float, said: bool) -> None:
-    assert leaves_more(before, GOOD, longer) is said
+    assert far_behind(before, GOOD, longer) is said
+
+
+@pytest.mark.parametrize(("longer", "said"), [(1.0, True), (2.0, False)])
+def test_a_third_of_what_can_be_learned_is_little_however_far_the_best_is(longer: float, said: bool) -> None:
+    assert far_behind([going(0.1, 0.12, 0.15)] * 3, [going(0.1, 0.3, 0.4)] * 3, longer) is said
 
 
 def test_a_small_remainder_convicts_nobody_though_it_is_twice_as_much() -> None:
-    assert not leaves_more([going(0.1, 0.9, 0.96)] * 3, [going(0.1, 0.95, 0.99)] * 3, 1.0)
+    assert not far_behind([going(0.1, 0.9, 0.96)] * 3, [going(0.1, 0.95, 0.99)] * 3, 1.0)
 
 
 def two_groups(first: float, second: float, *, cosine: bool = False, **more: Any) -> Pipeline:

@@ -23,7 +23,7 @@ from diagnose.experiments.longer import LONGER, Longer, given_longer
 from diagnose.experiments.lr_range import range_test
 from diagnose.experiments.material import Material
 from diagnose.experiments.order import ON_PURPOSE
-from diagnose.experiments.relief import relief
+from diagnose.experiments.relief import on_all_data, relief
 from diagnose.experiments.search import search
 from diagnose.experiments.trial import Samples, Setting, StepProgress, gradient_agreement, run_trial
 from diagnose.experiments.trials import Trials, Wanted
@@ -189,8 +189,8 @@ class ShortTrainings:
         return self._trials.trial(Wanted(change, seed, steps, to_the_end))
 
     def to_the_end(self, change: Change, place: int) -> Trace:
-        """``steps_in_plan`` steps, though it has learned before, under the run's seed + ``place``."""
-        return self.trial(change, self.seed + place, self.steps_in_plan, to_the_end=True)
+        """``steps_in_plan`` steps on all of the data, though it has learned before; the run's seed + ``place``."""
+        return self._trials.trial(on_all_data(change, self.seed + place, self.steps_in_plan))
 
     @property
     def steps_in_plan(self) -> int:

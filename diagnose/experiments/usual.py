@@ -24,6 +24,7 @@ GONE = 0.01  # of the highest rate of a schedule: below it little is learned
 RATES = {"SGD": (1e-3, 1.0), "Adagrad": (1e-3, 0.5), "Adadelta": (0.01, 10.0), "LBFGS": (1e-2, 2.0), "": (1e-5, 1e-2)}
 EPSILON = 1e-3  # of Adam: larger ones are in use, but seldom
 FEW_STEPS = 100  # of a planned run
+SOONER = 3  # times, that a wider copy memorises a batch
 MANY = 256  # samples, above which a batch of all of them wastes most of an epoch
 
 
@@ -108,11 +109,12 @@ def _is_one_batch_of_all(ctx: MeasuringContext) -> bool:
 
 
 def is_narrow(ctx: MeasuringContext) -> bool:
-    """Whether a batch is not memorised, however long, but is with wider hidden layers."""
+    """Whether a batch is not memorised, but is with wider hidden layers; far sooner, where the narrow ones go on."""
     trace = ctx.trainings.overfit()
-    if trace.stopped != "steps" or trace.falling or (trace.share or 0.0) >= MEMORISED_SHARE:
+    if trace.stopped != "steps" or (trace.share or 0.0) >= MEMORISED_SHARE:
         return False
     try:
-        return ctx.trainings.widened_overfit().stopped == "memorised"
+        wide = ctx.trainings.widened_overfit()
     except Skip:
         return False
+    return wide.stopped == "memorised" and (not trace.falling or SOONER * wide.steps <= trace.steps)

@@ -50,7 +50,7 @@ LOOK_AT = {
 
 def run(ctx: Context) -> Findings:
     found = ctx.search()
-    alone = [knob for knob, ablation in found.ablations.items() if knob in LOOK_AT and not ablation.given]
+    alone = [knob for knob, tried in found.ablations.items() if knob in LOOK_AT and tried.arms and not tried.given]
     if found.everything is None and not alone:
         held = yield from _held_back(ctx, found)
         if not held:

@@ -96,7 +96,7 @@ def _by_loss(ctx: Context, trace: Trace) -> Findings:
     val_share = (constant - best) / gap
     if val_share > CLEARLY_LEARNED:
         return ""
-    # It was stopped as soon as it learned: see it through, with all of the data, for of a part too little may carry over.
+    # It was stopped as soon as it learned: see it through, with all of the data, as of a part little may carry over.
     if (trace.share or 0.0) < WELL_LEARNED or _of_a_part(ctx, trace):
         trace = ctx.learned_by_heart(1.0)
         last = trace.points[-1]
