@@ -24,7 +24,7 @@ GONE = 0.01  # of the highest rate of a schedule: below it little is learned
 RATES = {"SGD": (1e-3, 1.0), "Adagrad": (1e-3, 0.5), "Adadelta": (0.01, 10.0), "LBFGS": (1e-2, 2.0), "": (1e-5, 1e-2)}
 EPSILON = 1e-3  # of Adam: larger ones are in use, but seldom
 FEW_STEPS = 100  # of a planned run
-SOONER = 3  # times, that a wider copy memorises a batch
+AHEAD = 1 / 3  # of the way, that a wider copy gets further
 MANY = 256  # samples, above which a batch of all of them wastes most of an epoch
 
 
@@ -109,7 +109,7 @@ def _is_one_batch_of_all(ctx: MeasuringContext) -> bool:
 
 
 def is_narrow(ctx: MeasuringContext) -> bool:
-    """Whether a batch is not memorised, but is with wider hidden layers; far sooner, where the narrow ones go on."""
+    """Whether a batch is not memorised, but is with wider hidden layers; they get far ahead, where the others go on."""
     trace = ctx.trainings.overfit()
     if trace.stopped != "steps" or (trace.share or 0.0) >= MEMORISED_SHARE:
         return False
@@ -117,4 +117,5 @@ def is_narrow(ctx: MeasuringContext) -> bool:
         wide = ctx.trainings.widened_overfit()
     except Skip:
         return False
-    return wide.stopped == "memorised" and (not trace.falling or SOONER * wide.steps <= trace.steps)
+    ahead = (wide.share or 0.0) - (trace.share or 0.0)
+    return wide.stopped == "memorised" and (not trace.falling or ahead >= AHEAD)
