@@ -84,7 +84,7 @@ def test_the_plan_of_a_run_counts_the_longer_control_and_the_experiments() -> No
     told = planned.of_run(plan, {**ESTIMATE, "search": found})
     (subset,) = [line for line in told if line.startswith("  subset")]
     assert subset.endswith("up to 6.0 s, 18 s more where it fails at first")
-    assert "about 15 (1 min 30 s); the limit, for faults that hide each other, is 50 (5 min 00 s)." in told[-2]
+    assert "about 15 (90 s); the limit, for faults that hide each other, is 50 (5 min 00 s)." in told[-2]
     assert told[-1] == "In all up to 47 s; with experiments usually up to 2 min 17 s, never above 5 min 47 s."
     assert "more where" not in "".join(planned.of_run(plan, {**ESTIMATE, "search": {**found, "wait": 0}}))
     assert "not known yet" in "".join(planned.of_run(plan, {}))

@@ -16,6 +16,7 @@ from probing import context
 from small_pipelines import digits_cnn, regression
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
+from zoo.programs import dynamics_recommender
 
 from diagnose import Pipeline
 from diagnose.errors import UsageError
@@ -271,6 +272,14 @@ def test_what_is_learned_late_must_carry_over_to_validation(carries_over: bool) 
     told = [f.name for name in ("stuck-at-chance", "predicts-one-class", "no-generalisation")
             for f in run_probe(name, ctx).findings]  # fmt: skip
     assert told == ([] if carries_over else ["no-generalisation"])
+
+
+def test_ratings_of_a_part_that_do_not_carry_over_are_tried_with_all_of_them() -> None:
+    ctx = context(dynamics_recommender.build, 0)
+    assert ctx.subset().trained_on == 1_600
+    told = run_probe("no-generalisation", ctx)
+    assert told.findings == ()
+    assert "better than that of a constant" in told.reason
 
 
 def test_how_mild_the_repair_may_be_is_found_by_bisection() -> None:

@@ -136,17 +136,20 @@ class ShortTrainings:
         return raws[:1] if size >= OVERFIT_SAMPLES else raws[:2]
 
     def learned_by_heart(self, share: float) -> Trace:
-        """As configured on ``share`` of the data, for all of SUBSET_STEPS or until the samples are known by heart."""
+        """As configured on ``share`` of the data, until the samples are known by heart or for all of SUBSET_STEPS; for
+        as many as it is known to need where it starts slowly."""
 
         def train() -> Trace:
             self._ctx.completed_attempt()
+            later = self.given_longer()
+            steps = later.trace.steps if later is not None and later.learns else SUBSET_STEPS
             material = Material(self._ctx.pipeline, share, exact=True)
             samples = Samples(
                 material.batches, material.look_train, material.look_val, material.samples, material.steps_per_epoch
             )
             known = lambda trace: "learned" if (trace.points[-1].train_score or 0.0) >= BY_HEART else ""  # noqa: E731
             return run_trial(
-                self._setting(material.look_train), samples, AS_CONFIGURED, self.seed, SUBSET_STEPS, stop=known,
+                self._setting(material.look_train), samples, AS_CONFIGURED, self.seed, steps, stop=known,
                 progress=self._reported(f"{share:.0%} of the data"),
             )  # fmt: skip
 
