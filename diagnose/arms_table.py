@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from probes.learning._curves import WORDS
+from probes.learning._curves import WORDS, in_words
 from reports.numbers import duration
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class _Row:
     losses: list[float | None] = field(default_factory=list)
     """of the trial that reported last, finished or not"""
     outcomes: dict[int, str] = field(default_factory=dict)
-    """seed -> how its trial ended"""
+    """seed -> how its trial ended, in words"""
     going: dict[int, _UnderWay] = field(default_factory=dict)
     last: int | None = None
     """the seed whose losses these are"""
@@ -78,7 +78,7 @@ class ArmsTable:
         """``trace``: as the events hold it."""
         row, seed = self._row(str(trace["name"])), int(trace["seed"])
         row.going.pop(seed, None)
-        row.outcomes[seed] = str(trace["outcome"])
+        row.outcomes[seed] = in_words(str(trace["outcome"]), trace.get("share"))
         row.last, row.losses = seed, [point["train_loss"] for point in trace["points"]]
         self._finished += 1
 
@@ -125,8 +125,8 @@ def _verdict(row: _Row) -> str:
     if not outcomes:
         return ""
     if len(set(outcomes)) == 1:
-        return WORDS.get(outcomes[0], outcomes[0])
-    return f"{outcomes.count('learns')} of {len(outcomes)}"
+        return outcomes[0]
+    return f"{outcomes.count(WORDS['learns'])} of {len(outcomes)}"
 
 
 def _thinned(losses: Sequence[float | None]) -> list[float | None]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from diagnose.arms_table import ArmsTable, sparkline
 from diagnose.plan import OUT_OF_TIME
+from probes.learning._curves import in_words
 from probes.results import Result, StageResult, Status
 from reports.numbers import duration, figure, plural
 from reports.terminal import probe_line
@@ -163,7 +164,8 @@ class Progress(Quiet):
             self._print(f"  {label}")
             label = ""
         curve = f"{label:<{LABEL_WIDTH}} {sparkline(losses):<14}"
-        self._print(f"  {curve} loss {ends} in {trace['steps']} steps: {trace['outcome']}")
+        learns = in_words(str(trace["outcome"]), trace.get("share"))
+        self._print(f"  {curve} loss {ends} in {trace['steps']} steps; learns: {learns}")
 
     def output(self, line: str) -> None:
         self._print(f"  | {line.rstrip()}")

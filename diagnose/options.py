@@ -20,7 +20,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "input": (Text, typer.Option(help="Shape of made-up inputs where there is no data, such as 3x64x64.", rich_help_panel=PIPELINE)),
     "loss": (Text, typer.Option(help="module:function that returns the loss.", rich_help_panel=PIPELINE)),
     "optimizer": (Text, typer.Option(help="module:function(model, ...) that returns the optimizer.", rich_help_panel=PIPELINE)),
-    "scheduler": (Text, typer.Option(help="step, exponential, cosine, plateau, one-cycle, or module:function(optimizer, ...).", rich_help_panel=PIPELINE)),
+    "scheduler": (Text, typer.Option(help="step, multi-step, exponential, cosine, plateau, one-cycle, or module:function(optimizer, ...).", rich_help_panel=PIPELINE)),
     "set": (Texts, typer.Option("--set", help="An argument of your functions: model.name=deeper, data.batch_size=64.", rich_help_panel=PIPELINE)),
     "task": (Text, typer.Option(help="classification, multilabel, regression, segmentation, language-model, custom.", rich_help_panel=PIPELINE)),
     "device": (Text, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=RUN)),

@@ -50,14 +50,13 @@ def of_run(plan: Plan, estimate: Estimate) -> list[str]:
     each = seconds(steps.get(Stage.SUBSET, 0)) or 0.0
     if plan.experiments and {Stage.OVERFIT, Stage.SUBSET} & set(plan.stages):
         cost = f", up to {duration(max(SHORTEST, each))} each" if each else ""
-        number = f", at most {search['at_most']} of them ({duration(each * search['at_most'])})" if search else ""
+        number = f". {_how_many(search, each)}" if search else "."
         lines.append(
-            f"Where it fails to learn, experiments are added: short trainings{cost}, ended early when decided{number}."
+            f"Where it fails to learn, experiments are added: short trainings{cost}, ended early when decided{number}"
         )
     if search and total:
-        lines.append(
-            f"In all up to {duration(total)}, with all experiments {duration(total + each * search['at_most'])}."
-        )
+        usually, most = (duration(total + each * search[count]) for count in ("usually", "at_most"))
+        lines.append(f"In all up to {duration(total)}; with experiments usually up to {usually}, never above {most}.")
     return lines
 
 
@@ -87,13 +86,21 @@ def of_search(estimate: Estimate) -> list[str]:
         return [*lines, "  Short trainings, ended early when decided."]
     steps, each = estimate["steps"][Stage.SUBSET], _cost(estimate)(estimate["steps"][Stage.SUBSET])
     cost = "" if each is None else f" of up to {duration(max(SHORTEST, each))}"
-    most = "" if each is None else f" ({duration(each * found['at_most'])})"
     wait = f", and once {found['wait']:,} steps as configured where that may be a slow start" if found["wait"] else ""
     return [
         *lines,
-        f"  Short trainings{cost}, ended early when decided: {found['trials']} to see whether any setting repairs, at "
-        f"most {found['at_most']} in all{most}. Each takes up to {steps:,} steps{wait}.",
+        f"  Short trainings{cost}, ended early when decided: {found['trials']} to see whether any setting repairs. "
+        f"{_how_many(found, each)} Each takes up to {steps:,} steps{wait}.",
     ]
+
+
+def _how_many(search: Mapping[str, Any], each: float | None) -> str:
+    """``each``: seconds of one, at most."""
+    usually, most = (
+        f"{search[count]}" + (f" ({duration(each * search[count])})" if each else "")
+        for count in ("usually", "at_most")
+    )
+    return f"Where one setting is to blame about {usually}; the limit, for faults that hide each other, is {most}."
 
 
 def of_range_test(steps: int, estimate: Estimate) -> list[str]:

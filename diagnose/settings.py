@@ -14,7 +14,12 @@ from diagnose.near_miss import did_you_mean
 from diagnose.pipeline import INTENTS, TASKS
 
 SCOPES = ("model", "data", "loss", "optimizer", "scheduler", "train")
-SCHEDULERS = ("step", "exponential", "cosine", "plateau", "one-cycle")
+SCHEDULERS = ("step", "multi-step", "exponential", "cosine", "plateau", "one-cycle")
+"""Their names everywhere; what torch calls them is understood too."""
+SCHEDULER_CLASSES = {
+    "StepLR": "step", "MultiStepLR": "multi-step", "ExponentialLR": "exponential", "CosineAnnealingLR": "cosine",
+    "ReduceLROnPlateau": "plateau", "OneCycleLR": "one-cycle",
+}  # fmt: skip
 STAGES = ("data", "smoke", "mnist", "overfit", "subset", "train", "evaluate")
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -161,9 +166,10 @@ def _intents(value: Any) -> tuple[str, ...]:
 
 
 def _scheduler(value: Any) -> str:
+    value = SCHEDULER_CLASSES.get(value, value)
     if value in SCHEDULERS:
         return str(value)
-    near = did_you_mean(str(value), SCHEDULERS)
+    near = did_you_mean(str(value), (*SCHEDULERS, *SCHEDULER_CLASSES))
     return _reference(f"{', '.join(SCHEDULERS)}, or module:attribute", "get_scheduler", near)(value)
 
 

@@ -134,7 +134,15 @@ def _band(expected: Iterable[Expected], epoch: int, metric: str) -> str:
 
 def _progress_note(results: RunResults, *, trained: bool) -> str:
     sources = list(dict.fromkeys(item.source for item in results.training.expected if item.source))
-    note = "Source of the expected figures: " + "; ".join(sources) + "." if sources else ""
+    samples = finite(results.pipeline.get("train_samples"))
+    note = (
+        f"An epoch is a pass over all {samples:,.0f} training samples"
+        if samples
+        else "An epoch is a pass over all data"
+    )
+    tried = any(after_fix_table(cause) for cause in results.diagnosis.causes)
+    note += "; the experiments count steps on a part of them. " if tried else ". "
+    note += "Source of the expected figures: " + "; ".join(sources) + "." if sources else ""
     epochs, _ = points(results.training.history, "epoch")
     if not trained:
         return f"The full training has not run yet, so nothing was observed. {note}".strip()

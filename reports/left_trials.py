@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from probes.learning._curves import WORDS
+from probes.learning._curves import in_words
 from probes.results import Finding, Result, Scalar, Severity, Status, Table
 
 CODE, NAME = "FIT009", "settings-compared"
@@ -34,7 +34,7 @@ def _row(trace: Mapping[str, Any]) -> list[Scalar]:
         first, last = trace["points"][0], trace["points"][-1]
         return [
             trace["name"], trace["seed"], trace["steps"], first["train_loss"], last["train_loss"],
-            last["train_score"], last["val_score"], WORDS.get(trace["outcome"], trace["outcome"]),
+            last["train_score"], last["val_score"], in_words(trace["outcome"], trace.get("share")),
         ]  # fmt: skip
     except (KeyError, IndexError, TypeError):
         return []

@@ -16,6 +16,7 @@ from probing import context
 from small_pipelines import digits_cnn, regression
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
+from zoo.programs import dynamics_recommender
 
 from diagnose import Pipeline
 from diagnose.errors import UsageError
@@ -28,9 +29,11 @@ from diagnose.experiments.longer import reaches
 from diagnose.experiments.lr_range import judged
 from diagnose.experiments.milder import boundary
 from diagnose.experiments.order import KNOBS as NAMES
-from diagnose.experiments.order import PARTS, SPEAKS
+from diagnose.experiments.order import ON_PURPOSE, PARTS, SPEAKS
 from diagnose.experiments.search import search as search_for
+from diagnose.experiments.trials import Trials, Wanted
 from diagnose.judging import run_probe
+from diagnose.settings import SCHEDULER_CLASSES, SCHEDULERS
 from probes.api import Inconclusive, Skip
 from probes.learning._curves import proof
 from probes.records.trials import Point, Search, Trace
@@ -125,9 +128,11 @@ def test_a_comparison_on_purpose_searches_no_further() -> None:
 
 def test_schedules_go_by_the_names_of_the_training_too() -> None:
     ctx = context(lambda: of_digits(mlp(), adam(1e-3)), 0)
-    assert [c.label for c in arms(ctx, "scheduler", ["cosine", "StepLR"])] == ["CosineAnnealingLR", "StepLR"]
-    with pytest.raises(UsageError, match="CosineAnnealingLR"):
+    assert [c.label for c in arms(ctx, "scheduler", ["CosineAnnealingLR", "step"])] == ["cosine", "step"]
+    with pytest.raises(UsageError, match=r"Did you mean cosine\?"):
         arms(ctx, "scheduler", ["cosin"])
+    assert set(schedules.SCHEDULES) == set(SCHEDULERS) == set(SCHEDULER_CLASSES.values())
+    assert set(ON_PURPOSE["scheduler"]) <= set(schedules.NAMES)
 
 
 def test_a_comparison_that_comes_to_no_end_is_told_as_such() -> None:
@@ -199,6 +204,27 @@ def test_what_stays_flat_for_longer_is_convicted_with_the_figure() -> None:
     assert "as configured, for longer" in arms_drawn  # no fourth seed of the control
 
 
+def test_a_change_that_needs_longer_than_a_trial_is_given_as_long_as_the_unchanged_pipeline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever is tried stays at guessing, but without dropout it begins to learn, and has learned in 150 steps."""
+
+    def trial(self: Trials, wanted: Wanted) -> Trace:
+        end = 2.3
+        if wanted.change.key == "no dropout":
+            end = 1.0 if wanted.steps >= 150 else 2.22
+        points = [Point(0, 2.3, 0.1), Point(wanted.steps - 1, end, 0.2), Point(wanted.steps, end, 0.2)]
+        outcome = {2.3: "stuck", 2.22: "slow", 1.0: "learns"}[end]
+        return replace(leaving_chance(2.3, end), points=points, steps=wanted.steps, seed=wanted.seed, outcome=outcome)
+
+    monkeypatch.setattr(Trials, "trial", trial)
+    ctx = context(lambda: of_digits(mlp(0.97), adam(1e-3), epochs=4_000), 0)
+    monkeypatch.setattr("diagnose.experiments.longer._moves", lambda trace: True)
+    found = search_for(ctx, 50).ablations["dropout"]
+    assert (found.repaired, found.proved, found.steps) == ("no dropout", True, 150)
+    assert [trace.steps for trace in found.control.traces] == [150, 150, 150]
+
+
 def test_nobody_waits_for_a_training_that_does_not_move() -> None:
     ctx = context(lambda: of_digits(mlp(), sgd(0.0), epochs=4_000), 0)
     assert ctx.trainings.given_longer(50) is None
@@ -246,6 +272,14 @@ def test_what_is_learned_late_must_carry_over_to_validation(carries_over: bool) 
     told = [f.name for name in ("stuck-at-chance", "predicts-one-class", "no-generalisation")
             for f in run_probe(name, ctx).findings]  # fmt: skip
     assert told == ([] if carries_over else ["no-generalisation"])
+
+
+def test_ratings_of_a_part_that_do_not_carry_over_are_tried_with_all_of_them() -> None:
+    ctx = context(dynamics_recommender.build, 0)
+    assert ctx.subset().trained_on == 1_600
+    told = run_probe("no-generalisation", ctx)
+    assert told.findings == ()
+    assert "better than that of a constant" in told.reason
 
 
 def test_how_mild_the_repair_may_be_is_found_by_bisection() -> None:
@@ -449,7 +483,7 @@ def test_a_named_schedule_ends_below_where_it_began(name: str) -> None:
     schedule = schedules.SCHEDULES[name](optimizer, 120)
     for _ in range(120):
         optimizer.step()
-        schedule.step(*([1.0] if name == "ReduceLROnPlateau" else []))
+        schedule.step(*([1.0] if name == "plateau" else []))
     assert optimizer.param_groups[0]["lr"] < 0.5
 
 

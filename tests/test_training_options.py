@@ -38,14 +38,17 @@ def rates(name: str, epochs: int = 4, per_epoch: int = 5, **settings: Any) -> li
 def test_names_are_those_of_the_command_line() -> None:
     assert set(SCHEDULERS) == set(schedulers.BY_NAME) == set(schedulers.INTERVALS)
     with pytest.raises(
-        UsageError, match=r"expected step, exponential, cosine, plateau, one-cycle.*Did you mean cosine"
+        UsageError, match=r"expected step, multi-step, exponential, cosine, plateau, one-cycle.*Did you mean cosine"
     ):
         load_config({"target": "m:f", "scheduler": "cosin"}, Path("/nonexistent"))
+    config = load_config({"target": "m:f", "scheduler": "CosineAnnealingLR"}, Path("/nonexistent"))
+    assert config.scheduler == "cosine"
 
 
 def test_courses() -> None:
     assert rates("step", step_size=2) == pytest.approx([0.1, 0.1, 0.01, 0.01])
     assert rates("exponential", gamma=0.5) == pytest.approx([0.1, 0.05, 0.025, 0.0125])
+    assert rates("multi-step") == pytest.approx([0.1, 0.1, 0.01, 0.001])
     cosine = rates("cosine")
     assert cosine[0] == pytest.approx(0.1)
     assert cosine[10] == pytest.approx(0.05)

@@ -87,6 +87,7 @@ class _Bench:
             shares=tuple(traces[seed].share for seed in sorted(traces)),
             factors=change.factors,
             signal=self.ctx.trainings.gradient_agreement(self._whole(change)) if self.measures_signal else None,
+            where=change.where,
         )
 
 

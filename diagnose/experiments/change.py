@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 
     from diagnose.experiments.trial import Samples
     from diagnose.pipeline import Pipeline
+    from probes.results import Where
 
 
 @dataclass(frozen=True)
 class Reading:
     """How the samples of a trial differ from the subset's own: ``each`` raw batch is mapped; ``plainly(True)`` makes
-    the data set read without augmentation, ``plainly(False)`` as before; another ``batch_size``; ``samples``: other
-    data altogether."""
+    the data set read without augmentation, ``plainly(False)`` as before; another ``batch_size``; ``whole``: all of the
+    data; ``samples``: other data altogether."""
 
     each: Callable[[Any], Any] | None = None
     plainly: Callable[[bool], None] | None = None
     batch_size: int | None = None
+    whole: bool = False
     samples: Callable[[], Samples] | None = None
 
 
@@ -37,7 +39,9 @@ class Change:
     ``apply(pipeline)`` may alter the pipeline and returns a context in which the trial runs. ``size`` orders changes
     of one kind by how much they change (the mildest has the smallest), ``label`` is for readers. ``constant_lr`` plays
     no schedule, ``scheduler(optimizer, steps)`` one of torch's. ``ours``: not what the user wrote, so that a failure
-    under it is the arm's and not the user's. ``factors`` says by how much it scales each group, or the rate.
+    under it is the arm's and not the user's. ``factors`` says by how much it scales each group, or the rate (of one
+    parameter group: with its "rate of group" as it was, and "largest lr", by how much the largest of all is scaled).
+    ``where``: the lines that it stands for, as far as they are known.
     ``order``: when it is applied among others, the replacement of the optimizer last.
     ``options`` are what it makes of the loss's options and ``loss_function`` which function of torch it calls instead,
     for the yardsticks.
@@ -55,6 +59,7 @@ class Change:
     order: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     loss_function: str = ""
+    where: Sequence[Where] = ()
 
 
 AS_CONFIGURED = Change("configured", "as configured", ours=False)
@@ -84,6 +89,7 @@ def together(changes: Sequence[Change]) -> Change:
         reading=_both([change.reading for change in changes]),
         options={name: value for change in changes for name, value in change.options.items()},
         loss_function=next((change.loss_function for change in changes if change.loss_function), ""),
+        where=tuple(where for change in changes for where in change.where),
     )
 
 
@@ -99,5 +105,6 @@ def _both(readings: Sequence[Reading]) -> Reading:
         each=each if maps else None,
         plainly=next((reading.plainly for reading in readings if reading.plainly is not None), None),
         batch_size=next((reading.batch_size for reading in readings if reading.batch_size is not None), None),
+        whole=any(reading.whole for reading in readings),
         samples=next((reading.samples for reading in readings if reading.samples is not None), None),
     )

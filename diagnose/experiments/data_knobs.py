@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,8 +15,9 @@ from diagnose.batches import first_tensor, map_tensors, understand
 from diagnose.experiments import reference
 from diagnose.experiments.change import Change, Reading
 from diagnose.measure import association, items
-from diagnose.user_code import UserCodeError
+from diagnose.user_code import UserCodeError, is_user_file, place
 from probes.api import Skip
+from probes.results import Where
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,7 +125,28 @@ def augmentation(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
         finally:
             undo(False)
 
-    return [Change("no augmentation", "no random augmentation", 1.0, off, reading=Reading(plainly=undo))]
+    where = augmented_at(ctx.pipeline)
+    return [Change("no augmentation", "no random augmentation", 1.0, off, reading=Reading(plainly=undo), where=where)]
+
+
+def augmented_at(pipeline: Pipeline) -> tuple[Where, ...]:
+    """The line of the user's own where the random transform begins, else where the data set that applies it reads an
+    item; empty where neither is theirs."""
+    for holder in _holders(getattr(pipeline.train, "dataset", None)):
+        held = next((held for name in TRANSFORMS if (held := getattr(holder, name, None)) is not None), None)
+        chain = next((m for name in CHAINS if isinstance(m := getattr(held, name, None), (list, tuple))), ())
+        for code in map(_code, (*filter(_is_random, chain), held, type(holder).__getitem__)):
+            if code is not None and is_user_file(code.co_filename):
+                return (place(code.co_filename, code.co_firstlineno),)
+    return ()
+
+
+def _code(called: Any) -> CodeType | None:
+    """Of a function, of ``forward`` of a module, or of what an object does when it is called."""
+    if not hasattr(called, "__code__"):
+        called = getattr(type(called), "forward" if isinstance(called, torch.nn.Module) else "__call__", None)
+    code: CodeType | None = getattr(called, "__code__", None)
+    return code
 
 
 def plain_loader(pipeline: Pipeline) -> tuple[Any, Callable[[bool], None]] | None:

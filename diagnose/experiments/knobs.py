@@ -15,9 +15,11 @@ from torch.overrides import TorchFunctionMode
 from diagnose.errors import UsageError
 from diagnose.experiments import data_knobs, dropout, parts, schedules
 from diagnose.experiments.change import Change
+from diagnose.experiments.usual import EPSILON, OddGroup, odd_group
 from diagnose.measure.loss_parts import data_part
 from diagnose.measure.updates import largest_lr
 from diagnose.near_miss import did_you_mean
+from diagnose.settings import SCHEDULER_CLASSES
 from probes.api import Skip
 
 if TYPE_CHECKING:
@@ -92,7 +94,26 @@ def _lr(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
     if values:
         now = max(ctx.learning_rates(), default=largest_lr(ctx.pipeline.optimizer)) or 1.0
         return [_in_groups(f"lr {v:g}", "lr", partial(mul, v / now), abs(v - now), v / now) for v in map(float, values)]
-    return [scaled_lr(factor) for factor in (RIVAL_LR_FACTORS if ctx.trainings.has_proof else _lr_factors(ctx))]
+    odd = odd_group(ctx)
+    of_group = [] if odd is None else [rate_of_group(odd)]
+    factors = RIVAL_LR_FACTORS if ctx.trainings.has_proof else _lr_factors(ctx)
+    return [*of_group, *(scaled_lr(factor) for factor in factors)]
+
+
+def rate_of_group(odd: OddGroup) -> Change:
+    """The group that stands out at the rate of the others; all else stays as it is, so that it is the mildest."""
+
+    def apply(pipeline: Pipeline) -> Any:
+        assert pipeline.optimizer is not None, "it has groups"
+        group = pipeline.optimizer.param_groups[odd.place]
+        for name in ("lr", "initial_lr"):
+            if group.get(name) is not None:
+                group[name] = float(group[name]) * odd.usual / odd.rate
+        return nullcontext()
+
+    label = f"lr {odd.usual:.2g} in parameter group {odd.place}"
+    factors = {"lr": odd.usual / odd.rate, "largest lr": odd.largest, "rate of group": odd.rate}
+    return Change(label, label, 1.0, apply, factors=factors)
 
 
 def scaled_lr(factor: float) -> Change:
@@ -128,6 +149,19 @@ def _scheduler(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
     if ctx.pipeline.scheduler is None:
         raise Skip("there is no scheduler")
     return [schedules.CONSTANT]
+
+
+def _epsilon(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
+    """The epsilon that Adam adds to the size of a gradient."""
+    groups = ctx.pipeline.optimizer.param_groups if ctx.pipeline.optimizer else []
+    known = [float(group["eps"]) for group in groups if "eps" in group]
+    if not known or "Adam" not in type(ctx.pipeline.optimizer).__name__:
+        raise Skip("the optimizer is not of the Adam family")
+    if not values and max(known) <= EPSILON:
+        raise Skip(f"an epsilon of {max(known):g} is usual")
+    return [
+        _in_groups(f"epsilon {v:g}", "eps", _always(v), abs(v - max(known))) for v in map(float, values or ["1e-8"])
+    ]
 
 
 def _clipping(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
@@ -219,6 +253,7 @@ KNOBS: dict[str, Callable[[MeasuringContext, Sequence[str]], list[Change]]] = {
     "targets": data_knobs.targets,
     "lr": _lr,
     "scheduler": _scheduler,
+    "epsilon": _epsilon,
     "loss": parts.loss,
     "initialisation": parts.initialisation,
     "batchnorm": parts.batchnorm,
@@ -233,9 +268,7 @@ KNOBS: dict[str, Callable[[MeasuringContext, Sequence[str]], list[Change]]] = {
     "model": parts.model,
 }
 NAMED: dict[str, tuple[str, ...]] = {"scheduler": schedules.NAMES, "optimizer": parts.OPTIMIZERS}
-ALSO = {"scheduler": {"step": "StepLR", "exponential": "ExponentialLR", "cosine": "CosineAnnealingLR",
-                      "plateau": "ReduceLROnPlateau"}}  # fmt: skip
-"""The names that --scheduler takes."""
+ALSO = {"scheduler": SCHEDULER_CLASSES}
 UNGRADED = frozenset(KNOBS) - {
-    "dropout", "weight-decay", "clipping", "label-smoothing", "lr", "batchnorm", "batch-size", *NAMED,
+    "dropout", "weight-decay", "clipping", "label-smoothing", "lr", "epsilon", "batchnorm", "batch-size", *NAMED,
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from diagnose.experiments.change import AS_CONFIGURED
@@ -40,7 +40,7 @@ def given_longer(ctx: MeasuringContext, steps: int) -> Longer | None:
     planned = ctx.planned_steps()
     if control.outcome not in {Learning.STUCK, Learning.SLOW} or not _moves(control) or planned < LONGER * steps:
         return None
-    wait = Wanted(AS_CONFIGURED, ctx.seed, LONGER * steps)
+    wait = Wanted(replace(AS_CONFIGURED, label=f"{AS_CONFIGURED.label}, for longer"), ctx.seed, LONGER * steps)
     ctx.trainings.ahead([wait, *_wanted_next(ctx, steps)])
     trace = ctx.trainings.trial(wait.change, wait.seed, wait.steps)
     return Longer(trace, planned, trace.outcome == Learning.LEARNS or reaches(trace, planned))

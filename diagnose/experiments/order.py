@@ -19,8 +19,8 @@ SPEAKS: dict[str, tuple[str, ...]] = {
 }
 # Parts whose swap for a known-good one shows where the fault lies.
 PARTS = (
-    "scheduler", "loss", "initialisation", "batchnorm", "batch-size", "parameters", "frozen", "loop", "precision",
-    "channel-order", "optimizer", "width",
+    "scheduler", "epsilon", "loss", "initialisation", "batchnorm", "batch-size", "parameters", "frozen", "loop",
+    "precision", "channel-order", "optimizer", "width",
 )  # fmt: skip
 LOCALISES = "learns-with-another-part"
 # What was only suspected of a part is proved where the swap of just that part repairs learning. Never a whole model.
@@ -38,10 +38,12 @@ CONFIRMS: dict[str, tuple[str, ...]] = {
     "precision": ("fp16-underflow", "fp16-overflow", "bf16-update-lost"),
     "channel-order": ("scrambled-image-layout", "channels-last-input"),
     "optimizer": ("adam-epsilon-out-of-range",),
+    "epsilon": ("adam-epsilon-out-of-range",),
+    "width": ("capacity-too-small",),
 }  # fmt: skip
 # What is compared where no values are given.
 ON_PURPOSE: dict[str, tuple[str, ...]] = {
-    "scheduler": ("constant", "StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "ReduceLROnPlateau"),
+    "scheduler": ("constant", "step", "multi-step", "exponential", "cosine", "plateau"),
     "optimizer": ("Adam", "AdamW", "SGD"),
     "batch-size": ("8", "32", "128"),
     "lr": ("1e-4", "1e-3", "1e-2", "1e-1"),

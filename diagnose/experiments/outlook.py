@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from diagnose.experiments.ablate import SEEDS
 from diagnose.experiments.knobs import arms
+from diagnose.experiments.known_good import REPLACED
 from diagnose.experiments.longer import LONGER
 from diagnose.experiments.order import ON_PURPOSE
-from diagnose.experiments.search import OF_OPTIMIZER, REPLACED
+from diagnose.experiments.search import OF_OPTIMIZER
 from diagnose.experiments.usual import suspects_first
 from diagnose.user_code import UserCodeError
 from probes.api import Inconclusive, Skip
@@ -29,7 +30,8 @@ def of_comparison(ctx: MeasuringContext, knob: str, values: Sequence[str]) -> Ma
 
 def of_search(ctx: MeasuringContext) -> Mapping[str, Any]:
     """The search: {"knobs": knob -> labels of its arms, or why it has none, "trials": where each setting is tried once
-    and none repairs, "at_most", "wait": steps of the longer control in a run that is planned to be as long, else 0}."""
+    and none repairs, "usually": where one of them does, "at_most", "wait": steps of the longer control in a run that is
+    planned to be as long, else 0}."""
     knobs: dict[str, list[str] | str] = {}
     for knob in suspects_first(ctx):
         try:
@@ -45,4 +47,7 @@ def of_search(ctx: MeasuringContext) -> Mapping[str, Any]:
     # one by one, and what cannot be given back is repeated.
     crossed = SEEDS * (1 + sum(counts.values())) + 2 * SEEDS * len(counts)
     replaced = screened + 1 + parts + sum(counts.values()) + 2 * SEEDS * parts
-    return {"knobs": knobs, "trials": screened, "at_most": max(crossed, replaced), "wait": longer}
+    usually = screened + 2 * SEEDS  # the change that repairs and the unchanged pipeline, with every seed
+    waited = LONGER * len(counts) if longer else 0  # each setting once more, as long as the unchanged pipeline
+    most = max(usually, crossed, replaced) + waited
+    return {"knobs": knobs, "trials": screened, "usually": usually, "at_most": most, "wait": longer}

@@ -130,15 +130,15 @@ def batch_size(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
     if not isinstance(now, int) or not is_plain(ctx.pipeline.train):
         raise Skip("the batches are not those of a plain DataLoader")
     if values:
-        return [_batches_of(int(float(value)), now) for value in values]
+        return [batches_of(int(float(value)), now) for value in values]
     seen = ctx.scan("train")
     samples = seen.seen if seen.total is None else seen.total
     if USUAL_BATCHES[0] <= now <= USUAL_BATCHES[1] and 2 * now <= samples:
         raise Skip(f"batches of {now} are usual")
-    return [_batches_of(GOOD_BATCH, now)]
+    return [batches_of(GOOD_BATCH, now)]
 
 
-def _batches_of(size: int, now: int) -> Change:
+def batches_of(size: int, now: int) -> Change:
     return Change(
         f"batches of {size}", f"batches of {size}", abs(size - now), reading=Reading(batch_size=size),
     )  # fmt: skip

@@ -13,13 +13,15 @@ CONSTANT = Change("constant lr", "a constant learning rate", 1.0, constant_lr=Tr
 LOWEST = 0.01  # of the starting rate, where an exponential decay ends
 PATIENCE = 50  # steps without a lower loss
 
-# name -> the scheduler for so many steps, stepped after every update
+# name, as --scheduler has it -> the scheduler for so many steps, stepped after every update
 SCHEDULES: dict[str, Callable[[Any, int], Any]] = {
-    "StepLR": lambda o, n: lr_scheduler.StepLR(o, max(1, n // 3), 0.1),  # a tenth after each third
-    "MultiStepLR": lambda o, n: lr_scheduler.MultiStepLR(o, sorted({n // 2, n * 3 // 4}), 0.1),
-    "ExponentialLR": lambda o, n: lr_scheduler.ExponentialLR(o, LOWEST ** (1 / max(1, n))),
-    "CosineAnnealingLR": lambda o, n: lr_scheduler.CosineAnnealingLR(o, max(1, n)),
-    "ReduceLROnPlateau": lambda o, n: lr_scheduler.ReduceLROnPlateau(o, factor=0.1, patience=PATIENCE),
+    "step": lambda o, n: lr_scheduler.StepLR(o, max(1, n // 3), 0.1),  # a tenth after each third
+    "multi-step": lambda o, n: lr_scheduler.MultiStepLR(o, sorted({n // 2, n * 3 // 4}), 0.1),
+    "exponential": lambda o, n: lr_scheduler.ExponentialLR(o, LOWEST ** (1 / max(1, n))),
+    "cosine": lambda o, n: lr_scheduler.CosineAnnealingLR(o, max(1, n)),
+    "plateau": lambda o, n: lr_scheduler.ReduceLROnPlateau(o, factor=0.1, patience=PATIENCE),
+    # The user's own rate is the highest, as in the other schedules.
+    "one-cycle": lambda o, n: lr_scheduler.OneCycleLR(o, [group["lr"] for group in o.param_groups], max(2, n + 1)),
 }
 NAMES = ("constant", *SCHEDULES)
 

@@ -20,24 +20,19 @@ from diagnose.experiments.ablate import NEEDED, SEEDS, ablate, doubtful
 from diagnose.experiments.change import AS_CONFIGURED, Change, together
 from diagnose.experiments.judge import Learning, repaired, steps_to_learn
 from diagnose.experiments.knobs import arms, scaled_lr
+from diagnose.experiments.known_good import known_good
+from diagnose.experiments.longer import LONGER, Longer
 from diagnose.experiments.milder import boundary
 from diagnose.experiments.order import SPEAKS
 from diagnose.experiments.relief import arm_of, usual_value
 from diagnose.experiments.trials import Wanted
-from diagnose.experiments.usual import is_unusual, starting_rate, suspects_first
+from diagnose.experiments.usual import is_narrow, is_unusual, starting_rate, suspects_first
 from probes.api import Inconclusive, Skip
 from probes.records.trials import Ablation, Arm, Crossing, Relief, Search, Trace
 
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
-    from diagnose.experiments.longer import Longer
 
-# What is made known-good at once, in the order in which it is applied; settings of the optimizer go with it. Taken
-# back in the same order, so that what says least about the cause goes first.
-REPLACED = (
-    "channel-order", "precision", "initialisation", "batchnorm", "frozen", "loop", "batch-size", "loss", "regulariser",
-    "label-smoothing", "targets", "inputs", "augmentation", "dropout", "optimizer",
-)  # fmt: skip
 # The settings of the user's optimizer, tried in place of a whole other one.
 OF_OPTIMIZER = ("weight-decay", "clipping", "scheduler", "parameters", "lr")
 AHEAD = 2  # knobs that are screened at once where there are cores for it
@@ -92,7 +87,7 @@ class _Seeking:
         if later is not None and later.learns:
             # No setting is to blame, though an unusual one may hold it back: see ``relief``.
             trace = later.trace
-            waited = Arm("configured", "as configured", 0.0, (trace,), (trace.outcome,), (trace.share,))
+            waited = Arm("configured", AS_CONFIGURED.label, 0.0, (trace,), (trace.outcome,), (trace.share,))
             self.found = {
                 knob: Ablation(knob, waited, (), None, False, self.steps, SEEDS) for knob in SPEAKS if self._arms(knob)
             }
@@ -110,6 +105,10 @@ class _Seeking:
                 self.steps = min(self.steps, *(self.found[knob].steps for knob in self._proved()))
         if not fails:
             return
+        if not self._proved() and self.waited is not None:
+            self._wait_for_changes(order)
+        if not self._proved() and is_narrow(self.ctx) and not self._learns(together([*known_good(self.ctx).values()])):
+            self._ablate("width", self.steps)  # all else being good
         repairing = [knob for knob, ablation in self.found.items() if ablation.repaired is not None]
         # Without part of the user's loss, how far the rest falls says nothing about other changes.
         comparable = [knob for knob in repairing if knob != "regulariser"]
@@ -124,6 +123,19 @@ class _Seeking:
             self._look_further(proved[0])
             if self.ctx.trainings.thorough:
                 self._find_boundary(proved[0])
+
+    def _wait_for_changes(self, knobs: Sequence[str]) -> None:
+        """As long as for the unchanged pipeline, where a change has begun to help but does not get far in one trial."""
+        begun = [
+            knob for knob in knobs
+            if (found := self.found.get(knob)) is not None and found.repaired is None
+            and any(trace.falling or trace.outcome == Learning.SLOW for arm in found.arms for trace in arm.traces)
+        ]  # fmt: skip
+        steps, self.full = self.steps, LONGER * self.full if begun else self.full
+        for knob in begun:
+            self._ablate(knob, self.full)
+            self._doubt(knob)
+        self.steps = self.full if self._proved() else steps
 
     def _screen_ahead(self, knobs: Sequence[str]) -> None:
         """The first trial of each knob's ablation, side by side where that is possible."""
@@ -228,7 +240,7 @@ class _Seeking:
     # -- nothing repairs by itself ------------------------------------------------------------------------------
 
     def _replace_everything(self) -> None:
-        members = {knob: changes[-1] for knob in REPLACED if (changes := self._arms(knob))}
+        members = known_good(self.ctx)
         if not members:
             return
         whole = together(list(members.values()))

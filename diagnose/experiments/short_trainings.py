@@ -23,7 +23,7 @@ from diagnose.experiments.longer import LONGER, Longer, given_longer
 from diagnose.experiments.lr_range import range_test
 from diagnose.experiments.material import Material
 from diagnose.experiments.order import ON_PURPOSE
-from diagnose.experiments.relief import relief
+from diagnose.experiments.relief import on_all_data, relief
 from diagnose.experiments.search import search
 from diagnose.experiments.trial import Samples, Setting, StepProgress, gradient_agreement, run_trial
 from diagnose.experiments.trials import Trials, Wanted
@@ -136,17 +136,20 @@ class ShortTrainings:
         return raws[:1] if size >= OVERFIT_SAMPLES else raws[:2]
 
     def learned_by_heart(self, share: float) -> Trace:
-        """As configured on ``share`` of the data, for all of SUBSET_STEPS or until the samples are known by heart."""
+        """As configured on ``share`` of the data, until the samples are known by heart or for all of SUBSET_STEPS; for
+        as many as it is known to need where it starts slowly."""
 
         def train() -> Trace:
             self._ctx.completed_attempt()
+            later = self.given_longer()
+            steps = later.trace.steps if later is not None and later.learns else SUBSET_STEPS
             material = Material(self._ctx.pipeline, share, exact=True)
             samples = Samples(
                 material.batches, material.look_train, material.look_val, material.samples, material.steps_per_epoch
             )
             known = lambda trace: "learned" if (trace.points[-1].train_score or 0.0) >= BY_HEART else ""  # noqa: E731
             return run_trial(
-                self._setting(material.look_train), samples, AS_CONFIGURED, self.seed, SUBSET_STEPS, stop=known,
+                self._setting(material.look_train), samples, AS_CONFIGURED, self.seed, steps, stop=known,
                 progress=self._reported(f"{share:.0%} of the data"),
             )  # fmt: skip
 
@@ -189,8 +192,8 @@ class ShortTrainings:
         return self._trials.trial(Wanted(change, seed, steps, to_the_end))
 
     def to_the_end(self, change: Change, place: int) -> Trace:
-        """``steps_in_plan`` steps, though it has learned before, under the run's seed + ``place``."""
-        return self.trial(change, self.seed + place, self.steps_in_plan, to_the_end=True)
+        """``steps_in_plan`` steps on all of the data, though it has learned before; the run's seed + ``place``."""
+        return self._trials.trial(on_all_data(change, self.seed + place, self.steps_in_plan))
 
     @property
     def steps_in_plan(self) -> int:
@@ -307,9 +310,9 @@ class ShortTrainings:
         def choose() -> Material:
             self._ctx.need_data()
             wanted = self._ctx.fraction
+            share = wanted if wanted is not None else 1.0 if reading.whole else 0.1
             return Material(
-                self._ctx.pipeline, 0.1 if wanted is None else wanted, exact=wanted is not None,
-                batch_size=reading.batch_size,
+                self._ctx.pipeline, share, exact=wanted is not None, batch_size=reading.batch_size
             )  # fmt: skip
 
         def choose_plainly() -> Material:
@@ -321,7 +324,9 @@ class ShortTrainings:
                 reading.plainly(False)
 
         plain = reading.plainly is not None
-        key = f"material {'plain ' if plain else ''}{reading.batch_size or ''}".strip()
+        key = (
+            f"material {'plain ' if plain else ''}{'whole ' if reading.whole else ''}{reading.batch_size or ''}".strip()
+        )
         return self._ctx.once(key, "choosing samples", choose_plainly if plain else choose)
 
     def _setting(self, raws: Sequence[Any], change: Change = AS_CONFIGURED) -> Setting:

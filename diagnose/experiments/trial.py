@@ -82,7 +82,8 @@ def run_trial(
         pipeline = setting.build(seed)
         seed_all(seed + 1)
         pipeline.accumulate = 1  # steps are counted in updates
-        factor = change.factors.get("lr", 1.0)  # the planned schedule is scaled with the rate
+        # The planned schedule, whose height is the largest rate of all groups, is scaled with it.
+        factor = change.factors.get("largest lr", change.factors.get("lr", 1.0))
         rates = () if change.constant_lr or change.scheduler else tuple(lr * factor for lr in setting.learning_rates)
         setting = replace(setting, learning_rates=rates)
         with change.apply(pipeline):

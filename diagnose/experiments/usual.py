@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from statistics import fmean
+from typing import TYPE_CHECKING, NamedTuple
 
+from diagnose.experiments.judge import MEMORISED_SHARE
 from diagnose.experiments.order import SPEAKS
+from probes.api import Skip
 
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
@@ -14,9 +18,14 @@ DROPOUT = 0.5
 SMOOTHING = 0.2
 CLIPPING = 0.1
 DECAY = {"AdamW": 0.1, "": 0.01}
-STARTING_RATE = {"SGD": 0.1, "": 1e-3}
+STARTING_RATE = {"SGD": 0.1, "Adagrad": 1e-2, "Adadelta": 1.0, "LBFGS": 1.0, "": 1e-3}
 GONE = 0.01  # of the highest rate of a schedule: below it little is learned
-RATES = {"SGD": (1e-3, 1.0), "": (1e-5, 1e-2)}  # "": optimizers that scale their steps, Adam and its kin
+# "": optimizers that scale their steps, Adam and its kin. Adagrad's steps shrink, Adadelta's have a scale of their own.
+RATES = {"SGD": (1e-3, 1.0), "Adagrad": (1e-3, 0.5), "Adadelta": (0.01, 10.0), "LBFGS": (1e-2, 2.0), "": (1e-5, 1e-2)}
+EPSILON = 1e-3  # of Adam: larger ones are in use, but seldom
+FEW_STEPS = 100  # of a planned run
+AHEAD = 1 / 3  # of the way, that a wider copy gets further
+MANY = 256  # samples, above which a batch of all of them wastes most of an epoch
 
 
 def starting_rate(ctx: MeasuringContext) -> float:
@@ -25,9 +34,9 @@ def starting_rate(ctx: MeasuringContext) -> float:
 
 
 def suspects_first(ctx: MeasuringContext) -> list[str]:
-    """The settings that the search turns, those of an unusual value first: the schedule among them only then."""
-    schedule = ("scheduler",) if is_unusual(ctx, "scheduler") else ()
-    return [*schedule, *sorted(SPEAKS, key=lambda knob: not is_unusual(ctx, knob))]
+    """The settings that the search turns, those of an unusual value first; schedule and epsilon only then."""
+    only_then = [part for part in ("scheduler", "epsilon") if is_unusual(ctx, part)]
+    return [*only_then, *sorted(SPEAKS, key=lambda knob: not is_unusual(ctx, knob))]
 
 
 def is_unusual(ctx: MeasuringContext, knob: str) -> bool:
@@ -49,5 +58,64 @@ def is_unusual(ctx: MeasuringContext, knob: str) -> bool:
         return bool(rates) and rates[len(rates) // 2] < GONE * rates[-1]
     if knob == "lr":
         least, most = RATES.get(kind, RATES[""])
-        return not least <= max(ctx.learning_rates(), default=least) <= most
-    return False
+        return not least <= max(ctx.learning_rates(), default=least) <= most or odd_group(ctx) is not None
+    if knob == "epsilon":
+        return "Adam" in kind and max((float(g.get("eps") or 0.0) for g in groups), default=0.0) > EPSILON
+    if knob == "batch-size":
+        return _is_one_batch_of_all(ctx)
+    return knob == "width" and is_narrow(ctx)
+
+
+class OddGroup(NamedTuple):
+    """A parameter group at a rate far from usual, beside others that are not. ``rate``: at its peak over the plan;
+    ``usual``: the geometric mean of those of the others; ``largest``: by how much the largest rate of all groups is
+    multiplied where it takes that one."""
+
+    place: int
+    rate: float
+    usual: float
+    largest: float
+
+
+def odd_group(ctx: MeasuringContext) -> OddGroup | None:
+    """None where no group stands out so, or where a low rate may keep trained weights, and for groups that are not
+    trained at all."""
+    optimizer = ctx.pipeline.optimizer
+    groups = optimizer.param_groups if optimizer is not None else []
+    if len(groups) < 2 or any("lr" not in group for group in groups):
+        return None
+    least, most = RATES.get(type(optimizer).__name__, RATES[""])
+    now = [float(group["lr"]) for group in groups]
+    scale = max(ctx.learning_rates(), default=max(now)) / max(now) if max(now) > 0 else 1.0
+    rates = [rate * scale for rate in now]
+    usual = [rate for rate in rates if least <= rate <= most]
+    odd = [place for place, rate in enumerate(rates) if rate > 0 and not least <= rate <= most]
+    if not usual or len(odd) != 1 or _begins_trained(ctx):
+        return None
+    middle = math.exp(fmean(map(math.log, usual)))
+    return OddGroup(odd[0], rates[odd[0]], middle, max(usual) / max(rates))
+
+
+def _begins_trained(ctx: MeasuringContext) -> bool:
+    return "pretrained" in ctx.facts.intents or any(load.taken for load in ctx.weight_loads())
+
+
+def _is_one_batch_of_all(ctx: MeasuringContext) -> bool:
+    """Whether each batch holds all samples, and the run is a few steps for it."""
+    size, scan = getattr(ctx.pipeline.train, "batch_size", None), ctx.scan("train")
+    if not isinstance(size, int) or scan.total is None or not ctx.facts.epochs_stated:
+        return False
+    return size >= scan.total >= MANY and ctx.planned_steps() < FEW_STEPS
+
+
+def is_narrow(ctx: MeasuringContext) -> bool:
+    """Whether a batch is not memorised, but is with wider hidden layers; they get far ahead, where the others go on."""
+    trace = ctx.trainings.overfit()
+    if trace.stopped != "steps" or (trace.share or 0.0) >= MEMORISED_SHARE:
+        return False
+    try:
+        wide = ctx.trainings.widened_overfit()
+    except Skip:
+        return False
+    ahead = (wide.share or 0.0) - (trace.share or 0.0)
+    return wide.stopped == "memorised" and (not trace.falling or ahead >= AHEAD)

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import (
     ExponentialLR,
     LinearLR,
     LRScheduler,
+    MultiStepLR,
     OneCycleLR,
     ReduceLROnPlateau,
     SequentialLR,
@@ -22,7 +23,8 @@ from diagnose.errors import UsageError
 Interval = Literal["epoch", "step"]
 
 INTERVALS: Mapping[str, Interval] = {
-    "step": "epoch", "exponential": "epoch", "cosine": "step", "plateau": "epoch", "one-cycle": "step",
+    "step": "epoch", "multi-step": "epoch", "exponential": "epoch", "cosine": "step", "plateau": "epoch",
+    "one-cycle": "step",
 }  # fmt: skip
 """How often each is stepped, unless ``scheduler.interval`` says otherwise."""
 WARMUP_START = 0.01  # share of the learning rate that a warm-up begins with
@@ -35,6 +37,17 @@ def step(
     """Times ``gamma`` every ``step_size`` intervals, a third of the training by default."""
     size = step_size or max(1, _length(epochs, steps_per_epoch, interval) // 3)
     return _warmed(optimizer, StepLR(optimizer, size, gamma), warmup)
+
+
+def multi_step(
+    optimizer: Optimizer, epochs: int, steps_per_epoch: int, gamma: float = 0.1, warmup: int = 0,
+    interval: Interval = "epoch",
+) -> LRScheduler:  # fmt: skip
+    """Times ``gamma`` after half and after three quarters of the training."""
+    length = _length(epochs, steps_per_epoch, interval)
+    return _warmed(
+        optimizer, MultiStepLR(optimizer, sorted({max(1, length // 2), max(1, length * 3 // 4)}), gamma), warmup
+    )
 
 
 def exponential(
@@ -78,7 +91,8 @@ def one_cycle(
 
 
 BY_NAME: Mapping[str, Callable[..., LRScheduler]] = {
-    "step": step, "exponential": exponential, "cosine": cosine, "plateau": plateau, "one-cycle": one_cycle,
+    "step": step, "multi-step": multi_step, "exponential": exponential, "cosine": cosine, "plateau": plateau,
+    "one-cycle": one_cycle,
 }  # fmt: skip
 
 

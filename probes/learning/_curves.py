@@ -46,17 +46,29 @@ def proof(ablation: Ablation, *, compared: bool = False) -> list[Evidence]:
                 ]
             )  # fmt: skip
             drawn += curves(trace, f"{label}, seed {trace.seed}")
-    title = "Each row is one short training on the same samples; one that has clearly learned ends early"
+    title = f"Each row is one short training on {_part(ablation)}"
     columns = ["change", "seed", "steps", "loss at start", "loss at end", "train accuracy", "val accuracy", "learns?"]
     if compared:
-        return [Table(columns, rows, "Each row is one short training on the same samples"), *drawn]
-    return [Table(columns, rows, title), *drawn]
+        return [Table(columns, rows, title), *drawn]
+    return [Table(columns, rows, f"{title}; one that has clearly learned ends early"), *drawn]
+
+
+def _part(ablation: Ablation) -> str:
+    """How many samples, so that nobody takes their steps for epochs of all the data."""
+    trained_on = next((trace.trained_on for trace in ablation.control.traces), None)
+    return "the same samples" if trained_on is None else f"the same {trained_on:,} training samples"
 
 
 def _learns(trace: Trace) -> str:
     if trace.outcome == "learns" and trace.val_above_chance is False:
         return "on training samples only"
-    return WORDS.get(trace.outcome, trace.outcome)
+    return in_words(trace.outcome, trace.share)
+
+
+def in_words(outcome: str, share: float | None) -> str:
+    """Whether a training learned. One that guesses better at times, while its loss stays at chance, did not."""
+    stayed = outcome == "slow" and share is not None and share < AT_CHANCE
+    return WORDS["stuck"] if stayed else WORDS.get(outcome, outcome)
 
 
 def learned_of(arm: Arm) -> str:
@@ -70,16 +82,14 @@ AT_CHANCE = 0.02  # share of the way below which a loss is still that of guessin
 def failed(arm: Arm) -> int:
     """Seeds whose loss stayed at chance. One that is only slow has not failed: what is merely faster mends nothing."""
     return sum(
-        outcome in {"stuck", "nonfinite"} or (outcome == "slow" and share is not None and share < AT_CHANCE)
+        outcome == "nonfinite" or in_words(outcome, share) == WORDS["stuck"]
         for outcome, share in zip(arm.outcomes, arm.shares, strict=True)
     )
 
 
 def shares(arms: Sequence[Arm]) -> str:
     """How far each arm got, for a sentence on what was ruled out."""
-    return "; ".join(
-        f"{arm.label}: {', '.join(WORDS.get(outcome, outcome) for outcome in arm.outcomes)}" for arm in arms
-    )
+    return "; ".join(f"{arm.label}: {', '.join(map(in_words, arm.outcomes, arm.shares))}" for arm in arms)
 
 
 WORDS = {"learns": "yes", "slow": "hardly", "stuck": "no", "nonfinite": "no (not finite)", "unknown": "cannot be told"}

@@ -24,6 +24,8 @@ MILDER = " It learned with {mildest}, too."
 LEARNED = 0.10  # of the way from guessing to the floor, from which on a trial has clearly learned
 UNUSUAL = ("dropout", "weight-decay", "clipping", "label-smoothing", "lr")
 """Knobs of which it is known which values are usual: one of them may hold back a training that learns."""
+HOLD_BACK = ("scheduler", "epsilon", "batch-size", "width")
+"""Parts of which the same holds."""
 LEARNING_FAILURES = (
     "stuck-at-chance", "predicts-one-class", "slow-to-learn", "cannot-overfit", "fails-on-reference-data",
 )  # fmt: skip
@@ -44,7 +46,7 @@ def turned(
     if ablation.holds_back:
         return (yield from _hampered(ctx, doc, knob, opening, details))
     learns = ablation.repairing is not None and 2 * failed(ablation.control) < len(ablation.control.outcomes)
-    if not ablation.arms or (learns and (failed(ablation.control) == 0 or _relief(ctx, knob) is not None)):
+    if not ablation.arms or (learns and (failed(ablation.control) == 0 or relief_of(ctx, knob) is not None)):
         return (yield from _hampered(ctx, doc, knob, opening, details))
     arm = repairing_arm(ablation)
     if arm is None:
@@ -86,25 +88,13 @@ def _hampered(
         relief = ctx.relief(knob)
     except Skip as reason:
         return _slower(ctx.ablation(knob)) or str(reason)
-    before, after = ([_end(trace) for trace in arm.traces] for arm in (relief.before, relief.after))
-    unit = "accuracy" if relief.after.traces[0].points[-1].val_score is not None else "loss"
     told = dict(details(relief.after))
-    evidence = [
-        *told.pop("evidence", ()),
-        Table(("change", "seed", f"{unit} at end"), [
-            [arm.label, trace.seed, _end(trace)] for arm in (relief.before, relief.after) for trace in arm.traces
-        ], f"{relief.steps} steps each, on the same samples"),
-    ]  # fmt: skip
     grade = _relief_grade(ctx, knob, relief)
     yield doc.finding(
         opening + "the model does less well: {unit} {before_end} {given}, {after_end} with {change} ({steps} steps).",
         severity=Severity.ERROR if relief.decisive else Severity.WARNING,
-        evidence=evidence,
-        unit=unit,
-        before_end=_listed(before, unit),
-        after_end=_listed(after, unit),
-        change=relief.after.label,
-        steps=relief.steps,
+        evidence=[*told.pop("evidence", ()), ends_table(relief)],
+        **ends(relief),
         grade=str(grade),
         given=f"with {' and '.join(relief.given)}" if relief.given else "as configured",
         **told,
@@ -112,16 +102,50 @@ def _hampered(
     return ""
 
 
+def ends(relief: Relief) -> dict[str, Any]:
+    """How the seeds ended, as it is and with the usual value, in words."""
+    before, after = ([_end(trace) for trace in arm.traces] for arm in (relief.before, relief.after))
+    return {
+        "unit": (unit := _unit(relief)),
+        "before_end": _listed(before, unit),
+        "after_end": _listed(after, unit),
+        "change": relief.after.label,
+        "steps": relief.steps,
+        "steps_after": relief.steps if relief.steps_after is None else relief.steps_after,
+    }
+
+
+def ends_table(relief: Relief) -> Table:
+    title = (
+        f"{relief.steps} steps each, on the same samples"
+        if relief.steps_after is None
+        else f"As many epochs: {relief.steps} steps as configured, {relief.steps_after} otherwise"
+    )
+    rows: list[list[Scalar]] = [
+        [arm.label, trace.seed, _end(trace)] for arm in (relief.before, relief.after) for trace in arm.traces
+    ]
+    return Table(("change", "seed", f"{_unit(relief)} at end"), rows, title)
+
+
+def _unit(relief: Relief) -> str:
+    return "accuracy" if relief.after.traces[0].points[-1].val_score is not None else "loss"
+
+
 def _relief_grade(ctx: Context, knob: str, relief: Relief) -> Grade:
     if relief.given:  # beside a proved cause the rivals are ruled out
         return Grade.SUPPORTED
     if not relief.decisive:  # in a training that learns there is nothing to be proved
         return Grade.SUSPECTED
-    rivals = [other for other in UNUSUAL if other != knob and (found := _relief(ctx, other)) and found.decisive]
-    return Grade.SUPPORTED if rivals else Grade.PROVED
+    return Grade.SUPPORTED if decisive(ctx, (*UNUSUAL, *HOLD_BACK), knob) else Grade.PROVED
 
 
-def _relief(ctx: Context, knob: str) -> Relief | None:
+def decisive(ctx: Context, knobs: Sequence[str], besides: str = "") -> list[str]:
+    """Those of which an unusual value alone decides that little is learned."""
+    return [knob for knob in knobs if knob != besides and (found := relief_of(ctx, knob)) and found.decisive]
+
+
+def relief_of(ctx: Context, knob: str) -> Relief | None:
+    """None where a usual value brings little."""
     try:
         return ctx.relief(knob)
     except Skip:
@@ -130,7 +154,7 @@ def _relief(ctx: Context, knob: str) -> Relief | None:
 
 def relieving(ctx: Context, knob: str) -> Arm | None:
     """The usual value with which a training that learns does much better, None where there is none."""
-    found = _relief(ctx, knob)
+    found = relief_of(ctx, knob)
     return None if found is None else found.after
 
 

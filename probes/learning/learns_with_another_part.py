@@ -1,4 +1,4 @@
-"""Where the fault lies: the parts whose swap for a known-good one makes a failing pipeline learn."""
+"""Where the fault lies: the parts whose swap for a known-good one makes a pipeline learn, or learn far better."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ from typing import TYPE_CHECKING
 
 from probes.api import Findings, Inconclusive, ProbeDoc, Skip, Stage
 from probes.learning._curves import failed, learned_of, proof, shares
-from probes.learning._repairs import repairing_arm
+from probes.learning._repairs import HOLD_BACK, UNUSUAL, decisive, ends, ends_table, repairing_arm
 from probes.results import Severity
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from probes.measurements import Context
     from probes.records.trials import Search
+    from probes.results import Finding
 
 DOC = ProbeDoc(
     code="FIT008",
     name="learns-with-another-part",
     stage=Stage.SUBSET,
     experiment=True,
+    hampers=True,
     severity=Severity.NOTE,
     summary="The pipeline does not learn, but it does once one of its parts is replaced.",
     why="Every part is replaced by one that is known to work, and given back where it makes no difference. What cannot "
@@ -27,6 +31,8 @@ DOC = ProbeDoc(
 # What to look at in a part that holds the fault.
 LOOK_AT = {
     "scheduler": "the learning rate over the run",
+    "epsilon": "the epsilon of the optimizer",
+    "width": "the narrowest hidden layers",
     "loss": "which loss it is, what it is given, and in which order",
     "initialisation": "how the weights begin: their scale, and whether they differ from each other",
     "batchnorm": "the momentum and mode of the batch norms",
@@ -44,9 +50,12 @@ LOOK_AT = {
 
 def run(ctx: Context) -> Findings:
     found = ctx.search()
-    alone = [knob for knob, ablation in found.ablations.items() if knob in LOOK_AT and not ablation.given]
+    alone = [knob for knob, tried in found.ablations.items() if knob in LOOK_AT and tried.arms and not tried.given]
     if found.everything is None and not alone:
-        raise Skip("it learns as it is, or with one setting changed")
+        held = yield from _held_back(ctx, found)
+        if not held:
+            raise Skip("it learns as it is, or with one setting changed")
+        return ""
     parts = [knob for knob in (*found.minimal, *alone, "model", "data") if knob in LOOK_AT and knob in found.ablations]
     for part in dict.fromkeys(parts):
         ablation = found.ablations[part]
@@ -69,6 +78,24 @@ def run(ctx: Context) -> Findings:
     if found.cut:
         raise Inconclusive(found.cut)
     return _nothing(found)
+
+
+def _held_back(ctx: Context, found: Search) -> Generator[Finding, None, bool]:
+    """Of a training that learns: what at a usual value, over the seeds, learns far more. Whether anything does."""
+    if any("learns" not in ablation.control.outcomes for ablation in found.ablations.values()):
+        return False
+    parts = [] if decisive(ctx, UNUSUAL) else decisive(ctx, HOLD_BACK)
+    for part in parts:
+        relief = ctx.relief(part)
+        yield DOC.finding(
+            "With {change}, the {unit} is {after_end} after {steps_after} steps; as configured {before_end} after "
+            "{steps}. Look at {look_at}.",
+            part=part,
+            **ends(relief),
+            look_at=LOOK_AT[part],
+            evidence=(ends_table(relief),),
+        )
+    return bool(parts)
 
 
 def _nothing(found: Search) -> str:

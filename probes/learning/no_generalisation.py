@@ -62,6 +62,16 @@ def run(ctx: Context) -> Findings:
         raise Inconclusive("the training samples are only partly learned after these steps, and validation lags behind")
     if told := _as_well_as_simple_predictors(ctx, last.val_score, trace.val_samples):
         raise Inconclusive(told)
+    if _of_a_part(ctx, trace):
+        trace, part = ctx.learned_by_heart(1.0), last
+        last = trace.points[-1]
+        if trace.val_above_chance or _better_than_guessing_there(trace):
+            return f"val accuracy {last.val_score:.1%} with all of the data, guessing {trace.chance:.1%}"
+        if (trace.outcome != "learns" or (trace.share or 0.0) < CLEARLY_LEARNED) and not _nothing_tells_the_target(ctx):
+            raise Inconclusive(
+                f"a part of the training samples is learned by heart (val accuracy {part.val_score:.1%}, guessing "
+                f"{trace.chance:.1%}), and all of them are only partly learned after {trace.steps} steps"
+            )
     yield DOC.finding(
         "After {steps} steps the training accuracy is {train_accuracy:.1%}, the validation accuracy {accuracy:.1%}, "
         "which is what guessing gives ({chance:.1%}).",
@@ -86,8 +96,10 @@ def _by_loss(ctx: Context, trace: Trace) -> Findings:
     val_share = (constant - best) / gap
     if val_share > CLEARLY_LEARNED:
         return ""
-    if (trace.share or 0.0) < WELL_LEARNED:  # it was stopped as soon as it learned: see it through
+    # It was stopped as soon as it learned: see it through, with all of the data, as of a part little may carry over.
+    if (trace.share or 0.0) < WELL_LEARNED or _of_a_part(ctx, trace):
         trace = ctx.learned_by_heart(1.0)
+        last = trace.points[-1]
         best = min(point.val_loss for point in trace.points[1:] if point.val_loss is not None)
         val_share = (constant - best) / gap
         if val_share > CLEARLY_LEARNED:
@@ -131,8 +143,18 @@ def _as_well_as_simple_predictors(ctx: Context, score: float, samples: int) -> s
     )
 
 
+def _of_a_part(ctx: Context, trace: Trace) -> bool:
+    """Whether the data hold more samples than the training drew from: of few ratings of each user, say, little carries
+    over to others."""
+    total = ctx.scan("train").total
+    return trace.trained_on is not None and total is not None and trace.trained_on < total
+
+
 def _nothing_tells_the_target(ctx: Context) -> bool:
-    """Whether simple predictors, cross-validated on many training samples, find no relation either."""
+    """Whether simple predictors, cross-validated on many training samples, find no relation either. Of the names of
+    things, users and words say, they find too little to be asked."""
+    if "float" not in ctx.scan("train").input_dtype:
+        return False
     try:
         found = ctx.association(thorough=True)
     except Skip:

@@ -37,7 +37,10 @@ def run(ctx: Context) -> Findings:
     trace = ctx.overfit()
     if trace.stopped == "memorised" or (trace.share or 0.0) >= LEFT:
         return "the model memorises a batch"
-    moves = sorted(u for p in ctx.updates().parameters if len(p.shape) > 1 for u in p.updates if u > 0)
+    seen = ctx.updates()
+    # Under a warm-up the first steps are small, and those to come are not.
+    peak = max(ctx.learning_rates(), default=0.0) / max(seen.lrs) if max(seen.lrs, default=0.0) > 0 else 1.0
+    moves = sorted(peak * u for p in seen.parameters if len(p.shape) > 1 for u in p.updates if u > 0)
     if trace.falling and (not moves or moves[len(moves) // 2] < BRISK):
         raise Skip("the loss on one batch was still falling, in small steps")
     wide = ctx.widened_overfit()

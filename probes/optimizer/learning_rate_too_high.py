@@ -38,9 +38,9 @@ def run(ctx: Context) -> Findings:
         return f"it learns with {arm.label}, so the rate is not too high"
     if not ablation.arms and (better := relieving(ctx, "lr")) is not None and better.factors["lr"] > 1:
         return "it learns better with a higher rate"
-    now = max(ctx.learning_rates(), default=0.0)
 
     def details(arm: Arm) -> dict[str, Any]:
+        now = arm.factors.get("rate of group", max(ctx.learning_rates(), default=0.0))
         return {
             "now": now,
             "before": f"lr={now:.3g}",

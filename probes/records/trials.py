@@ -83,7 +83,7 @@ class Arm:
     """One change over the seeds. ``outcomes``: learns, slow, stuck, nonfinite or unknown; ``shares``: the part of the
     gap from chance to the floor that was closed; ``size`` orders changes, the mildest first; ``factors``: what the
     change multiplies, by group; ``signal``: cosine between the gradients of two passes over the same batch at the start
-    (1: free of noise), or None."""
+    (1: free of noise), or None; ``where``: the lines that are changed, as far as they are known."""
 
     key: str
     label: str
@@ -93,6 +93,7 @@ class Arm:
     shares: Sequence[float | None]
     factors: Mapping[str, float] = field(default_factory=dict)
     signal: float | None = None
+    where: Sequence[Where] = ()
 
 
 @dataclass(frozen=True)
@@ -157,9 +158,10 @@ class Ablation:
 @dataclass(frozen=True)
 class Relief:
     """A training that learns, over the seeds, as it is and with one unusual setting at a usual value, which does much
-    better with every seed. Each trial took ``steps`` steps. ``given``: labels of the changes that made it learn.
-    ``decisive``: with every seed it gets hardly anywhere as it is, and most of the way otherwise, and the planned run
-    will not make up for it."""
+    better with every seed. Each trial took ``steps`` steps; where another batch size makes as many epochs of other
+    lengths, ``steps_after`` with the usual one. ``given``: labels of the changes that made it learn. ``decisive``: with
+    every seed it gets hardly anywhere as it is, and most of the way otherwise, or it leaves at least twice as much to
+    learn, and the planned run will not make up for it."""
 
     knob: str
     before: Arm
@@ -167,6 +169,7 @@ class Relief:
     steps: int
     given: Sequence[str] = ()
     decisive: bool = False
+    steps_after: int | None = None
 
 
 @dataclass(frozen=True)

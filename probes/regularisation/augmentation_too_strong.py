@@ -26,4 +26,4 @@ DOC = ProbeDoc(
 
 
 def run(ctx: Context) -> Findings:
-    return (yield from turned(ctx, DOC, "augmentation", "With random augmentation, ", lambda arm: {}))
+    return (yield from turned(ctx, DOC, "augmentation", "With random augmentation, ", lambda arm: {"where": arm.where}))
