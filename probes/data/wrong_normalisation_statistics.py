@@ -41,6 +41,7 @@ DIVIDED_BEFORE = 0.02  # the same: below, they reached less far by another facto
 ALIKE = 1.05  # largest over smallest spread of the columns: a wrong scale divides all of them by the same
 HIGH = 100.0  # a value that only pictures of bytes reach
 SHIFTED = (-10.0, 0.0)  # where a mean from 0 to 1 over a std from 0.1 to 0.6 takes black
+CENTRED, SPREAD = 0.1, 1.2  # mean over spread, and factor of a spread of 1, of values that were normalised well
 NORMALISED = 10.0  # spread at the first layer: a model that brings the inputs down to it normalises them itself
 
 
@@ -72,7 +73,7 @@ def _pictures(ctx: Context, scan: Scan) -> Findings:
         text = "what {recipe}'s statistics for 0-1 make of pictures from 0 to 255"
     elif recipe := made_by(scan, of_bytes):
         text = "what {recipe}'s statistics for 0-255 make of pictures from 0 to 1"
-    elif recipe := made_by(scan, swapped):
+    elif not _standardised(scan) and (recipe := made_by(scan, swapped)):
         text = "what {recipe}'s mean and std make of [0, 1] when they are swapped"
     elif std < FLAT and abs(mean) > OFFSET * std:
         text = "nearly constant, far from 0: the statistics belong to a larger scale"
@@ -90,6 +91,11 @@ def _pictures(ctx: Context, scan: Scan) -> Findings:
             evidence=(Number("mean over standard deviation", abs(mean) / std, f"below {OFFSET:g}"),),
         )  # fmt: skip
     return told
+
+
+def _standardised(scan: Scan) -> bool:
+    """Whether every channel has a mean near 0 and a spread near 1: whatever the ends of its range say, that fits."""
+    return all(abs(mean) < CENTRED * std and 1 / SPREAD < std < SPREAD for mean, std in zip(*moments(scan), strict=True))
 
 
 def _faint(ctx: Context, scan: Scan) -> Iterator[Finding]:
