@@ -1,4 +1,4 @@
-"""A forecaster of hourly demand: windows in a Dataset, an LSTM, an EarlyStopping class, error in the units of the data."""
+"""A forecaster of hourly demand: windows in a Dataset, an LSTM, an EarlyStopping class, error in units of the data."""
 
 import logging
 import os
