@@ -99,15 +99,17 @@ def crashed(finding: Finding) -> Result:
     return Result(doc.code, doc.name, str(Stage.WATCH), Status.CRASHED, finding.message, (finding,))
 
 
-def stage(loop: Loop | None, results: list[Result], seconds: float, number: Callable[[int], str] = str) -> StageResult:
-    """The outcome of watching, and in one line what was seen."""
+def stage(
+    loop: Loop | None, results: list[Result], seconds: float, number: Callable[[int], str] = str, course: str = ""
+) -> StageResult:
+    """The outcome of watching, and in one line what was seen. ``course``: how the loss went."""
     name = str(Stage.WATCH)
     died = next((r for r in results if r.status is Status.CRASHED), None)
     if died is not None:
         return StageResult(name, Status.CRASHED, died.reason, seconds)
     failed = next((r for r in results if any(f.severity is Severity.ERROR for f in r.findings)), None)
     if failed is not None:
-        return StageResult(name, Status.FAIL, failed.reason, seconds)
+        return StageResult(name, Status.FAIL, f"{failed.reason}; {course}" if course else failed.reason, seconds)
     if loop is None:
         return StageResult(name, Status.INCONCLUSIVE, "the script ended before anything could be recorded", seconds)
     internal = next((r for r in results if r.status is Status.INTERNAL), None)
@@ -123,7 +125,8 @@ def stage(loop: Loop | None, results: list[Result], seconds: float, number: Call
         what = f"the script ended with an error, by sys.exit after {number(loop.steps)} optimizer steps"
         return StageResult(name, Status.INCONCLUSIVE, what, seconds)
     looks = sum(len(o.looks) for o in loop.optimizers)
-    end = f"; {LIMITED}" if loop.ended == "limit" else ""
+    end = f"; {course}" if course else ""
+    end += f"; {LIMITED}" if loop.ended == "limit" else ""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         end += "; one rank of several, which were not compared"
     return StageResult(
