@@ -138,9 +138,17 @@ class Stepping:
             self._run.window.open()
         return watch
 
+    def entered(self, optimizer: Any) -> None:
+        """A step was called with a closure that will make its gradients."""
+        self._watch(optimizer)
+
     def before_step(self, optimizer: Any) -> None:
+        """The gradients of a step are there. Where it calls its closure again, as a line search does, what happens in
+        there is a part of the step."""
         watch = self._watch(optimizer)
         watch.inside = True
+        if not watch.steps:
+            self._run.weights.before_first_step()
         if self._run.window.is_open:
             watch.step_at = here()
             everywhere = {id(p) for other in self._run.living() for p in other.tensors()}
