@@ -149,7 +149,7 @@ def _loaders(heard: Heard, patches: Patches) -> None:
             except StopIteration:
                 heard.exhausted(iterator)
                 raise
-            heard.batch(iterator, by_loop=lambda: drawn_by_loop(frame))
+            heard.batch(iterator, data, by_loop=lambda: drawn_by_loop(frame))
             return data
 
         return call

@@ -29,8 +29,8 @@ class Reading:
         if (found := self._run.passes.of(iterator)) is not None:
             found[1].pending.append(indices)
 
-    def batch(self, iterator: Any, *, by_loop: Callable[[], bool]) -> None:
-        """A batch came."""
+    def batch(self, iterator: Any, data: Any, *, by_loop: Callable[[], bool]) -> None:
+        """A batch, ``data``, came."""
         found = self._run.passes.of(iterator)
         if found is None:
             return
@@ -45,7 +45,7 @@ class Reading:
             if is_due(self._returns, OFTEN):
                 self._run.window.attend()
         # Where items have no index, the sampler's are place holders.
-        loader.batch(watched, indices if loader.indexed else None, getattr(iterator, "_dataset", None))
+        loader.batch(watched, indices if loader.indexed else None, getattr(iterator, "_dataset", None), data)
         if not self._run.window.is_open:
             return
         if watched.batches > LOOKED and not watched.steps and not watched.backwards and self._run.total:

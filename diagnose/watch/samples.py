@@ -21,7 +21,7 @@ MOST_ROWS = 20_000
 
 MOST_BYTES = 2**25  # of a tensor whose rows are told apart by their values
 DISTINCT = 0.99  # of the rows: where many are alike by nature, equal values do not mean the same sample
-_digests: Any = WeakIdKeyDictionary()  # of data sets: (versions, digests)
+_digests: Any = WeakIdKeyDictionary()  # by the first tensor of a data set: (versions, digests)
 
 
 def digests(dataset: TensorDataset) -> list[int] | None:
@@ -31,10 +31,10 @@ def digests(dataset: TensorDataset) -> list[int] | None:
     if any(type(rows) is not Tensor or rows.is_inference() for rows in tensors):
         return None
     versions = tuple((id(rows), rows._version) for rows in tensors)
-    known, found = _digests.get(dataset, ((), None))
+    known, found = _digests.get(tensors[0], ((), None))
     if known != versions:
         found = _digested(tensors)
-        _digests[dataset] = versions, found
+        _digests[tensors[0]] = versions, found
     return found  # type: ignore[no-any-return]
 
 
