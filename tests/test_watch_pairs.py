@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from watching import watch_source
 
 from diagnose.config import Config
 from diagnose.watch import judge
 from diagnose.watch.pairs import all_pairs
-from watching import watch_source
 
 TARGET = torch.randn(6)
 LOSSES: dict[str, Callable[[Tensor], Tensor]] = {

@@ -25,8 +25,7 @@ from diagnose.errors import ExitCode, UsageError
 from diagnose.execute import conclude
 from diagnose.orphans import MARK, kill_marked
 from diagnose.store import RunFolder
-from diagnose.watch import judge
-from diagnose.watch.course import told
+from diagnose.watch import course, judge
 from probes import catalogue
 from probes.api import Stage
 from probes.records.loop import Loop
@@ -146,7 +145,7 @@ def _results(folder: RunFolder, record: Path, ended: Ended, config: Config) -> R
             folder.append({"event": kind, kind: data[kind]})
         for row in data["history"]:
             folder.append({"event": "epoch", "row": row})
-        went = told(data["history"], data["trainings"])
+        went = course.told(data["history"], data["trainings"])
         results += judge.judge(loop, config)
         results += judge.parts(data["parts"], config, loop)
         if data["crash"] is not None:

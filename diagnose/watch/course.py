@@ -70,7 +70,7 @@ class Course:
             if by_epoch:
                 row["epoch"] = number
             found = [e for e in evaluations if before["step"] < e.step <= row["step"]]
-            row |= {"val_loss": found[-1].loss, "val_accuracy": found[-1].accuracy} if found else {}
+            row.update({"val_loss": found[-1].loss, "val_accuracy": found[-1].accuracy} if found else {})
         return [_plain({**row, "step": row["step"] - self._begun}) for row in rows]
 
 

@@ -23,7 +23,8 @@ LIMITED = "the script was stopped at the limit that was set"
 CHECKS = (
     "nonfinite-inputs", "constant-inputs", "labels-out-of-range", "label-dtype-mismatch", "all-targets-ignored",
     "target-outside-loss-domain", "channels-last-input", "scrambled-image-layout", "inputs-normalised-twice",
-    "padding-affects-output", "nonfinite-activations", "output-shape-mismatch", "target-broadcast",
+    "target-leaked-into-input", "padding-affects-output", "nonfinite-activations", "output-shape-mismatch",
+    "target-broadcast",
     "softmax-before-cross-entropy", "activation-on-logits", "softmax-over-batch", "batch-mixing", "future-leak",
     "unregistered-modules", "layer-created-in-forward", "missing-nonlinearity", "nondeterministic-eval",
     "ignored-input", "dead-relu", "saturated-activations", "exploding-initialisation", "vanishing-initialisation",
@@ -41,7 +42,7 @@ WITHOUT_LOSS = (
 )  # fmt: skip
 PROGRESS = (
     "nonfinite-training", "stuck-at-chance", "diverging", "predicts-one-class", "loss-spike", "plateau",
-    "no-generalisation", "overfitting",
+    "no-generalisation", "overfitting", "unscaled-regression-target",
 )  # fmt: skip
 
 

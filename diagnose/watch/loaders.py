@@ -155,8 +155,8 @@ class LoaderWatch:
             self._settled = len(tests), seen.known, seen.learned, seen.disjoint
 
     def record(self, trained_of: Any, learned: set[Key], *, distinct: bool) -> LoaderSeen:
-        """``trained_of(roots)``: the samples that the optimizers of these models were stepped on. ``distinct``: what was
-        trained on can be told by its values."""
+        """``trained_of(roots)``: the samples that the optimizers of these models were stepped on. ``distinct``: those
+        can be told by their values."""
         tests = self.evaluations()
         # Later passes are not told apart sample by sample; they give the same ones as the first.
         keys = set().union(*(p.keys for p in tests)) or set().union(*(p.keys for p in self.passes if tests))
@@ -186,7 +186,8 @@ def _learned(keys: set[Key], trained: set[Key], *, by_value: bool) -> tuple[int,
     """(samples that are known, how many of them were trained on), by the kind of key by which most were; None where
     none is known."""
     kinds = by_kind(keys)
-    found = [(len(kind & trained) / len(kind), len(kind), len(kind & trained)) for kind in kinds[: 1 + by_value] if kind]
+    sizes = [(len(kind), len(kind & trained)) for kind in kinds[: 1 + by_value] if kind]
+    found = [(learned / known, known, learned) for known, learned in sizes]
     _, known, learned = max(found, default=(0.0, 0, None))
     return known, learned
 

@@ -19,6 +19,7 @@ from diagnose.judging import run_probe
 from diagnose.monitors import windows
 from diagnose.monitors.monitor import LOOK_EVERY, Monitor, Step
 from diagnose.watch.course import Course
+from diagnose.watch.scale import TargetScale
 from diagnose.watch.validation import Validation, at_chance, judged
 from probes import catalogue
 from probes.api import Stage
@@ -56,10 +57,11 @@ class Progress:
         self._ends: list[tuple[int, int]] = []  # (steps, loader) at the end of each pass
         self._correct: list[tuple[int, int]] = []
         self.course = Course()
+        self._scale = TargetScale()
 
     # -- while it runs ------------------------------------------------------------------------------------------
 
-    def lost(self, name: str, given: Any, target: Any) -> None:
+    def lost(self, name: str, given: Any, target: Any, result: Any = None, reduction: Any = "mean") -> None:
         """A loss of torch's was computed for training."""
         if self.task == "custom":
             return
@@ -72,8 +74,11 @@ class Progress:
         self.task = task
         if self.classes is None and task == "classification" and given.ndim == 2:
             self.classes = int(given.shape[1])  # before the first losses are told, which may be early
-        if task == "classification" and self._steps % LOOKED_EVERY == LOOKED_EVERY - 1:
-            self._look(given, target)
+        if self._steps % LOOKED_EVERY == LOOKED_EVERY - 1:
+            if task == "classification":
+                self._look(given, target)
+            elif name == "mse_loss" and task == "regression" and reduction == "mean" and result is not None:
+                self._scale.look(given, target, result)
 
     def give_up(self) -> None:
         """What is given to backward is not the loss of torch's alone: whether it should fall is not known."""
@@ -169,6 +174,8 @@ class Progress:
                 results.append(_result(name, Status.SKIPPED, "what its loss should come to is not known"))
             elif why := self._too_little(name):
                 results.append(_result(name, Status.SKIPPED, why))
+            elif name == "unscaled-regression-target":
+                results.append(self._of_scale(name, where))
             elif name == "no-generalisation":
                 results.append(self._of_validation(name, samples))
             elif name in OF_EPOCHS:
@@ -184,6 +191,14 @@ class Progress:
         told = replace(finding, message=message, where=finding.where or where)
         status = Status.PASS if finding.severity is Severity.NOTE else Status.FAIL
         return replace(_result(name, status, message), findings=(told,))
+
+    def _of_scale(self, name: str, where: tuple[Where, ...]) -> Result:
+        if self.task != "regression":
+            return _result(name, Status.SKIPPED, "the loss is none of numbers")
+        finding = self._scale.finding(self._seen)
+        if finding is None:
+            return _result(name, Status.PASS, f"{self._seen:,} steps")
+        return replace(_result(name, Status.FAIL, finding.message), findings=(replace(finding, where=where),))
 
     def _too_little(self, name: str) -> str:
         """Why the course of the steps does not tell yet; "" where it does."""

@@ -55,6 +55,8 @@ class WeightsWatch:
         shared = bool(pairs) and all(given.data_ptr() == mine.data_ptr() for given, mine in pairs)
         if shared and origin is not None and origin.steps < steps:
             self._add(WeightsSeen("self-load", steps - origin.steps, where, origin.where))
+        if shared and origin is not None and origin.steps == steps and (kept := self.kept.replaced(origin.where)):
+            self._add(WeightsSeen("kept", kept, where, origin.where, (origin.name,) if origin.name else ()))
         if not shared:
             self.kept.used(state, steps)
         for keys, groups in self._files:
