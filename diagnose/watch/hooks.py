@@ -17,7 +17,6 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils.data import DataLoader
 from torch.utils.data import dataloader as loading
 
-from diagnose.watch.loaders import drawn_by_loop
 from diagnose.watch.patches import Heard, Patches, after, before
 from diagnose.watch.recorder import Recorder
 
@@ -36,7 +35,7 @@ def recording(recorder: Recorder) -> Iterator[None]:
         stack.callback(on.clear)
         stack.callback(recorder.window.close)
         stack.enter_context(recorder.log.recording(loads=False))
-        patches = Patches(stack, on)
+        patches = Patches(stack)
         heard = Heard(recorder, on)
         recorder.window.shielded = heard.safe
         _steps(heard.of(recorder.stepping), recorder, stack, on)
@@ -149,7 +148,7 @@ def _loaders(heard: Heard, patches: Patches) -> None:
             except StopIteration:
                 heard.exhausted(iterator)
                 raise
-            heard.batch(iterator, data, by_loop=lambda: drawn_by_loop(frame))
+            heard.batch(iterator, data, frame)
             return data
 
         return call
@@ -220,8 +219,10 @@ def _weights(heard: Heard, patches: Patches) -> None:
 
         return call
 
+    weights = heard.of(heard.recorder.weights)
+
     def restored(optimizer: Any, *args: Any, **kwargs: Any) -> None:
-        heard.recorder.weights.restored(optimizer)
+        weights.restored(optimizer)
 
     patches.put(nn.Module, "state_dict", state_dict)
     patches.put(nn.Module, "load_state_dict", before(load))

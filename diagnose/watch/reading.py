@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from diagnose.watch.loaders import drawn_by_loop
 from diagnose.watch.sites import here
 from diagnose.watch.window import LOOKED, OFTEN, is_due
 from probes.records.loop import LoopEvent
@@ -29,15 +30,15 @@ class Reading:
         if (found := self._run.passes.of(iterator)) is not None:
             found[1].pending.append(indices)
 
-    def batch(self, iterator: Any, data: Any, *, by_loop: Callable[[], bool]) -> None:
-        """A batch, ``data``, came."""
+    def batch(self, iterator: Any, data: Any, frame: FrameType | None) -> None:
+        """A batch, ``data``, came; ``frame``: of the code that drew it."""
         found = self._run.passes.of(iterator)
         if found is None:
             return
         loader, watched = found
         indices = watched.pending.pop(0) if watched.pending else None
         if not watched.batches:
-            watched.by_loop = by_loop()
+            watched.by_loop = drawn_by_loop(frame)
             if is_due(loader.passed, OFTEN):
                 self._run.window.attend()
         if self._run.passes.use(iterator) and watched.batches:

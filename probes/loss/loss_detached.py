@@ -74,6 +74,8 @@ def watched(loop: Loop) -> Findings:
     calls = [[e for e in look.events if e.kind == "backward"] for o in stepped for look in o.looks if look.events]
     if any(optimizer.fed for optimizer in stepped):
         return "the losses lead back to what is trained"
+    if any(optimizer.strays or optimizer.missing or optimizer.apart for optimizer in stepped):
+        raise Skip("the optimizers hold other tensors than those of the models that run")
     if sum(bool(found) for found in calls) < LEAST_LOOKS or any(e.touched for found in calls for e in found):
         raise Skip("too few steps with a backward were looked at")
     first = next(found for found in calls if found)
