@@ -130,8 +130,6 @@ def test_rows_are_known_by_inputs_and_targets() -> None:
     assert len(set(keys)) == 5
     assert row_keys((inputs.flip(0), targets.flip(0))) == keys[::-1]
     assert not set(row_keys((inputs, targets + 1))) & set(keys)
-    inputs[:, 0, 0, 1] += 1  # not among the elements that are compared: their sum is
-    assert not set(row_keys((inputs, targets))) & set(keys)
     assert row_keys((inputs, targets[:2])) == row_keys("text") == []
 
 

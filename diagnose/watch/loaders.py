@@ -19,7 +19,7 @@ from diagnose.watch.sites import assigned_name
 from probes.records.loop import LoaderSeen, Pass
 from probes.results import Where
 
-MOST_SAMPLES = 20_000  # of a loader that are told apart
+MOST_KEYS = 40_000  # of a pass: one or two for each of its samples
 MOST_PASSES = 60
 SOME = 200  # samples of each loader that are known before it is read
 KEYED_PASSES = 2  # later passes give the same samples again
@@ -111,7 +111,7 @@ class LoaderWatch:
                 self._first = watched.first
             self.same_first += watched.first == self._first
         watched.current = []
-        if watched.keyed and len(watched.keys) < MOST_SAMPLES:
+        if watched.keyed and len(watched.keys) < MOST_KEYS:
             watched.current = self._by_index(dataset, indices)
             if not any(kind == 0 for kind, _ in watched.current):  # else they are told by their values already
                 values = row_keys(data)

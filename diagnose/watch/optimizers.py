@@ -50,7 +50,7 @@ def _median_change(before: Sequence[Tensor], tensors: Sequence[Tensor], chosen: 
     sizes = [float(before[i].norm()) for i in chosen]
     pairs = [(i, size) for i, size in zip(chosen, sizes, strict=True) if size > 0 and tensors[i].ndim > 1]
     changes = sorted(float((_slice(tensors[i]) - before[i]).norm()) / size for i, size in pairs)
-    return changes[len(changes) // 2] if changes else None
+    return changes[(len(changes) - 1) // 2] if changes else None
 
 
 class OptimizerWatch:

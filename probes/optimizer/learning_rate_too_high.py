@@ -72,7 +72,7 @@ def watched(loop: Loop) -> Findings:
         raise Skip("the sizes of the updates, or the losses, are not known")
     size, jump, quarter = max(sizes), max(losses[1 : FIRST + 1]), losses[-len(losses) // 4 :]
     start, end = losses[0], sum(quarter) / len(quarter)
-    if size >= REPLACED and start > 0 and jump >= JUMP * start and end >= UNLEARNED * start:
+    if size >= REPLACED and min(losses) >= 0 and start > 0 and jump >= JUMP * start and end >= UNLEARNED * start:
         yield DOC.finding(
             "an early step changes the weights by {size:.3g} times their own size (lr {lr:.3g}); the loss jumps from "
             "{start:.4g} to {jump:.4g}, and is {end:.4g} at the end",
