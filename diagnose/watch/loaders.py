@@ -14,7 +14,7 @@ from typing import Any
 from torch.utils.data import Dataset, TensorDataset
 
 from diagnose.watch.rows import VALUES, row_keys
-from diagnose.watch.samples import DISTINCT, Key, sample_key
+from diagnose.watch.samples import DISTINCT, Key, sample_keys
 from diagnose.watch.sites import assigned_name
 from probes.records.loop import LoaderSeen, Pass
 from probes.results import Where
@@ -113,7 +113,8 @@ class LoaderWatch:
         watched.current = []
         if watched.keyed and len(watched.keys) < MOST_KEYS:
             watched.current = self._by_index(dataset, indices)
-            if not any(kind == 0 for kind, _ in watched.current):  # else they are told by their values already
+            # One pass gives all of them; those of tensors may be told by their values already.
+            if watched is self.passes[0] and not any(kind == 0 for kind, _ in watched.current):
                 values = row_keys(data)
                 watched.valued += len(values)
                 watched.current += values
@@ -124,7 +125,7 @@ class LoaderWatch:
             return []
         many = indices if isinstance(indices, (list, tuple)) else [indices]
         try:
-            return [sample_key(dataset, int(i)) for i in many]
+            return sample_keys(dataset, [int(i) for i in many])
         except (TypeError, ValueError, IndexError):  # samplers may yield what only the data set understands
             self._indices_tell = False
             return []
@@ -205,7 +206,7 @@ def _data(dataset: Any) -> Any:
 def _some_keys(dataset: Any, size: int) -> set[Key]:
     """Keys of samples from all over a data set, without reading one; empty where an index means something else."""
     try:
-        return {sample_key(dataset, i) for i in range(0, size, max(1, size // SOME))}
+        return set(sample_keys(dataset, range(0, size, max(1, size // SOME))))
     except (TypeError, ValueError, IndexError, KeyError):
         return set()
 
