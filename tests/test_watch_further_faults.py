@@ -124,6 +124,34 @@ def test_samples_that_a_data_set_copies(train: str, valid: str, found: dict[str,
     assert alarms(COPIES.replace("TRAIN", train).replace("VALID", valid), tmp_path) == found
 
 
+FOLDS = """
+for fold in range(3):
+    held = set(range(80 * fold, 80 * fold + 80))
+    kept = [i for i in range(240) if i not in held]
+    model = make()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    train = DataLoader(every, batch_size=20, TRAIN)
+    valid = DataLoader(every, batch_size=40, sampler=torch.utils.data.SubsetRandomSampler(sorted(held)))
+    for epoch in range(4):
+        for a, b in train:
+            step(F.cross_entropy(model(a), b))
+        evaluate(valid)
+"""
+
+
+@pytest.mark.parametrize(
+    ("train", "found"),
+    [
+        ("sampler=torch.utils.data.SubsetRandomSampler(kept)", {}),
+        ("shuffle=True", {"training-on-validation-data": "error"}),
+    ],
+)
+def test_loaders_of_one_line_are_of_other_samples_in_each_fold(
+    train: str, found: dict[str, str], tmp_path: Path
+) -> None:
+    assert alarms("every = TensorDataset(x, y)\n" + FOLDS.replace("TRAIN", train), tmp_path) == found
+
+
 def test_rows_are_known_by_inputs_and_targets() -> None:
     inputs, targets = torch.randn(5, 3, 40, 40), torch.arange(5)
     keys = row_keys([inputs, {"label": targets}])

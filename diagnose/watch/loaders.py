@@ -11,7 +11,7 @@ from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any
 
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset, RandomSampler, SequentialSampler, TensorDataset
 
 from diagnose.watch.rows import VALUES, row_keys
 from diagnose.watch.samples import DISTINCT, Key, sample_keys
@@ -48,6 +48,7 @@ class PassWatch:
         self.first: int | None = None
         self.pending: list[Any] = []  # indices drawn ahead of their batches
         self.keyed = False
+        self.fresh = False  # the first one of its loader
         self.valued = 0  # samples that are known by their values
         self.keys: set[Key] = set()
         self.current: list[Key] = []
@@ -84,18 +85,25 @@ class LoaderWatch:
         self._distributed = False
         self._settled: tuple[int, int, int | None, bool] | None = None  # evaluations then, and what they came to
         self._indices_tell = self.indexed
+        self._renewed = 0  # passes before the loader that it stands for now
         self._data = _data(dataset)
         self._own = _some_keys(dataset, self.samples) if self.indexed and self.samples else set()
 
     def is_made_anew(self, loader: Any, where: tuple[Where, ...]) -> bool:
         """Whether ``loader``, made at ``where``, stands for this one, which is gone: as in a loop that makes its loader
         for each pass."""
-        same = bool(where) and where == self.where and self.ref() is None and self._data is not None
-        return same and self._data == _data(loader.dataset) and self.batches == _length(loader)
+        if not where or where != self.where or self.ref() is not None or self._data is None or self.evaluations():
+            return False
+        plain = type(getattr(loader, "sampler", None)) in {RandomSampler, SequentialSampler}  # else of other samples
+        return plain and self._data == _data(loader.dataset) and self.batches == _length(loader)
+
+    def renew(self, loader: Any) -> None:
+        self.ref, self._renewed = weakref.ref(loader), self.passed
 
     def begin(self, begun: int, *, by_loop: bool) -> PassWatch:
         watched = PassWatch(begun, by_loop=by_loop)
-        watched.keyed = self.passed < KEYED_PASSES
+        watched.keyed = self.passed < self._renewed + KEYED_PASSES
+        watched.fresh = self.passed == self._renewed
         self.passed += 1
         if len(self.passes) < MOST_PASSES:
             self.passes.append(watched)
@@ -114,7 +122,7 @@ class LoaderWatch:
         if watched.keyed and len(watched.keys) < MOST_KEYS:
             watched.current = self._by_index(dataset, indices)
             # One pass gives all of them; those of tensors may be told by their values already.
-            if watched is self.passes[0] and not any(kind == 0 for kind, _ in watched.current):
+            if watched.fresh and not any(kind == 0 for kind, _ in watched.current):
                 values = row_keys(data)
                 watched.valued += len(values)
                 watched.current += values

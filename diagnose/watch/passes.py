@@ -35,7 +35,7 @@ class PassBook:
                 watch = LoaderWatch(len(self.loaders), loader, where)
                 self.loaders.append(watch)
             else:
-                watch.ref = weakref.ref(loader)
+                watch.renew(loader)
             self._by_loader[id(loader)] = watch
         return watch
 
