@@ -118,7 +118,8 @@ def symptom_table(results: RunResults) -> TableView | None:
     chance = chance_of(results)
     if finite(reached) is not None:
         compare = f"guessing gives {percent(chance)}" if chance and metric == "accuracy" else ""
-        rows.append((metric.replace("_", " "), figure(metric, reached), compare))
+        own = metric in values or last(history, f"val_{metric}") is not None  # else of the samples that were trained on
+        rows.append((("" if own else "training ") + metric.replace("_", " "), figure(metric, reached), compare))
     for part in ("train", "val"):
         ys = points(history, f"{part}_loss")[1]
         if ys:

@@ -76,6 +76,9 @@ def test_a_script_that_reads_forks_uses_workers_and_handles_signals_behaves_as_w
     assert (watched.returncode, watched.stdout, watched.stderr) == (plain.returncode, plain.stdout, plain.stderr)
     told = results(tmp_path)
     assert (told["verdict"], told["command"], told["stages"][0]["name"]) == ("healthy", "watch", "watch")
+    assert [row["epoch"] for row in told["training"]["history"]] == [0, 1, 2]
+    assert "; loss " in told["stages"][0]["reason"]
+    assert (tmp_path / "run" / "figures" / "curves.png").is_file()
 
 
 def test_a_crash_keeps_traceback_and_code_and_is_a_finding(tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ def scheduled(made: str, epochs: int = 10) -> str:
         ("StepLR(optimizer, step_size=6, gamma=0.1)", {"schedule-collapses": "error"}),
         ("ExponentialLR(optimizer, gamma=0.9)", {"schedule-collapses": "warning"}),
         ("CosineAnnealingLR(optimizer, T_max=4)", {"schedule-period-mismatch": "warning"}),
+        ("LinearLR(optimizer, 0.01, total_iters=500)", {"warmup-outlasts-training": "warning"}),
+        ("OneCycleLR(optimizer, 0.2, total_steps=1000)", {"warmup-outlasts-training": "warning"}),
     ],
 )
 def test_a_schedule_of_epochs_that_is_stepped_per_batch(made: str, found: dict[str, str], tmp_path: Path) -> None:
@@ -66,6 +68,7 @@ def test_a_schedule_of_epochs_that_is_stepped_per_batch(made: str, found: dict[s
     [
         "OneCycleLR(optimizer, 0.2, total_steps=100)", "CosineAnnealingLR(optimizer, T_max=100)",
         "ExponentialLR(optimizer, gamma=0.9999)", "StepLR(optimizer, step_size=45, gamma=0.1)",
+        "LinearLR(optimizer, 0.1, total_iters=20)", "LambdaLR(optimizer, lambda step: 1e-4 * 1.09 ** step)",
     ],
 )  # fmt: skip
 def test_a_schedule_of_batches_is_fine(made: str, tmp_path: Path) -> None:

@@ -177,15 +177,17 @@ class Run:
         if os.getpid() != self.pid:
             return
         pipeline: dict[str, Any] = {}
+        history: list[dict[str, Any]] = []
         try:
             loop = self.recorder.record(self.ended)
-            pipeline = _pipeline(self.recorder)
+            pipeline, history = _pipeline(self.recorder), self.recorder.progress.history()
         except Exception:  # ours: the script must not end of it
             failure = self.recorder.failure or traceback.format_exc(limit=-4)
             loop = Loop(self.recorder.total, self.recorder.backwards, self.ended, failure=failure)
         record = {
             "loop": to_json(loop), "crash": self.crash, "environment": self._environment, "pipeline": to_json(pipeline),
-            "code": self.code, "parts": None if self.parts is None else to_json(self.parts),
+            "code": self.code, "history": to_json(history), "trainings": self.recorder.progress.course.trainings,
+            "parts": None if self.parts is None else to_json(self.parts),
         }  # fmt: skip
         write_atomically(Path(self.job["record"]), json.dumps(record).encode())
 
@@ -211,7 +213,7 @@ def _pipeline(recorder: Recorder) -> dict[str, Any]:
     trained = max(recorder.passes.loaders, key=lambda loader: loader.steps, default=None)
     optimizer = stepped.ref() if stepped is not None else None
     parameters = [p for model in models for p in model.parameters()]
-    return {
+    return _loss(recorder) | {
         "parameters": sum(p.numel() for p in parameters),
         "trainable": sum(p.numel() for p in parameters if p.requires_grad),
         "optimizer": stepped.kind if stepped is not None else "",
@@ -221,6 +223,13 @@ def _pipeline(recorder: Recorder) -> dict[str, Any]:
             for group in (optimizer.param_groups if optimizer is not None else ())
         ],
     }
+
+
+def _loss(recorder: Recorder) -> dict[str, Any]:
+    """The loss, where its size tells something: of classes, and a mean."""
+    seen, classes = recorder.capture.loss, recorder.progress.classes
+    plain = seen is not None and seen.function == "cross_entropy" and seen.settings.get("reduction", "mean") == "mean"
+    return {"loss": "cross_entropy", "num_classes": classes} if plain and classes else {}
 
 
 def _users(trace: TracebackType | None) -> TracebackType | None:

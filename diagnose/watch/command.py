@@ -25,7 +25,7 @@ from diagnose.errors import ExitCode, UsageError
 from diagnose.execute import conclude
 from diagnose.orphans import MARK, kill_marked
 from diagnose.store import RunFolder
-from diagnose.watch import judge
+from diagnose.watch import course, judge
 from probes import catalogue
 from probes.api import Stage
 from probes.records.loop import Loop
@@ -139,16 +139,20 @@ def _results(folder: RunFolder, record: Path, ended: Ended, config: Config) -> R
     data = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else None
     loop = None if data is None else validate(Loop, data["loop"])
     results: list[Result] = []
+    went = ""
     if loop is not None and data is not None:
         for kind in ("environment", "pipeline"):
             folder.append({"event": kind, kind: data[kind]})
+        for row in data["history"]:
+            folder.append({"event": "epoch", "row": row})
+        went = course.told(data["history"], data["trainings"])
         results += judge.judge(loop, config)
         results += judge.parts(data["parts"], config, loop)
         if data["crash"] is not None:
             results.append(judge.crashed(validate(Finding, data["crash"])))
     if ended.returncode < 0 and not (loop is not None and loop.ended in {"interrupted", "limit"}):
         results.append(_killed(ended))
-    stage = judge.stage(loop, results, ended.seconds, lambda n: f"{n:,}")
+    stage = judge.stage(loop, results, ended.seconds, lambda n: f"{n:,}", went)
     for result in results:
         folder.append({"event": "result", "result": to_json(result)})
     folder.append({"event": "stage", "stage": to_json(stage)})

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diagnose.watch.pairs import all_pairs
 from diagnose.watch.sites import here
 from probes.records.loop import LossGiven
 
@@ -42,6 +43,14 @@ class EnteredWatch:
             self._seen[found, where] = LossGiven(
                 found, name, made, tuple(given.shape), tuple(target.shape), times, where
             )
+
+    def backward(self, loss: Tensor) -> None:
+        """Backward is called on ``loss``."""
+        if len(self._seen) < MOST and (shapes := all_pairs(loss)) is not None:
+            where = here()
+            known = self._seen.get(("pairs", where))
+            times = known.times + 1 if known is not None else 1
+            self._seen["pairs", where] = LossGiven("target-broadcast", "a mean of squares", "", *shapes, times, where)
 
     def records(self) -> tuple[LossGiven, ...]:
         return tuple(self._seen.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +17,6 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils.data import DataLoader
 from torch.utils.data import dataloader as loading
 
-from diagnose.watch.loaders import drawn_by_loop
 from diagnose.watch.patches import Heard, Patches, after, before
 from diagnose.watch.recorder import Recorder
 
@@ -35,7 +35,7 @@ def recording(recorder: Recorder) -> Iterator[None]:
         stack.callback(on.clear)
         stack.callback(recorder.window.close)
         stack.enter_context(recorder.log.recording(loads=False))
-        patches = Patches(stack, on)
+        patches = Patches(stack)
         heard = Heard(recorder, on)
         recorder.window.shielded = heard.safe
         _steps(heard.of(recorder.stepping), recorder, stack, on)
@@ -50,9 +50,15 @@ def recording(recorder: Recorder) -> Iterator[None]:
 def _steps(heard: Heard, recorder: Recorder, stack: ExitStack, on: list[bool]) -> None:
     known, window = recorder.stepping.by_optimizer, recorder.window
 
-    def begin(optimizer: Any, args: Any, kwargs: Any) -> None:
-        if on and (window.is_open or id(optimizer) not in known):
-            heard.before_step(optimizer)
+    def begin(optimizer: Any, args: Any, kwargs: Any) -> Any:
+        if not on or not (window.is_open or id(optimizer) not in known):
+            return None
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if not callable(closure):
+            return heard.before_step(optimizer)
+        heard.entered(optimizer)
+        told = _first(closure, lambda: heard.before_step(optimizer))
+        return ((args[0], told, *args[2:]), kwargs) if len(args) > 1 else (args, {**kwargs, "closure": told})
 
     def end(optimizer: Any, args: Any, kwargs: Any) -> None:
         if on:
@@ -60,6 +66,21 @@ def _steps(heard: Heard, recorder: Recorder, stack: ExitStack, on: list[bool]) -
 
     stack.callback(register_optimizer_step_pre_hook(begin).remove)
     stack.callback(register_optimizer_step_post_hook(end).remove)
+
+
+def _first(closure: Callable[..., Any], note: Callable[[], None]) -> Callable[..., Any]:
+    """The closure, with ``note`` after its first call: the gradients that the step begins with are made in it."""
+    called: list[bool] = []
+
+    @functools.wraps(closure)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        result = closure(*args, **kwargs)
+        if not called:
+            called.append(True)
+            note()
+        return result
+
+    return call
 
 
 def _gradients(heard: Heard, patches: Patches) -> None:
@@ -127,7 +148,7 @@ def _loaders(heard: Heard, patches: Patches) -> None:
             except StopIteration:
                 heard.exhausted(iterator)
                 raise
-            heard.batch(iterator, by_loop=lambda: drawn_by_loop(frame))
+            heard.batch(iterator, data, frame)
             return data
 
         return call
@@ -198,8 +219,10 @@ def _weights(heard: Heard, patches: Patches) -> None:
 
         return call
 
+    weights = heard.of(heard.recorder.weights)
+
     def restored(optimizer: Any, *args: Any, **kwargs: Any) -> None:
-        heard.recorder.weights.restored(optimizer)
+        weights.restored(optimizer)
 
     patches.put(nn.Module, "state_dict", state_dict)
     patches.put(nn.Module, "load_state_dict", before(load))

@@ -23,7 +23,8 @@ LIMITED = "the script was stopped at the limit that was set"
 CHECKS = (
     "nonfinite-inputs", "constant-inputs", "labels-out-of-range", "label-dtype-mismatch", "all-targets-ignored",
     "target-outside-loss-domain", "channels-last-input", "scrambled-image-layout", "inputs-normalised-twice",
-    "padding-affects-output", "nonfinite-activations", "output-shape-mismatch", "target-broadcast",
+    "target-leaked-into-input", "padding-affects-output", "nonfinite-activations", "output-shape-mismatch",
+    "target-broadcast",
     "softmax-before-cross-entropy", "activation-on-logits", "softmax-over-batch", "batch-mixing", "future-leak",
     "unregistered-modules", "layer-created-in-forward", "missing-nonlinearity", "nondeterministic-eval",
     "ignored-input", "dead-relu", "saturated-activations", "exploding-initialisation", "vanishing-initialisation",
@@ -41,7 +42,7 @@ WITHOUT_LOSS = (
 )  # fmt: skip
 PROGRESS = (
     "nonfinite-training", "stuck-at-chance", "diverging", "predicts-one-class", "loss-spike", "plateau",
-    "no-generalisation", "overfitting",
+    "no-generalisation", "overfitting", "unscaled-regression-target",
 )  # fmt: skip
 
 
@@ -99,15 +100,17 @@ def crashed(finding: Finding) -> Result:
     return Result(doc.code, doc.name, str(Stage.WATCH), Status.CRASHED, finding.message, (finding,))
 
 
-def stage(loop: Loop | None, results: list[Result], seconds: float, number: Callable[[int], str] = str) -> StageResult:
-    """The outcome of watching, and in one line what was seen."""
+def stage(
+    loop: Loop | None, results: list[Result], seconds: float, number: Callable[[int], str] = str, course: str = ""
+) -> StageResult:
+    """The outcome of watching, and in one line what was seen. ``course``: how the loss went."""
     name = str(Stage.WATCH)
     died = next((r for r in results if r.status is Status.CRASHED), None)
     if died is not None:
         return StageResult(name, Status.CRASHED, died.reason, seconds)
     failed = next((r for r in results if any(f.severity is Severity.ERROR for f in r.findings)), None)
     if failed is not None:
-        return StageResult(name, Status.FAIL, failed.reason, seconds)
+        return StageResult(name, Status.FAIL, f"{failed.reason}; {course}" if course else failed.reason, seconds)
     if loop is None:
         return StageResult(name, Status.INCONCLUSIVE, "the script ended before anything could be recorded", seconds)
     internal = next((r for r in results if r.status is Status.INTERNAL), None)
@@ -123,7 +126,8 @@ def stage(loop: Loop | None, results: list[Result], seconds: float, number: Call
         what = f"the script ended with an error, by sys.exit after {number(loop.steps)} optimizer steps"
         return StageResult(name, Status.INCONCLUSIVE, what, seconds)
     looks = sum(len(o.looks) for o in loop.optimizers)
-    end = f"; {LIMITED}" if loop.ended == "limit" else ""
+    end = f"; {course}" if course else ""
+    end += f"; {LIMITED}" if loop.ended == "limit" else ""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         end += "; one rank of several, which were not compared"
     return StageResult(

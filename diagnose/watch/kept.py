@@ -97,6 +97,10 @@ class KeptStates:
                 return taken
         return None
 
+    def replaced(self, where: tuple[Where, ...]) -> int:
+        """For how many steps at most one that this line took was kept, until a later one took its place."""
+        return max(((taken.until or 0) - taken.steps for taken in self._gone.get(where, ())), default=0)
+
     def latest(self, model: nn.Module) -> _Taken | None:
         """The last state dict of a model: another mapping on its memory was made of it, or of an earlier one."""
         return self._latest.get(model)

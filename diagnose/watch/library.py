@@ -18,6 +18,7 @@ from diagnose.config import Config
 from diagnose.diagnosis import diagnose as find_causes
 from diagnose.diagnosis import verdict
 from diagnose.watch import judge
+from diagnose.watch.course import told
 from diagnose.watch.hooks import recording
 from diagnose.watch.recorder import Recorder
 from diagnose.watch.replay import check_apart
@@ -71,7 +72,8 @@ def report(recorder: Recorder, ended: str, seconds: float) -> Report:
     recorder.whole = False
     loop: Any = recorder.record(ended)
     results = [*judge.judge(loop, Config()), *check_apart(recorder, Config())]
-    stage = judge.stage(loop, results, seconds, lambda n: f"{n:,}")
+    went = told(recorder.progress.history(), recorder.progress.course.trainings)
+    stage = judge.stage(loop, results, seconds, lambda n: f"{n:,}", went)
     found = find_causes(results, [stage])
     outcome = verdict(found, results, [stage], [str(Stage.WATCH)])
-    return Report(outcome, found, tuple(results), (stage,))
+    return Report(outcome, found, tuple(results), (stage,), went)

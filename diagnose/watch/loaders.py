@@ -11,14 +11,15 @@ from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any
 
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, RandomSampler, SequentialSampler, TensorDataset
 
-from diagnose.watch.samples import Key, sample_key
+from diagnose.watch.rows import VALUES, row_keys
+from diagnose.watch.samples import DISTINCT, Key, sample_keys
 from diagnose.watch.sites import assigned_name
 from probes.records.loop import LoaderSeen, Pass
 from probes.results import Where
 
-MOST_SAMPLES = 20_000  # of a loader that are told apart
+MOST_KEYS = 40_000  # of a pass: one or two for each of its samples
 MOST_PASSES = 60
 SOME = 200  # samples of each loader that are known before it is read
 KEYED_PASSES = 2  # later passes give the same samples again
@@ -47,6 +48,8 @@ class PassWatch:
         self.first: int | None = None
         self.pending: list[Any] = []  # indices drawn ahead of their batches
         self.keyed = False
+        self.fresh = False  # the first one of its loader
+        self.valued = 0  # samples that are known by their values
         self.keys: set[Key] = set()
         self.current: list[Key] = []
         self.roots: set[int] = set()
@@ -80,20 +83,35 @@ class LoaderWatch:
         self._first: int | None = None
         self._epochs: set[int] = set()
         self._distributed = False
-        self._settled: tuple[int, int | None, bool] | None = None  # evaluations then, and what they came to
+        self._settled: tuple[int, int, int | None, bool] | None = None  # evaluations then, and what they came to
+        self._indices_tell = self.indexed
+        self._renewed = 0  # passes before the loader that it stands for now
+        self._data = _data(dataset)
         self._own = _some_keys(dataset, self.samples) if self.indexed and self.samples else set()
+
+    def is_made_anew(self, loader: Any, where: tuple[Where, ...]) -> bool:
+        """Whether ``loader``, made at ``where``, stands for this one, which is gone: as in a loop that makes its loader
+        for each pass."""
+        if not where or where != self.where or self.ref() is not None or self._data is None or self.evaluations():
+            return False
+        plain = type(getattr(loader, "sampler", None)) in {RandomSampler, SequentialSampler}  # else of other samples
+        return plain and self._data == _data(loader.dataset) and self.batches == _length(loader)
+
+    def renew(self, loader: Any) -> None:
+        self.ref, self._renewed = weakref.ref(loader), self.passed
 
     def begin(self, begun: int, *, by_loop: bool) -> PassWatch:
         watched = PassWatch(begun, by_loop=by_loop)
-        watched.keyed = self.indexed and self.passed < KEYED_PASSES
+        watched.keyed = self.passed < self._renewed + KEYED_PASSES
+        watched.fresh = self.passed == self._renewed
         self.passed += 1
         if len(self.passes) < MOST_PASSES:
             self.passes.append(watched)
         self._note_epoch()
         return watched
 
-    def batch(self, watched: PassWatch, indices: Any, dataset: Any) -> None:
-        """A batch of ``dataset`` has come. ``indices``: those it was made of, None where unknown."""
+    def batch(self, watched: PassWatch, indices: Any, dataset: Any, data: Any) -> None:
+        """A batch of ``dataset``, ``data``, has come. ``indices``: those it was made of, None where unknown."""
         watched.batches += 1
         if watched.batches == 1 and indices is not None:
             watched.first = hash(tuple(sorted(indices)) if isinstance(indices, (list, tuple)) else indices)
@@ -101,13 +119,29 @@ class LoaderWatch:
                 self._first = watched.first
             self.same_first += watched.first == self._first
         watched.current = []
-        if watched.keyed and indices is not None and len(watched.keys) < MOST_SAMPLES:
-            many = indices if isinstance(indices, (list, tuple)) else [indices]
-            try:
-                watched.current = [sample_key(dataset, int(i)) for i in many]
-            except (TypeError, ValueError, IndexError):  # samplers may yield what only the data set understands
-                watched.keyed = False
+        if watched.keyed and len(watched.keys) < MOST_KEYS:
+            watched.current = self._by_index(dataset, indices)
+            # One pass gives all of them; those of tensors may be told by their values already.
+            if watched.fresh and not any(kind == 0 for kind, _ in watched.current):
+                values = row_keys(data)
+                watched.valued += len(values)
+                watched.current += values
             watched.keys.update(watched.current)
+
+    def _by_index(self, dataset: Any, indices: Any) -> list[Key]:
+        if indices is None or not self._indices_tell:
+            return []
+        many = indices if isinstance(indices, (list, tuple)) else [indices]
+        try:
+            return sample_keys(dataset, [int(i) for i in many])
+        except (TypeError, ValueError, IndexError):  # samplers may yield what only the data set understands
+            self._indices_tell = False
+            return []
+
+    @property
+    def distinct(self) -> bool:
+        """Whether the values of its samples tell them apart."""
+        return all(len(by_kind(p.keys)[1]) >= DISTINCT * p.valued for p in self.passes)
 
     def _note_epoch(self) -> None:
         loader = self.ref()
@@ -123,36 +157,64 @@ class LoaderWatch:
         """Whether none of its samples was trained on, as far as they can be told without reading one."""
         return bool(self._own) and bool(learned) and self._own.isdisjoint(learned)
 
-    def settle(self, trained_of: Any, learned: set[Key]) -> None:
+    def settle(self, trained_of: Any, learned: set[Key], *, distinct: bool) -> None:
         """The evaluations up to now are judged by what was trained up to now."""
         if tests := self.evaluations():
-            seen = self.record(trained_of, learned)
-            self._settled = len(tests), seen.learned, seen.disjoint
+            seen = self.record(trained_of, learned, distinct=distinct)
+            self._settled = len(tests), seen.known, seen.learned, seen.disjoint
 
-    def record(self, trained_of: Any, learned: set[Key]) -> LoaderSeen:
-        """``trained_of(roots)``: the samples that the optimizers of these models were stepped on."""
+    def record(self, trained_of: Any, learned: set[Key], *, distinct: bool) -> LoaderSeen:
+        """``trained_of(roots)``: the samples that the optimizers of these models were stepped on. ``distinct``: those
+        can be told by their values."""
         tests = self.evaluations()
         # Later passes are not told apart sample by sample; they give the same ones as the first.
         keys = set().union(*(p.keys for p in tests)) or set().union(*(p.keys for p in self.passes if tests))
         roots = set().union(*(p.roots for p in tests)) if tests else set()
         if self._settled is not None and self._settled[0] == len(tests):
-            _, count, apart = self._settled
+            _, known, count, apart = self._settled
         else:
-            count, apart = (len(keys & trained_of(roots)) if keys else None), self.disjoint(learned)
+            known, count = _learned(keys, trained_of(roots), by_value=distinct and self.distinct)
+            apart = self.disjoint(learned)
         return LoaderSeen(
             name=assigned_name(self.where), where=self.where, batches=self.batches, samples=self.samples,
             shuffled=self.shuffled, passed=self.passed, steps=self.steps,
-            passes=tuple(p.record() for p in self.passes), same_first=self.same_first, known=len(keys),
-            trained=len(set().union(*(p.keys for p in self.passes if p.steps))),
+            passes=tuple(p.record() for p in self.passes), same_first=self.same_first, known=known,
+            trained=max(map(len, by_kind(set().union(*(p.keys for p in self.passes if p.steps))))),
             learned=count, disjoint=apart,
             distributed=self._distributed, epochs_set=len(self._epochs), late=self.late, steps_at=self.steps_at,
         )  # fmt: skip
 
 
+def by_kind(keys: set[Key]) -> tuple[set[Key], set[Key]]:
+    """Those by data set and index, or by the rows of its tensors; those by the values in a batch."""
+    values = {key for key in keys if key[0] == VALUES}
+    return keys - values, values
+
+
+def _learned(keys: set[Key], trained: set[Key], *, by_value: bool) -> tuple[int, int | None]:
+    """(samples that are known, how many of them were trained on), by the kind of key by which most were; None where
+    none is known."""
+    kinds = by_kind(keys)
+    sizes = [(len(kind), len(kind & trained)) for kind in kinds[: 1 + by_value] if kind]
+    found = [(learned / known, known, learned) for known, learned in sizes]
+    _, known, learned = max(found, default=(0.0, 0, None))
+    return known, learned
+
+
+def _data(dataset: Any) -> Any:
+    """What is equal for the same data set, and for data sets of the same tensors; None where that cannot be told."""
+    if isinstance(dataset, TensorDataset):
+        return tuple((rows.data_ptr(), rows.shape, rows.stride()) for rows in dataset.tensors)
+    try:
+        return weakref.ref(dataset)
+    except TypeError:
+        return None
+
+
 def _some_keys(dataset: Any, size: int) -> set[Key]:
     """Keys of samples from all over a data set, without reading one; empty where an index means something else."""
     try:
-        return {sample_key(dataset, i) for i in range(0, size, max(1, size // SOME))}
+        return set(sample_keys(dataset, range(0, size, max(1, size // SOME))))
     except (TypeError, ValueError, IndexError, KeyError):
         return set()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,8 +23,10 @@ class LossBook:
         self._pending: list[tuple[int, Tensor]] = []
         self._stride = 8
 
-    def add(self, step: int, loss: Tensor) -> None:
-        self._pending.append((step, loss.detach()))
+    def add(self, step: int, loss: Tensor, scaler: Any = None) -> None:
+        """``scaler``: a GradScaler that has multiplied it; its factor is not read, which would wait for the device."""
+        factor = getattr(scaler, "_scale", None)
+        self._pending.append((step, loss.detach() if factor is None else loss.detach() / factor))
 
     def stepped(self) -> None:
         """A step is over."""

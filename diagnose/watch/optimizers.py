@@ -45,6 +45,14 @@ def _nonzero(tensor: Tensor) -> bool:
     return bool(torch.count_nonzero(values._values() if values.is_sparse else values))
 
 
+def _median_change(before: Sequence[Tensor], tensors: Sequence[Tensor], chosen: Sequence[int]) -> float | None:
+    """Of the matrices among ``tensors``: the length of the change, over the length before it."""
+    sizes = [float(before[i].norm()) for i in chosen]
+    pairs = [(i, size) for i, size in zip(chosen, sizes, strict=True) if size > 0 and tensors[i].ndim > 1]
+    changes = sorted(float((_slice(tensors[i]) - before[i]).norm()) / size for i, size in pairs)
+    return changes[(len(changes) - 1) // 2] if changes else None
+
+
 class OptimizerWatch:
     """The state of one optimizer between two of its steps, and the looks taken so far."""
 
@@ -190,12 +198,14 @@ class OptimizerWatch:
             moved = None
             if fed and self.lr() > 0:
                 moved = any(not torch.equal(told[i], _slice(self._sample[i])) for i in fed)
+            early = len(self.looks) < FIRST_LOOKS
+            update = _median_change(told, self._sample, fed) if early else None
             self.looks.append(
                 StepLook(
                     step=self.steps, total=total,
                     stale=any(self._grown) if self._seen_first and self._used and self.complete else None,
                     emptied=self._made and not any(before),
-                    moved=moved, asleep=self._asleep, loader=loader,
+                    moved=moved, update=update, asleep=self._asleep, loader=loader,
                     events=tuple(self.events) if self.complete else (), where=where,
                     material=material[0], size=material[1],
                 )

@@ -23,11 +23,20 @@ class PassBook:
         self._last = 0  # id of the iterator that was read last
         self.left_out = False  # a backward after a pass was on the last of several losses alone
 
+    def distinct(self) -> bool:
+        """Whether the samples that were trained on can be told by their values."""
+        return all(loader.distinct for loader in self.loaders if loader.steps)
+
     def loader(self, loader: Any, where: tuple[Where, ...] = ()) -> LoaderWatch:
         watch = self._by_loader.get(id(loader))
         if watch is None or watch.ref() is not loader:
-            watch = self._by_loader[id(loader)] = LoaderWatch(len(self.loaders), loader, where)
-            self.loaders.append(watch)
+            watch = next((known for known in self.loaders if known.is_made_anew(loader, where)), None)
+            if watch is None:
+                watch = LoaderWatch(len(self.loaders), loader, where)
+                self.loaders.append(watch)
+            else:
+                watch.renew(loader)
+            self._by_loader[id(loader)] = watch
         return watch
 
     def begin(self, iterator: Any, loader: Any, steps: int) -> None:

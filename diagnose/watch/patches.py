@@ -16,28 +16,20 @@ Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 class Patches:
     """Replaces attributes, and puts back what was there."""
 
-    def __init__(self, stack: ExitStack, on: list[bool]) -> None:
-        """``on``: empty where the originals alone are to be called."""
-        self._stack, self._on = stack, on
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
 
     def put(self, owner: Any, name: str, wrap: Wrap) -> None:
         original = getattr(owner, name)
         own = name in vars(owner)
         kept = vars(owner).get(name)
-        made = wrap(original)
-        on = self._on
-
-        @functools.wraps(original)
-        def either(*args: Any, **kwargs: Any) -> Any:
-            return made(*args, **kwargs) if on else original(*args, **kwargs)
-
-        setattr(owner, name, either)
+        setattr(owner, name, functools.wraps(original)(wrap(original)))
         self._stack.callback(lambda: setattr(owner, name, kept) if own else delattr(owner, name))
 
 
 class Heard:
     """The methods of the recorder, or of a ``part`` of it, made safe: a failure of ours ends the recording, never the
-    user's script."""
+    user's script. ``on``: empty where nothing is to be heard any more."""
 
     def __init__(self, recorder: Recorder, on: list[bool], part: Any = None) -> None:
         self.recorder, self._on = recorder, on
@@ -52,12 +44,16 @@ class Heard:
         return call
 
     def safe(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        on = self._on
+
         def call(*args: Any, **kwargs: Any) -> Any:
+            if not on:
+                return None
             try:
                 return method(*args, **kwargs)
             except Exception:
                 self.recorder.failure = traceback.format_exc(limit=-4)
-                self._on.clear()
+                on.clear()
                 self.recorder.window.close()
                 return None
 

@@ -18,6 +18,8 @@ from torch import Tensor
 from diagnose.judging import run_probe
 from diagnose.monitors import windows
 from diagnose.monitors.monitor import LOOK_EVERY, Monitor, Step
+from diagnose.watch.course import Course
+from diagnose.watch.scale import TargetScale
 from diagnose.watch.validation import Validation, at_chance, judged
 from probes import catalogue
 from probes.api import Stage
@@ -42,9 +44,9 @@ class Progress:
     def __init__(self, validation: Validation | None = None) -> None:
         self._validation = validation or Validation()
         self.task = ""  # "" unknown yet, "custom" where a falling loss is not to be expected
-        self._classes: int | None = None
+        self.classes: int | None = None
         self._monitor: Monitor | None = None
-        self._waiting: list[tuple[float, Step | None]] = []  # lr and look of steps whose losses are still to come
+        self._waiting: list[tuple[float, Step | None, int]] = []  # lr, look and optimizer of steps without a loss yet
         self._looked: Step | None = None
         self._steps = self._losses_in_step = 0
         self._first_bad, self._bad_since = 0, 0
@@ -54,11 +56,12 @@ class Progress:
         self._epoch: list[float] = []
         self._ends: list[tuple[int, int]] = []  # (steps, loader) at the end of each pass
         self._correct: list[tuple[int, int]] = []
-        self._missed = 0
+        self.course = Course()
+        self._scale = TargetScale()
 
     # -- while it runs ------------------------------------------------------------------------------------------
 
-    def lost(self, name: str, given: Any, target: Any) -> None:
+    def lost(self, name: str, given: Any, target: Any, result: Any = None, reduction: Any = "mean") -> None:
         """A loss of torch's was computed for training."""
         if self.task == "custom":
             return
@@ -69,10 +72,13 @@ class Progress:
         if self.task and task != self.task:
             task = "custom"
         self.task = task
-        if self._classes is None and task == "classification" and given.ndim == 2:
-            self._classes = int(given.shape[1])  # before the first losses are told, which may be early
-        if task == "classification" and self._steps % LOOKED_EVERY == LOOKED_EVERY - 1:
-            self._look(given, target)
+        if self.classes is None and task == "classification" and given.ndim == 2:
+            self.classes = int(given.shape[1])  # before the first losses are told, which may be early
+        if self._steps % LOOKED_EVERY == LOOKED_EVERY - 1:
+            if task == "classification":
+                self._look(given, target)
+            elif name == "mse_loss" and task == "regression" and reduction == "mean" and result is not None:
+                self._scale.look(given, target, result)
 
     def give_up(self) -> None:
         """What is given to backward is not the loss of torch's alone: whether it should fall is not known."""
@@ -92,23 +98,23 @@ class Progress:
                 output=output[known].clone() if kept else None, target=labels[known].clone() if kept else None,
             )  # fmt: skip
 
-    def stepped(self, lr: float, under_loader: bool) -> None:
-        """An optimizer was stepped."""
+    def stepped(self, lr: float, under_loader: bool, optimizer: int = 0) -> None:
+        """The optimizer that is known by this number was stepped."""
         if self._losses_in_step > 1:  # several losses, or several batches for one step: what to expect is not known
             self.task = "custom"
         if self.task == "regression" and not under_loader:  # targets that the program computes may well grow
             self.task = "custom"
         self._losses_in_step = 0
         self._steps += 1
-        self._waiting.append((lr, self._looked))
+        self._waiting.append((lr, self._looked, optimizer))
         self._looked = None
 
     def losses(self, values: Sequence[float]) -> None:
         """The losses of the steps since the last call."""
         if self._monitor is None:
-            self._monitor = Monitor(task=self.task or "custom", num_classes=self._classes)
+            self._monitor = Monitor(task=self.task or "custom", num_classes=self.classes)
         steps, self._waiting = self._waiting[: len(values)], self._waiting[len(values) :]
-        for (lr, looked), value in zip(steps, values, strict=False):
+        for (lr, looked, optimizer), value in zip(steps, values, strict=False):
             self._seen += 1
             if not math.isfinite(value):
                 self._first_bad = self._first_bad or self._seen
@@ -116,6 +122,7 @@ class Progress:
             step = Step(value, lr=lr) if looked is None else replace(looked, loss=value, lr=lr)
             self._monitor.observe_step(step)
             self._epoch.append(value)
+            self.course.add(value, optimizer)
             if step.judged:
                 self._correct.append((step.correct, step.judged))
             while self._ends and self._ends[0][0] <= self._seen:
@@ -135,9 +142,14 @@ class Progress:
                 {"epoch": len(self._rows) + 1, "step": self._seen, "lr": lr, "train_loss": fmean(self._epoch),
                  "train_accuracy": accuracy}
             )  # fmt: skip
+            self.course.epoch(self._rows[-1])
         self._epoch, self._correct = [], []
 
     # -- at the end ---------------------------------------------------------------------------------------------
+
+    def history(self) -> list[dict[str, Any]]:
+        """Rows of ``training.history``, as far as they are known."""
+        return self.course.rows(self._validation.of_one_split(self._loaders))
 
     def results(
         self, names: Sequence[str], optimizers: int, where: tuple[Where, ...], samples: int | None = None
@@ -162,6 +174,8 @@ class Progress:
                 results.append(_result(name, Status.SKIPPED, "what its loss should come to is not known"))
             elif why := self._too_little(name):
                 results.append(_result(name, Status.SKIPPED, why))
+            elif name == "unscaled-regression-target":
+                results.append(self._of_scale(name, where))
             elif name == "no-generalisation":
                 results.append(self._of_validation(name, samples))
             elif name in OF_EPOCHS:
@@ -178,11 +192,19 @@ class Progress:
         status = Status.PASS if finding.severity is Severity.NOTE else Status.FAIL
         return replace(_result(name, status, message), findings=(told,))
 
+    def _of_scale(self, name: str, where: tuple[Where, ...]) -> Result:
+        if self.task != "regression":
+            return _result(name, Status.SKIPPED, "the loss is none of numbers")
+        finding = self._scale.finding(self._seen)
+        if finding is None:
+            return _result(name, Status.PASS, f"{self._seen:,} steps")
+        return replace(_result(name, Status.FAIL, finding.message), findings=(replace(finding, where=where),))
+
     def _too_little(self, name: str) -> str:
         """Why the course of the steps does not tell yet; "" where it does."""
         if name not in {"stuck-at-chance", "predicts-one-class"}:
             return ""
-        if self.task != "classification" or self._classes is None:
+        if self.task != "classification" or self.classes is None:
             return "the loss is not one of classes"
         least = windows.PATIENCE
         return "" if self._seen >= least else f"{self._seen:,} of the at least {least:,} steps that it takes"
@@ -200,7 +222,7 @@ class Progress:
                 for row in rows if (e := evaluations.get(row["step"])) is not None
             ]  # fmt: skip
         split = SimpleNamespace(dataset=range(max((e.samples for e in evaluations.values()), default=0)))
-        facts = SimpleNamespace(task=self.task, num_classes=self._classes)
+        facts = SimpleNamespace(task=self.task, num_classes=self.classes)
         context: Any = SimpleNamespace(
             facts=facts, history=lambda: rows, expected=lambda: (), pipeline=SimpleNamespace(val=split)
         )
@@ -213,7 +235,7 @@ class Progress:
         evaluations = self._validation.of_one_split(self._loaders)
         if not any(e.accuracy is not None for e in evaluations):
             return _result(name, Status.SKIPPED, "no evaluation with a loss of classes was seen")
-        per_class = samples / self._classes if samples and self._classes else None
+        per_class = samples / self.classes if samples and self.classes else None
         figures = at_chance(evaluations, self._rows[-1]["train_accuracy"], per_class)
         if figures is None and any(e.lopsided for e in judged(evaluations)):
             return _result(name, Status.SKIPPED, "most validation samples are of one class: accuracy tells too little")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from diagnose.watch.loaders import drawn_by_loop
 from diagnose.watch.sites import here
 from diagnose.watch.window import LOOKED, OFTEN, is_due
 from probes.records.loop import LoopEvent
@@ -29,15 +30,15 @@ class Reading:
         if (found := self._run.passes.of(iterator)) is not None:
             found[1].pending.append(indices)
 
-    def batch(self, iterator: Any, *, by_loop: Callable[[], bool]) -> None:
-        """A batch came."""
+    def batch(self, iterator: Any, data: Any, frame: FrameType | None) -> None:
+        """A batch, ``data``, came; ``frame``: of the code that drew it."""
         found = self._run.passes.of(iterator)
         if found is None:
             return
         loader, watched = found
         indices = watched.pending.pop(0) if watched.pending else None
         if not watched.batches:
-            watched.by_loop = by_loop()
+            watched.by_loop = drawn_by_loop(frame)
             if is_due(loader.passed, OFTEN):
                 self._run.window.attend()
         if self._run.passes.use(iterator) and watched.batches:
@@ -45,7 +46,7 @@ class Reading:
             if is_due(self._returns, OFTEN):
                 self._run.window.attend()
         # Where items have no index, the sampler's are place holders.
-        loader.batch(watched, indices if loader.indexed else None, getattr(iterator, "_dataset", None))
+        loader.batch(watched, indices if loader.indexed else None, getattr(iterator, "_dataset", None), data)
         if not self._run.window.is_open:
             return
         if watched.batches > LOOKED and not watched.steps and not watched.backwards and self._run.total:

@@ -95,7 +95,7 @@ class Recorder:
         given = args[0] if args else kwargs.get("input")
         target = args[1] if len(args) > 1 else kwargs.get("target")
         if isinstance(result, Tensor) and result.requires_grad:
-            self.progress.lost(name, given, target)
+            self.progress.lost(name, given, target, result, kwargs.get("reduction", "mean"))
             self.passes.lost()
         if self.window.is_open:
             self.material.target(target)
@@ -147,10 +147,11 @@ class Recorder:
         self.losses.settle()
         self.weights.kept.steps = self.total
         learned: set[Key] = set().union(*(watch.trained for watch in self.optimizers))
+        distinct = self.passes.distinct()
         return Loop(
             steps=self.total, backwards=self.backwards, ended=ended,
             optimizers=tuple(watch.seen() for watch in self.optimizers),
-            loaders=tuple(loader.record(self._trained_on, learned) for loader in self.passes.loaders),
+            loaders=tuple(x.record(self._trained_on, learned, distinct=distinct) for x in self.passes.loaders),
             schedulers=self.schedules.records(), weights=self.weights.records(),
             metrics=self.outputs.metrics(), given=self.entered.records(), losses=self.losses.record(),
             marked=self.graphs.marked, retained=self.graphs.most, retained_at=self.graphs.where,
@@ -168,7 +169,7 @@ class Recorder:
             if watch.rewritten(held):
                 learned: set[Key] = set().union(*(other.trained for other in self.optimizers))
                 for loader in self.passes.loaders:
-                    loader.settle(self._trained_on, learned)
+                    loader.settle(self._trained_on, learned, distinct=self.passes.distinct())
                 watch.trained = set()
 
     def _trained_on(self, roots: set[int]) -> set[Key]:

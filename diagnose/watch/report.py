@@ -13,12 +13,14 @@ _COLOURS = {Verdict.HEALTHY: "#1a7f37", Verdict.FAULTY: "#cf222e"}
 
 @dataclass(frozen=True)
 class Report:
-    """``verdict``, the ranked ``diagnosis.causes``, and every result. Truth value: whether nothing is faulty."""
+    """``verdict``, the ranked ``diagnosis.causes``, and every result. Truth value: whether nothing is faulty.
+    ``course``: of a watched training, how its loss went."""
 
     verdict: Verdict
     diagnosis: Diagnosis
     results: Sequence[Result]
     stages: Sequence[StageResult]
+    course: str = ""
 
     @property
     def findings(self) -> list[Finding]:
@@ -31,6 +33,7 @@ class Report:
 
     def __repr__(self) -> str:
         lines = [f"{self.verdict.value.capitalize()}. {self.diagnosis.summary}"]
+        lines += [f"  {self.course}"] if self.course else []
         for finding in self.findings:
             at = f" ({finding.where[0].file}:{finding.where[0].line})" if finding.where else ""
             lines.append(f"  {finding.severity}: {finding.name}: {finding.message}{at}")
@@ -44,6 +47,8 @@ class Report:
             f'<p><b style="color:{colour}">{escape(self.verdict.value.capitalize())}.</b> '
             f"{escape(self.diagnosis.summary)}</p>"
         ]
+        if self.course:
+            parts.append(f"<p>{escape(self.course.capitalize())}.</p>")
         if self.findings:
             rows = "".join(_row(finding) for finding in self.findings)
             head = "".join(f"<th>{title}</th>" for title in ("severity", "name", "what was seen", "where"))

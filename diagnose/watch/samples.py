@@ -7,6 +7,7 @@ row, which a copy has too, or by the memory that it lies in. Not covered: sample
 from __future__ import annotations
 
 import bisect
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -18,10 +19,11 @@ from torch.utils.weak import WeakIdKeyDictionary
 Key = tuple[int, int]
 
 MOST_ROWS = 20_000
+MOST_DEPTH = 8  # of data sets in data sets
 
 MOST_BYTES = 2**25  # of a tensor whose rows are told apart by their values
 DISTINCT = 0.99  # of the rows: where many are alike by nature, equal values do not mean the same sample
-_digests: Any = WeakIdKeyDictionary()  # of data sets: (versions, digests)
+_digests: Any = WeakIdKeyDictionary()  # by the first tensor of a data set: (versions, digests)
 
 
 def digests(dataset: TensorDataset) -> list[int] | None:
@@ -31,10 +33,10 @@ def digests(dataset: TensorDataset) -> list[int] | None:
     if any(type(rows) is not Tensor or rows.is_inference() for rows in tensors):
         return None
     versions = tuple((id(rows), rows._version) for rows in tensors)
-    known, found = _digests.get(dataset, ((), None))
+    known, found = _digests.get(tensors[0], ((), None))
     if known != versions:
         found = _digested(tensors)
-        _digests[dataset] = versions, found
+        _digests[tensors[0]] = versions, found
     return found  # type: ignore[no-any-return]
 
 
@@ -53,23 +55,24 @@ def _digested(tensors: tuple[Tensor, ...]) -> list[int] | None:
     return found if len(set(found)) >= DISTINCT * len(found) else None
 
 
-def sample_key(dataset: Any, index: int, depth: int = 0) -> Key:
+def sample_keys(dataset: Any, indices: Sequence[int], depth: int = 0) -> list[Key]:
     """The same sample has the same key in every data set that it is reached through."""
-    while depth < 8:
-        depth += 1
-        if isinstance(dataset, Subset):
-            dataset, index = dataset.dataset, int(dataset.indices[index])
-        elif isinstance(dataset, ConcatDataset):
-            part = bisect.bisect_right(dataset.cumulative_sizes, index)
-            index -= dataset.cumulative_sizes[part - 1] if part else 0
-            dataset = dataset.datasets[part]
-        else:
-            break
+    if depth < MOST_DEPTH and isinstance(dataset, Subset):
+        return sample_keys(dataset.dataset, [int(dataset.indices[i]) for i in indices], depth + 1)
+    if depth < MOST_DEPTH and isinstance(dataset, ConcatDataset):
+        return [_of_part(dataset, i, depth + 1) for i in indices]
     if isinstance(dataset, TensorDataset) and dataset.tensors[0].ndim:
         rows = dataset.tensors[0]
-        if rows.device.type != "meta" and rows.stride(0):
+        if rows.device.type != "meta" and (stride := int(rows.stride(0))):
             known = digests(dataset)
             if known is not None:
-                return 0, known[index]
-            return rows.untyped_storage().data_ptr(), int(rows.storage_offset()) + index * int(rows.stride(0))
-    return id(dataset), index
+                return [(0, known[i]) for i in indices]
+            storage, offset = rows.untyped_storage().data_ptr(), int(rows.storage_offset())
+            return [(storage, offset + i * stride) for i in indices]
+    return [(id(dataset), i) for i in indices]
+
+
+def _of_part(dataset: ConcatDataset[Any], index: int, depth: int) -> Key:
+    part = bisect.bisect_right(dataset.cumulative_sizes, index)
+    start = dataset.cumulative_sizes[part - 1] if part else 0
+    return sample_keys(dataset.datasets[part], [index - start], depth)[0]

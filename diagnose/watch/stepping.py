@@ -23,6 +23,7 @@ class Stepping:
     def __init__(self, recorder: Recorder) -> None:
         self._run = recorder
         self.by_optimizer: dict[int, OptimizerWatch] = {}
+        self._scaler: Any = None  # of half precision, where it has scaled the loss of the coming backward
         self._scale = 1.0  # that the loss of the coming backward was multiplied by for half precision
 
     def before_backward(self, tensor: Any) -> Any:
@@ -34,7 +35,8 @@ class Stepping:
             found[1].backwards += 1
         loss = tensor if isinstance(tensor, Tensor) and tensor.numel() == 1 else None
         if loss is not None:
-            self._run.losses.add(self._run.total, loss)
+            self._run.losses.add(self._run.total, loss, self._scaler)
+            self._scaler = None
         if loss is not None and self._run.graphs.wants(self._run.total):
             self._run.graphs.mark(loss, self._run.total, here())
         if not self._run.window.is_open:
@@ -48,6 +50,7 @@ class Stepping:
             self._run.progress.give_up()
         share, size = None, 0
         if loss is not None and self._run.total < FIRST_LOOKS:
+            self._run.entered.backward(loss)
             share, size = self._run.outputs.share(loss)
             if share is not None:
                 share, self._scale = share / self._scale, 1.0
@@ -106,6 +109,7 @@ class Stepping:
     def scaled(self, scaler: Any) -> None:
         """A loss is multiplied by the growing factor of half precision."""
         self._run.progress.give_up()
+        self._scaler = scaler
         if self._run.window.is_open:
             self._scale = float(scaler.get_scale()) or 1.0
 
@@ -134,9 +138,17 @@ class Stepping:
             self._run.window.open()
         return watch
 
+    def entered(self, optimizer: Any) -> None:
+        """A step was called with a closure that will make its gradients."""
+        self._watch(optimizer)
+
     def before_step(self, optimizer: Any) -> None:
+        """The gradients of a step are there. Where it calls its closure again, as a line search does, what happens in
+        there is a part of the step."""
         watch = self._watch(optimizer)
         watch.inside = True
+        if not watch.steps:
+            self._run.weights.before_first_step()
         if self._run.window.is_open:
             watch.step_at = here()
             everywhere = {id(p) for other in self._run.living() for p in other.tensors()}
@@ -163,7 +175,7 @@ class Stepping:
                 watch.trained.update(watched.current)
             if self._run.window.is_open:
                 loader.steps_at = watch.step_at
-        self._run.progress.stepped(watch.note_lr(), found is not None)
+        self._run.progress.stepped(watch.note_lr(), found is not None, id(watch))
         quiet = not self._run.window.is_open and watch.quiet_since == self._run.window.openings
         looked = self._run.window.is_open and len(watch.had) > 0
         if quiet:

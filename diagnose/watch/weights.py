@@ -18,6 +18,7 @@ from probes.results import Where
 
 MOST_RECORDS = 50
 MOST_DEPTH = 4  # of a saved object that is looked through
+SOME = 64  # elements of a loaded matrix that are remembered
 
 
 class WeightsWatch:
@@ -30,7 +31,7 @@ class WeightsWatch:
         self._models: dict[int, weakref.ref[nn.Module]] = {}
         self._initial: dict[int, dict[str, Tensor]] = {}
         self._files: list[Any] = []  # (key of a model's tensor in it, groups of the optimizer's in it)
-        self._resumed: list[tuple[WeightsSeen, Sequence[Any]]] = []
+        self._resumed: list[tuple[WeightsSeen, Sequence[Any], weakref.ref[nn.Module], Mapping[str, Tensor]]] = []
         self._saved_late: dict[int, tuple[int, WeightsSeen]] = {}
         self._restored: weakref.WeakSet[Any] = weakref.WeakSet()  # optimizers that were given a state
         self._rescheduled: weakref.WeakKeyDictionary[Any, tuple[Where, ...]] = weakref.WeakKeyDictionary()
@@ -54,11 +55,15 @@ class WeightsWatch:
         shared = bool(pairs) and all(given.data_ptr() == mine.data_ptr() for given, mine in pairs)
         if shared and origin is not None and origin.steps < steps:
             self._add(WeightsSeen("self-load", steps - origin.steps, where, origin.where))
+        if shared and origin is not None and origin.steps == steps and (kept := self.kept.replaced(origin.where)):
+            self._add(WeightsSeen("kept", kept, where, origin.where, (origin.name,) if origin.name else ()))
         if not shared:
             self.kept.used(state, steps)
         for keys, groups in self._files:
             if groups and keys & {id(given) for given, _ in pairs}:
-                self._resumed.append((WeightsSeen("resume", steps, where), groups))
+                wide = [name for name, p in module.named_parameters() if p.ndim > 1]
+                matrices = {name: _some(state[name]) for name in wide if isinstance(state.get(name), Tensor)}
+                self._resumed.append((WeightsSeen("resume", steps, where), groups, weakref.ref(module), matrices))
 
     def read(self, loaded: Any) -> None:
         """``torch.load`` returned this."""
@@ -129,9 +134,13 @@ class WeightsWatch:
         if len(self.seen) < MOST_RECORDS:
             self.seen.append(seen)
 
+    def before_first_step(self) -> None:
+        """Weights that were written anew since they were loaded, such as a head, are trained from a new beginning."""
+        self._resumed = [entry for entry in self._resumed if _as_loaded(entry[2](), entry[3])]
+
     def stepped(self, optimizer: Any, steps: int) -> None:
         """An optimizer makes its first step: does it go on from a checkpoint without the state that was in it?"""
-        for seen, groups in [] if optimizer in self._restored else self._resumed[-1:]:
+        for seen, groups, *_ in [] if optimizer in self._restored else self._resumed[-1:]:
             if _continues(optimizer, groups):
                 self._add(seen)
         self._resumed.clear()
@@ -159,6 +168,17 @@ def _buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
         for name, buffer in part.named_buffers(recurse=False):
             if name not in part._non_persistent_buffers_set:
                 yield f"{path}.{name}" if path else name, buffer
+
+
+def _as_loaded(module: nn.Module | None, loaded: Mapping[str, Tensor]) -> bool:
+    """Whether these matrices of a module still are what was loaded."""
+    now = {} if module is None else dict(module.named_parameters())
+    return all(torch.equal(_some(now[name]), value) for name, value in loaded.items() if name in now)
+
+
+def _some(tensor: Tensor) -> Tensor:
+    """A few elements, on the CPU."""
+    return tensor.detach().reshape(-1)[:SOME].float().cpu().clone()
 
 
 def _walk(saved: Any, depth: int = 0) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
@@ -10,13 +11,14 @@ from probes.results import Severity
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from probes.records.loop import Loop
+    from probes.records.loop import LoaderSeen, Loop
     from probes.results import Finding, Where
 
 LEAST_PASSES = 4
 LEAST_STEPS = 20  # on a batch that was fetched once
 LEAST_LOOKS = 8
 LEAST_LATE = 2  # passes
+FEW = 0.5  # of the batches of a loader
 
 DOC = ProbeDoc(
     code="LOP304",
@@ -49,8 +51,20 @@ def watched(loop: Loop) -> Findings:
         yield found
         return ""
     if not trained:
+        if anew := next((loader for loader in loop.loaders if _begun_for_each_step(loader)), None):
+            yield DOC.finding(
+                "the loader is begun anew for each of {passed} steps, and gives the same first batch of {batches} each "
+                "time",
+                where=(*_steps_at(loop), *anew.where),
+                passed=anew.passed,
+                batches=anew.batches,
+            )
+            return ""
         raise Skip("no steps were made under a DataLoader")
     for loader in trained:
+        if found := _same_few(loader, elsewhere=elsewhere or bool(loop.bare_evaluations)):
+            yield found
+            return ""
         passes = [p for p in loader.passes if p.steps]
         if (loader.batches or 0) < 2 or not passes or any(p.batches != 1 for p in passes):
             continue
@@ -101,6 +115,33 @@ def _same_values(loop: Loop, *, elsewhere: bool) -> Finding | None:
             batches=loader.batches,
         )
     return None
+
+
+def _begun_for_each_step(loader: LoaderSeen) -> bool:
+    """Whether one batch, and always the same, is drawn from it before each step by an iterator that is gone then."""
+    passes = loader.passes
+    one = all(p.batches == 1 and not p.by_loop and not p.steps for p in passes)
+    apart = all(later.begun == earlier.begun + 1 for earlier, later in pairwise(passes))
+    return one and apart and loader.same_first == loader.passed >= LEAST_STEPS and (loader.batches or 0) > 1
+
+
+def _same_few(loader: LoaderSeen, *, elsewhere: bool) -> Finding | None:
+    """Every pass is left after the same few batches, and they hold the same samples each time."""
+    passes = [p for p in loader.passes if p.steps]
+    lengths = {p.batches for p in passes}
+    few = max(lengths, default=0)
+    left = len(lengths) == 1 and few > 1 and not any(p.ended for p in passes)
+    same = loader.shuffled is False and loader.same_first == loader.passed >= LEAST_PASSES
+    if not left or not same or few > FEW * (loader.batches or 0):
+        return None
+    return DOC.finding(
+        "each of {passed} passes is left after {few} of {batches} batches, the same ones each time",
+        where=(*loader.steps_at, *loader.where),
+        severity=None if elsewhere else Severity.NOTE,
+        passed=loader.passed,
+        few=few,
+        batches=loader.batches,
+    )
 
 
 def _steps_at(loop: Loop) -> Sequence[Where]:

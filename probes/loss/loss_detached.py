@@ -9,11 +9,13 @@ from probes.class_scores import ran
 
 if TYPE_CHECKING:
     from probes.measurements import Context
+    from probes.records.loop import Loop
 
 DOC = ProbeDoc(
     code="LOS403",
     name="loss-detached",
     stage=Stage.SMOKE,
+    also=(Stage.WATCH,),
     summary="The loss has lost its connection to the parameters.",
     why="backward() fails, or has nothing to do: no parameter gets a gradient.",
     fix="Keep tensors from the model to the loss: no .item(), .detach(), .numpy(), argmax or torch.tensor(...) "
@@ -30,6 +32,9 @@ DOC = ProbeDoc(
     before="return torch.tensor(loss.item())",
     after="return loss",
 )
+
+
+LEAST_LOOKS = 3  # steps of a watched loop, each with a backward
 
 
 def run(ctx: Context) -> Findings:
@@ -57,6 +62,28 @@ def run(ctx: Context) -> Findings:
         kind=kind,
         by=by,
         where=attempt.loss_calls[-1].where if attempt.loss_calls else (),
+    )
+    return ""
+
+
+def watched(loop: Loop) -> Findings:
+    """Backward is called before every step, and no tensor of any optimizer ever had a gradient."""
+    stepped = [optimizer for optimizer in loop.optimizers if optimizer.looks]
+    if not stepped:
+        raise Skip("no optimizer was stepped")
+    calls = [[e for e in look.events if e.kind == "backward"] for o in stepped for look in o.looks if look.events]
+    if any(optimizer.fed for optimizer in stepped):
+        return "the losses lead back to what is trained"
+    if any(optimizer.strays or optimizer.missing or optimizer.apart for optimizer in stepped):
+        raise Skip("the optimizers hold other tensors than those of the models that run")
+    if sum(bool(found) for found in calls) < LEAST_LOOKS or any(e.touched for found in calls for e in found):
+        raise Skip("too few steps with a backward were looked at")
+    first = next(found for found in calls if found)
+    yield DOC.finding(
+        "backward was called before each of the {looks} steps looked at, and no tensor in an optimizer ever had a "
+        "gradient: the loss has no graph that leads back to the model",
+        where=(*first[0].where, *stepped[0].step_at),
+        looks=len(calls),
     )
     return ""
 

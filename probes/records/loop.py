@@ -34,7 +34,8 @@ class StepLook:
     ``emptied``: backward had made a gradient, and the step found none. ``moved``: whether a tensor with a gradient
     changed; None where there was no gradient, or the learning rate is 0. ``asleep``: modules of the trained part that
     act otherwise in evaluation, all in eval mode with their model. ``loader``: of the current batch, -1 if there is
-    none. ``events``: empty where not all were seen. ``material``: a number for the values of its inputs and targets,
+    none. ``update``: the size of the change of a weight matrix over that of the matrix, the median of some, None if not
+    known. ``events``: empty where not all were seen. ``material``: a number for the values of its inputs and targets,
     None where they were not seen; ``size``: samples of them.
     """
 
@@ -43,6 +44,7 @@ class StepLook:
     stale: bool | None = None
     emptied: bool = False
     moved: bool | None = None
+    update: float | None = None
     asleep: Sequence[str] = ()
     loader: int = -1
     events: Sequence[LoopEvent] = ()

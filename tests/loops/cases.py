@@ -9,6 +9,7 @@ from __future__ import annotations
 from .case import Case, healthy, programs
 from .case import make as _case
 from .later_cases import LATER_CASES
+from .newer_cases import NEWER_CASES
 from .part_cases import PART_CASES
 
 __all__ = ["CASES", "LOOP_CASES", "PART_CASES", "Case", "healthy", "programs"]
@@ -138,4 +139,4 @@ LOOP_CASES = (
           '        optimizer.load_state_dict(checkpoint["optimizer"])\n        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)\n'),
 )  # fmt: skip
 
-CASES = (*LOOP_CASES, *PART_CASES, *LATER_CASES)
+CASES = (*LOOP_CASES, *PART_CASES, *LATER_CASES, *NEWER_CASES)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from .case import make as _case
+from .newer_lookalikes import NEWER_LOOKALIKES
 
 LOOKALIKES = (
     _case(
@@ -230,4 +231,5 @@ LOOKALIKES = (
         "        opt.zero_grad()\n        loss.backward()\n        opt.step()\n        sched.step()\n",
         "        loss.backward()\n        if i % 3 == 2:\n            opt.step()\n            opt.zero_grad()\n        sched.step()\n",
     ),
+    *NEWER_LOOKALIKES,
 )
