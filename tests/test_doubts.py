@@ -102,6 +102,12 @@ def test_regularisation_is_proved_only_where_a_batch_can_be_memorised_without_it
     assert not doubted.proved
 
 
+def test_a_rate_that_is_small_for_a_batch_but_learns_from_more_is_not_unable_to_learn_it() -> None:
+    result = run_probe("cannot-overfit", context(lambda: of_digits(mlp(), sgd(2e-3), epochs=30)))
+    assert result.status is Status.INCONCLUSIVE, result
+    assert "on more samples it goes from" in result.reason
+
+
 def test_of_a_batch_of_all_samples_a_part_is_memorised() -> None:
     x, y = digits_tensors()
     assert len(y) > 512

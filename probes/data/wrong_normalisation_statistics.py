@@ -95,7 +95,9 @@ def _pictures(ctx: Context, scan: Scan) -> Findings:
 
 def _standardised(scan: Scan) -> bool:
     """Whether every channel has a mean near 0 and a spread near 1: whatever the ends of its range say, that fits."""
-    return all(abs(mean) < CENTRED * std and 1 / SPREAD < std < SPREAD for mean, std in zip(*moments(scan), strict=True))
+    return all(
+        abs(mean) < CENTRED * std and 1 / SPREAD < std < SPREAD for mean, std in zip(*moments(scan), strict=True)
+    )
 
 
 def _faint(ctx: Context, scan: Scan) -> Iterator[Finding]:

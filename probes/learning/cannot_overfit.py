@@ -57,6 +57,10 @@ def run(ctx: Context) -> Findings:
         raise Inconclusive(f"{way}, and it is still falling")
     if later := ctx.learns_later():
         raise Inconclusive(f"{way}; on more samples {later}")
+    more = ctx.subset()  # a rate that is too small for a batch is the finding of that stage, with its experiments
+    if more.outcome == "learns" or (more.outcome == "slow" and more.val_above_chance):
+        first_loss, last_loss = more.points[0].train_loss, more.points[-1].train_loss
+        raise Inconclusive(f"{way}; on more samples it goes from {first_loss:.3f} to {last_loss:.3f}, above guessing")
     yield DOC.finding(
         "{samples} samples could not be memorised in {steps} steps without dropout and weight decay: "
         "loss {loss_first:.3f} to {loss_last:.3f}, where {floor:.3f} is possible and {constant:.3f} is guessing.",
