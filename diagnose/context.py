@@ -120,9 +120,14 @@ class MeasuringContext:
         return self.once("pipeline", "building the pipeline", lambda: self.source.build(self.seed))
 
     @property
+    def known(self) -> Facts:
+        """The facts as far as they are known without a run of the model."""
+        return known_facts(self.pipeline, self.source, str(self.device), self.notes)
+
+    @property
     def facts(self) -> Facts:
         if self._facts is None:
-            self._facts = known_facts(self.pipeline, self.source, str(self.device), ())
+            self._facts = self.known
             if self._ignores_labels(self._facts):
                 self.notes.append("The loss does not judge these labels: no accuracy is taken (task custom).")
                 self._facts = replace(self._facts, task="custom")
@@ -134,7 +139,9 @@ class MeasuringContext:
         if not own or known.task_stated or known.task != "classification" or not known.has_data:
             return False
         try:
-            return not judges_labels(self.attempt())
+            attempt = self.attempt()
+            classes = known.num_classes or len(set(self.scan().labels))
+            return not judges_labels(attempt, classes)
         except Skip:
             return False
         except UserCodeError:

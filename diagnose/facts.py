@@ -47,7 +47,7 @@ def known_facts(pipeline: Pipeline, source: Source, device: str, notes: Sequence
 
 def pipeline_facts(ctx: MeasuringContext) -> dict[str, Any]:
     """The ``pipeline`` object of results.json."""
-    pipeline, facts = ctx.pipeline, ctx.facts
+    pipeline, facts = ctx.pipeline, ctx.known
     parameters = list(pipeline.model.parameters())
     optimizer = pipeline.optimizer
     return {

@@ -134,7 +134,7 @@ class Runner:
             self.emit({"event": "load-failed"})
             return
         self.emit({"event": "pipeline", "pipeline": to_json(facts)})
-        self.emit({"event": "loaded", "has_data": ctx.source.has_data, "splits": list(ctx.facts.splits)})
+        self.emit({"event": "loaded", "has_data": ctx.source.has_data, "splits": list(ctx.known.splits)})
 
     def _do_probe(self, step: dict[str, Any]) -> None:
         name, stage = step["name"], step["stage"]
@@ -264,7 +264,8 @@ class Runner:
     def _notes(self) -> None:
         """What was done otherwise than asked since the pipeline was loaded; results.json joins it to what it has."""
         if self._ctx is not None:
-            self.emit({"event": "pipeline", "pipeline": {"warnings": to_json(self._ctx.facts.notes)}})
+            facts = self._ctx.facts
+            self.emit({"event": "pipeline", "pipeline": {"task": facts.task, "warnings": to_json(facts.notes)}})
 
     def _guarded(self, step: Mapping[str, Any], work: Callable[[], Any]) -> None:
         """A long piece of work that is no probe: its end becomes the outcome of the stage."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, Subset
 
-from diagnose.batches import understand
+from diagnose.batches import input_tensors, understand
 from diagnose.rng import loader_untouched, preserved, seed_all, seeded
 from diagnose.user_code import user_code
 from probes.api import Skip
@@ -118,8 +118,15 @@ class Material:
         keep = MIN_BATCHES * 4 if total is None else math.ceil(total * self.fraction)
         if not exact:
             keep = max(keep, MIN_BATCHES)
+        kept: list[Any] = []
+        size = 0
         with user_code("reading data"):
-            return list(islice(iter(self._loader), keep))
+            for raw in islice(iter(self._loader), keep):
+                kept.append(raw)
+                size += sum(x.numel() * x.element_size() for x in input_tensors(understand(raw)))
+                if size > CACHE_BYTES and len(kept) >= MIN_BATCHES:
+                    break
+        return kept
 
     def _look(self, loader: Any, part: Subset[Any] | Remembered | None) -> list[Any]:
         """Up to LOOK_SAMPLES samples, collated as the loader does: random ones where the data set allows."""

@@ -15,32 +15,42 @@ if TYPE_CHECKING:
 
     from probes.records.forward import Attempt
 
-WIDER = 2  # times as many outputs as classes were seen: then they are no scores, but an embedding
+WIDER = 2  # times as many outputs as there are classes: then they are no scores, but an embedding
 
 
-def judges_labels(attempt: Attempt) -> bool:
-    """For one class index per sample, of shape (N,). True where nothing speaks against it."""
+def judges_labels(attempt: Attempt, classes: int) -> bool:
+    """For one class index per sample, of shape (N,), and ``classes`` of them. True where nothing speaks against it."""
     labels, output = attempt.target, attempt.output
     if not isinstance(labels, torch.Tensor) or labels.ndim != 1 or labels.is_floating_point() or output is None:
         return True
+    width = output.shape[1] if output.ndim == 2 else classes
     if attempt.loss_calls:
-        return any(_may_be(call.target, labels) for call in attempt.loss_calls)
-    seen = int(labels.max()) + 1
-    width = output.shape[1] if output.ndim == 2 else seen
-    return width == 1 or seen <= width <= max(WIDER * seen, WIDER + 1)
+        return any(_may_be(call.target, labels.to(call.target.device), width, classes) for call in attempt.loss_calls)
+    return width == 1 or classes <= width <= max(WIDER * classes, WIDER + 1)
 
 
-def _may_be(target: Tensor, labels: Tensor) -> bool:
-    """Whether a loss's target can have been made of the labels: themselves, or a distribution over classes for each."""
-    target = target.detach().to(labels.device)
-    size = len(labels)
+def _may_be(target: Tensor, labels: Tensor, width: int, classes: int) -> bool:
+    """Whether a loss's target can have been made of the labels: themselves, or for each a row over the classes."""
+    target, size = target.detach(), len(labels)
     if not target.is_floating_point():
         numbers_samples = target.ndim == 1 and len(target) >= size and _is_order(target) and not _is_order(labels)
         return not numbers_samples
     if target.numel() == size:
-        return bool((target.flatten() == labels).all()) or len(torch.unique(target)) <= len(torch.unique(labels))
+        between = classes == 2 and bool(((target >= 0) & (target <= 1)).all())
+        return between or _follows(target.reshape(size, 1), labels)
     rows = target.flatten(1) if target.ndim > 1 and len(target) == size else None
-    return rows is not None and torch.allclose(rows.sum(1), torch.ones(size, dtype=rows.dtype), atol=1e-4)
+    if rows is None:
+        return False
+    of_classes = rows.shape[1] == width == classes  # labels that were mixed, say
+    sums_to_one = torch.allclose(rows.sum(1), torch.ones_like(rows[:, 0]), atol=1e-4)
+    return of_classes or sums_to_one or _follows(rows, labels)
+
+
+def _follows(rows: Tensor, labels: Tensor) -> bool:
+    """Whether samples of one label have one row, and there are such samples."""
+    seen, place = torch.unique(labels, return_inverse=True)
+    first = torch.stack([rows[labels == label][0] for label in seen])
+    return len(seen) < len(labels) and torch.equal(first[place], rows)
 
 
 def _is_order(values: Tensor) -> bool:

@@ -119,7 +119,11 @@ class PassMeasurements:
         if output is None or moved is None or output.shape != moved.shape:
             return False
         share = float((output - moved).abs().max()) / max(float(output.abs().max()), 1e-12)
-        return share > MOVED and abs(loss - then) <= STILL * max(abs(loss), 1e-12)
+        slope = self._ctx.attempt().output_gradient
+        if slope is None or slope.shape != output.shape or share <= MOVED:
+            return False
+        matters = bool((slope.to(output.device) * (moved - output)).any())  # what moves is what the loss looks at
+        return matters and abs(loss - then) <= STILL * max(abs(loss), 1e-12)
 
     def gradients(self) -> Mapping[str, float | None]:
         def measure() -> Mapping[str, float | None]:

@@ -77,6 +77,7 @@ class _Seen:
     quantities: bool = False
     hashes: list[int] = field(default_factory=list)
     nonfinite: list[int] = field(default_factory=list)
+    undefined: dict[tuple[int, ...], list[int]] = field(default_factory=dict)
     constant: list[int] = field(default_factory=list)
     means: list[float] = field(default_factory=list)
     stds: list[float] = field(default_factory=list)
@@ -133,7 +134,7 @@ def _add(seen: _Seen, raw: Any) -> None:
     seen.rows.add(given if usable else [], _cpu(target), batch.size)
     if tensor is not None and usable:
         _add_inputs(seen, tensor.detach().cpu(), batch.size)
-        _add_undefined(seen, [x for x in given if x is not tensor], batch.size)
+        _add_undefined(seen, given[1:], batch.size)
         _add_hashes(seen, batch)
     if target is not None and target.numel() and not target.is_complex():
         _add_targets(seen, target.detach().cpu(), batch.size)
@@ -166,7 +167,8 @@ def _add_undefined(seen: _Seen, others: Sequence[Tensor], size: int) -> None:
     for x in others:
         if x.is_floating_point() and x.ndim and len(x) == size:
             bad = torch.isnan(x.detach().cpu().reshape(size, -1)).any(1).nonzero().flatten()
-            seen.nonfinite = sorted({*seen.nonfinite, *(seen.samples + int(i) for i in bad)})
+            if len(bad):
+                seen.undefined.setdefault(tuple(x.shape[1:]), []).extend(seen.samples + int(i) for i in bad)
 
 
 def _add_hashes(seen: _Seen, batch: Batch) -> None:
@@ -263,6 +265,7 @@ def _result(
         labels=() if seen.quantities else tuple(seen.labels),
         hashes=tuple(seen.hashes),
         nonfinite=tuple(seen.nonfinite),
+        undefined=seen.undefined,
         constant=tuple(seen.constant),
         workers=int(getattr(loader, "num_workers", 0) or 0),
         failure=failure,

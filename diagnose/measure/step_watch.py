@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ class StepWatch:
         self.norms: dict[str, float] = {}
         self._fresh: dict[str, torch.Tensor] = {}
         self._last: dict[str, torch.Tensor] = {}
+        self._made: Counter[str] = Counter()  # backwards since the last step
         trainable = [(name, p) for name, p in self.named.items() if p.requires_grad and p.numel() <= JUDGED_ELEMENTS]
         self._judged = dict(trainable[-JUDGED_PARAMETERS:])
         self._handles = [
@@ -43,6 +45,7 @@ class StepWatch:
         def hook(gradient: torch.Tensor) -> None:
             made = gradient.detach().clone()
             self._fresh[name] = self._fresh[name] + made if name in self._fresh else made
+            self._made[name] += 1
 
         return hook
 
@@ -61,6 +64,7 @@ class StepWatch:
             if found is not None:
                 self._last[name] = found.detach().clone()
             del self._fresh[name]
+            self._made[name] = 0
 
     def _is_gone(self, name: str) -> bool:
         found = self.named[name].grad
@@ -76,7 +80,7 @@ class StepWatch:
 
     def _is_partly_gone(self, name: str) -> bool:
         found, fresh, last = self.named[name].grad, self._fresh[name], self._last.get(name)
-        if found is None or found.is_sparse or fresh.is_sparse or not bool(found.any()):
+        if found is None or found.is_sparse or fresh.is_sparse or not bool(found.any()) or self._made[name] < 2:
             return False
         made = (fresh,) if last is None else (fresh, fresh + last)  # or nothing was ever cleared
         return all(torch.cosine_similarity(found.flatten(), x.flatten(), dim=0) < ALONG for x in made)

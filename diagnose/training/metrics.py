@@ -64,8 +64,10 @@ def class_targets(
         return None
     target = target.long()
     keep = target != ignore_index
-    if bool(keep.any()) and int(target[keep].max()) >= classes:
-        return None  # a label beyond the scores: thresholds of ordered classes, say, and no scores of classes
+    beyond = keep & (target >= classes)
+    if task == "classification" and bool(beyond.any()):
+        return None  # thresholds of ordered classes, say, and no scores of classes
+    keep &= ~beyond  # a void that the loss leaves out by itself
     return predicted[keep], target[keep]
 
 

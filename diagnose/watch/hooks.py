@@ -54,7 +54,7 @@ def _steps(heard: Heard, recorder: Recorder, stack: ExitStack, on: list[bool]) -
         if not on or not (window.is_open or id(optimizer) not in known):
             return None
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
-        if not callable(closure):
+        if not callable(closure) or isinstance(closure, nn.Module):
             return heard.before_step(optimizer)
         heard.entered(optimizer)
         told = _first(closure, lambda: heard.before_step(optimizer))

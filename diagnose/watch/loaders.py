@@ -114,7 +114,8 @@ class LoaderWatch:
         """A batch of ``dataset``, ``data``, has come. ``indices``: those it was made of, None where unknown."""
         watched.batches += 1
         if watched.batches == 1 and indices is not None:
-            watched.first = hash(tuple(sorted(indices)) if isinstance(indices, (list, tuple)) else indices)
+            drawn = tuple(sorted(indices)) if isinstance(indices, (list, tuple)) else indices
+            watched.first = hash((drawn, tuple(sorted(key for _, key in row_keys(data)))))
             if self._first is None:
                 self._first = watched.first
             self.same_first += watched.first == self._first

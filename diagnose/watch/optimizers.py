@@ -238,7 +238,9 @@ class OptimizerWatch:
     def rewritten(self, held: set[int]) -> bool:
         """Whether a tensor of it, one of the ids ``held``, was written since its last step by other means."""
         tensor = self._written() if self._written is not None else None
-        return tensor is not None and id(tensor) in held and tensor._version != self._version
+        if tensor is None:  # gone: what has its ids now are other tensors
+            return self.steps > 0 and not held.isdisjoint(self.ids)
+        return id(tensor) in held and tensor._version != self._version
 
     def prepare(self, *, looked: bool) -> None:
         """After a step: whether the next one is looked at from its beginning."""

@@ -47,6 +47,9 @@ def _inner(node: Any) -> Any:
 def _operand(node: Any) -> Any:
     """The only one with a graph, of an operation that leaves its shape; None where there is no such one."""
     inputs = [pair for pair in node.next_functions if pair[0] is not None]
+    factors = [getattr(node, name, None) for name in ("_saved_self", "_saved_other")]
+    if any(isinstance(factor, Tensor) and factor.numel() != 1 for factor in factors):  # weights of the pairs
+        return None
     return inputs[0][0] if len(inputs) == 1 and _shape(*inputs[0]) == _shape(node, 0) else None
 
 

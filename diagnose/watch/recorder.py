@@ -166,11 +166,12 @@ class Recorder:
         step, they know nothing of that one's samples: evaluations up to now are of what was trained until then."""
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         for watch in self.optimizers:
-            if watch.rewritten(held):
+            if watch.steps and not held.isdisjoint(watch.ids):
                 learned: set[Key] = set().union(*(other.trained for other in self.optimizers))
                 for loader in self.passes.loaders:
                     loader.settle(self._trained_on, learned, distinct=self.passes.distinct())
-                watch.trained = set()
+                if watch.rewritten(held):
+                    watch.trained = set()
 
     def _trained_on(self, roots: set[int]) -> set[Key]:
         tensors = self.roots.parameters_of(roots)

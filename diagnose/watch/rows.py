@@ -29,8 +29,10 @@ def row_keys(batch: Any) -> list[Key]:
     A sum of whole numbers, each times a number of its own: exact, so it does not depend on the size of the batch.
     """
     tensors = list(_tensors(batch))[:MOST_TENSORS]
+    if any(t.is_nested or t.device.type != "cpu" or t.layout != torch.strided for t in tensors):
+        return []
     sizes = {len(t) for t in tensors}
-    if len(sizes) != 1 or any(t.device.type != "cpu" or t.layout != torch.strided for t in tensors):
+    if len(sizes) != 1:
         return []
     sums = [_sums(tensor.detach(), place) for place, tensor in enumerate(tensors)]
     return [(VALUES, key) for key in sum(sums[1:], sums[0]).tolist()]
@@ -49,7 +51,7 @@ def _sums(tensor: Tensor, place: int) -> Any:
     if tensor.is_complex() or tensor.is_neg():
         tensor = tensor.resolve_conj().resolve_neg()
     if tensor.dtype not in KNOWN:
-        tensor = tensor.contiguous().view(torch.uint8)
+        tensor = tensor.reshape(len(tensor), -1).contiguous().view(torch.uint8)
     rows = tensor.numpy().reshape(len(tensor), -1)
     if rows.shape[1] > ELEMENTS:
         rows = rows[:, :: rows.shape[1] // ELEMENTS]

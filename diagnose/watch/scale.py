@@ -11,7 +11,7 @@ from probes import catalogue
 from probes.data.unscaled_regression_target import FAR, WIDE
 from probes.results import Finding
 
-LEAST_LOOKS = 5
+LEAST_LOOKS = 15
 LAST = 0.25  # of the looks
 
 
@@ -22,6 +22,7 @@ class TargetScale:
         self._count = 0
         self._sum = self._squares = 0.0
         self._losses: list[float] = []
+        self._batches: list[tuple[float, float]] = []  # mean, and mean square, of the targets of each
 
     def look(self, given: Tensor, target: Tensor, loss: Tensor) -> None:
         """``loss``: the mean over all elements of the squared differences."""
@@ -29,6 +30,7 @@ class TargetScale:
             return
         values = target.detach().double()
         self._losses.append(float(loss.detach()))
+        self._batches.append((float(values.mean()), float(values.square().mean())))
         self._count += values.numel()
         self._sum += float(values.sum())
         self._squares += float(values.square().sum())
@@ -39,8 +41,10 @@ class TargetScale:
             return None
         mean = self._sum / self._count
         variance = max(0.0, self._squares / self._count - mean**2)
+        last = self._batches[-max(1, round(LAST * len(self._losses))) :]
+        base = fmean(s - 2 * mean * m + mean**2 for m, s in last)
         loss, std = fmean(self._losses[-max(1, round(LAST * len(self._losses))) :]), math.sqrt(variance)
-        if (std <= WIDE and abs(mean) <= FAR * std) or not loss > variance > 0:
+        if (std <= WIDE and abs(mean) <= FAR * std) or not loss > max(variance, base) or not variance > 0:
             return None
         return catalogue.doc("unscaled-regression-target").finding(
             "after {steps} steps the mean squared error is {loss:.4g}, more than that of always naming the mean of the "

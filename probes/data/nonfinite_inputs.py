@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Stage
 from probes.data._labels import attempted, listed
 from probes.results import Severity
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from probes.measurements import Context
+    from probes.records.data import Scan
 
 SHOWN = 5  # positions named in the message
 
@@ -32,18 +35,36 @@ def run(ctx: Context) -> Findings:
     facts = []
     for split in ctx.facts.splits or ("train",):
         scan = ctx.scan(split)
-        if not scan.nonfinite:
+        found = sorted({*scan.nonfinite, *(i for shape in _given(ctx, scan) for i in scan.undefined[shape])})
+        if not found:
             facts.append(f"{split} {scan.seen:,}")
             continue
         yield DOC.finding(
             "{count} of {seen} {split} samples hold NaN or infinity; positions {positions} in reading order",
             severity=Severity.NOTE if _harmless(ctx) else None,
-            count=len(scan.nonfinite),
+            count=len(found),
             seen=scan.seen,
             split=split,
-            positions=listed(scan.nonfinite, SHOWN),
+            positions=listed(found, SHOWN),
         )
     return f"all finite: {', '.join(facts)} samples"
+
+
+def _given(ctx: Context, scan: Scan) -> Sequence[tuple[int, ...]]:
+    """Of the further inputs that hold NaN those that the model is given: a label that is missing, or a column that
+    nobody reads, is none of its inputs."""
+    attempt = attempted(ctx) if scan.undefined else None
+    if attempt is None:
+        return ()
+    batch = ctx.batch()
+    tensors = [x for x in (*batch.inputs, *batch.kwargs.values()) if hasattr(x, "isnan")]
+    alike = {shape: [x for x in tensors if x.ndim and tuple(x.shape[1:]) == shape] for shape in scan.undefined}
+    return [shape for shape, those in alike.items() if those and all(_is_among(x, attempt.inputs) for x in those)]
+
+
+def _is_among(x: Any, inputs: Sequence[Any]) -> bool:
+    alike = [y for y in inputs if hasattr(y, "isnan") and y.shape == x.shape and y.dtype == x.dtype]
+    return any(bool(((x == y.to(x.device)) | x.isnan() & y.to(x.device).isnan()).all()) for y in alike)
 
 
 def _harmless(ctx: Context) -> bool:

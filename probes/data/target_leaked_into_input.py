@@ -48,7 +48,10 @@ def run(ctx: Context) -> Findings:
         raise Skip("the samples do not make a table of features and targets")
     if scan.rows.bag:
         raise Skip("the inputs are tokens, of which one may well decide")
-    x, y = scan.rows.features.numpy(), scan.rows.targets.numpy()
+    x, y = (
+        rows.float().numpy() if rows.is_floating_point() else rows.numpy()
+        for rows in (scan.rows.features, scan.rows.targets)
+    )  # numpy knows no bfloat16
     if x.shape[1] < 2:
         raise Skip("there is only one feature")
     if ctx.facts.task == "regression" and not _handed_over(ctx) and (copies := _copied(x, y)):

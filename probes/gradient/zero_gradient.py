@@ -55,7 +55,7 @@ def run(ctx: Context) -> Findings:
         return f"only what is fed the same for every sample has no gradient: {', '.join(dead)}; see ignored-input"
     if dead:
         # Without effect, and harmless: the outputs follow, but a loss made of differences (a ranking, say) does not.
-        cancels = not ctx.facts.custom_step and ctx.cancels_in_loss(dead)
+        cancels = len(dead) < len(judged) and not ctx.facts.custom_step and ctx.cancels_in_loss(dead)
         yield DOC.finding(
             "the gradient of {count} of {total} weight tensors is exactly zero: {names}"
             + ("; they move the outputs, but cancel in the loss" if cancels else ""),

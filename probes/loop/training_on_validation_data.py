@@ -51,10 +51,12 @@ def watched(loop: Loop) -> Findings:
         raise Skip("no evaluation of known samples was seen")
     if any(_fresh(loader) for loader in tests):
         return "the model is evaluated on samples that it was not trained on"
+    if loop.bare_evaluations:
+        raise Skip("evaluations without a loader were seen: their samples may be held out")
     most = max(loader.trained for loader in trained)
     unused = [x for x in loop.loaders if x.disjoint and not x.passed and loop.ended in {"end", "exit"}]
     for loader in tests:
-        apart = not loader.steps and loader.known < PART * most
+        apart = not loader.steps and (loader.samples or loader.known) < PART * most
         swapped = loader.steps and not loader.shuffled and any(other.shuffled for other in unused)
         if apart or swapped or (loader.steps and VALIDATION.search(loader.name)):
             yield _finding(

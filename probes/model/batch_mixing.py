@@ -115,8 +115,9 @@ def _by_order(ctx: Context) -> float:
     def reverse(values: Sequence[Any]) -> list[Any]:
         return [x.flip(0) if isinstance(x, torch.Tensor) and x.ndim else x for x in values]
 
-    seen = ctx.outputs()
-    if not torch.equal(seen.first, seen.again):  # what it draws goes by the place
+    if ctx.random_calls():  # what it draws goes by the place, a generator with a seed of its own included
+        return 0.0
+    if not all(isinstance(x, torch.Tensor) for x in ctx.attempt().inputs):  # a list would keep its order
         return 0.0
     try:
         after = ctx.evaluate(reverse)
@@ -138,6 +139,8 @@ def _batch_size(ctx: Context) -> int:
     loader_size = getattr(ctx.pipeline.train, "batch_size", None)
     if isinstance(target, torch.Tensor) and target.ndim and len(target) != size:
         raise Skip("the targets do not have the batch on their first axis")
+    if attempt.own_call and loader_size != size:
+        raise Skip("which axis of what the loss gives the model is the batch is not known")
     if ctx.facts.task == "language-model" and tensors[0].ndim == 2 and loader_size != size:
         raise Skip("which axis of the tokens is the batch is not known")
     if size < 2:

@@ -68,6 +68,9 @@ def watched(loop: Loop) -> Findings:
         lrs = optimizer.lrs
         if optimizer.steps < LEAST_STEPS or len(lrs) <= LEAST_CHANGES:
             continue
+        end = max((look.total for look in optimizer.looks), default=0)
+        if any(o.looks and o.looks[0].total > end for o in loop.optimizers):  # a range test, or a first phase
+            continue
         first, last = lrs[0][1], lrs[-1][1]
         rises = all(later > earlier for (_, earlier), (_, later) in pairwise(lrs))
         halfway = max(lr for step, lr in lrs if step <= optimizer.steps / 2)
