@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from probes.results import Grade, RunResults, Severity, Status, Verdict
+from probes.results import Grade, RunResults, Severity, StageResult, Status, Verdict
 from reports.causes import place
 from reports.curves import chance_of, clock, is_cross_entropy, last, metric_of, points
 from reports.numbers import figure, finite, number, one_line, percent, plural
@@ -76,9 +76,14 @@ def _healthy(results: RunResults) -> str:
     return f"{text}; others: {', '.join(others)}." if others else f"{text}."
 
 
+def undecided(results: RunResults) -> list[StageResult]:
+    """Stages without a verdict, those that ran first; mnist, which only advises, is the last to be the reason."""
+    left = [stage for stage in results.stages if stage.status is not Status.PASS]
+    return sorted(left, key=lambda stage: (stage.name == "mnist", stage.status is not Status.INCONCLUSIVE))
+
+
 def _inconclusive(results: RunResults) -> str:
-    undecided = [stage for stage in results.stages if stage.status is not Status.PASS]
-    for stage in undecided:
+    for stage in undecided(results):
         because = one_line(stage.reason).rstrip(".") or "no reason was recorded"
         return f"Nothing faulty was found, but the stage {stage.name} came to no verdict ({because})."
     for result in results.results:

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 
 from probes.results import Grade, RunResults, Status, Verdict
+from reports.headline import undecided
 from reports.numbers import one_line
 from reports.shapes import Step
 from reports.words import MEASURED, STAGE_QUESTIONS
@@ -53,8 +54,15 @@ def _next(results: RunResults) -> list[Step]:
         return []
     if results.command in EXPERIMENTS and _out_of_time(results):
         return [_with_more_time(results)]
+    return _undecided(results)
+
+
+def _undecided(results: RunResults) -> list[Step]:
     open_states = (Status.SKIPPED, Status.INCONCLUSIVE)
-    stage = next((s.name for s in results.stages if s.status in open_states and s.name in STAGE_QUESTIONS), None)
+    stage = next((s.name for s in undecided(results) if s.status in open_states and s.name in STAGE_QUESTIONS), None)
+    whole = _command(results, "bisect")
+    if stage == "subset" and "--fraction" not in whole and not _out_of_time(results):
+        return [Step("Too little was learned to tell why. Ask again with all of the data.", f"{whole} --fraction 1")]
     if stage:
         return [Step(f"Remove what stopped the stage {stage}, then run it.", _command(results, stage))]
     if not results.reproduce:

@@ -256,8 +256,8 @@ loader = DataLoader(data, batch_size=20, shuffle=True)
 for epoch in range(5):
     for a, b in loader:
         step(F.cross_entropy(model(a), b))
-    state = TAKEN
-model.load_state_dict(state)
+    best = TAKEN
+model.load_state_dict(best)
 evaluate()
 """
 
@@ -271,6 +271,11 @@ evaluate()
 )
 def test_the_last_epoch_was_the_best(taken: str, found: dict[str, str], tmp_path: Path) -> None:
     assert alarms(RESTORED.replace("TAKEN", taken), tmp_path) == found
+
+
+def test_weights_that_are_edited_in_place_are_no_best_ones(tmp_path: Path) -> None:
+    edited = RESTORED.replace("    best = TAKEN", "    state = model.state_dict()\n    model.load_state_dict(state)")
+    assert alarms(edited.replace("\nmodel.load_state_dict(best)", ""), tmp_path) == {}
 
 
 RESUMED = """
@@ -301,7 +306,7 @@ model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1))
 optimizer = torch.optim.SGD(model.parameters(), lr=LR)
 goal = x.sum(1, keepdim=True) * WIDTH + MEAN
 loader = DataLoader(TensorDataset(x, goal), batch_size=20, shuffle=True)
-for epoch in range(12):
+for epoch in range(40):
     for a, b in loader:
         step(F.mse_loss(model(a), b))
 """

@@ -11,7 +11,7 @@ from probes import catalogue
 from probes.data.unscaled_regression_target import FAR, WIDE
 from probes.results import Finding
 
-LEAST_LOOKS = 15
+LEAST_LOOKS = 10
 LAST = 0.25  # of the looks
 
 

@@ -17,6 +17,7 @@ VALIDATION = re.compile(
 )
 LEARNED = 0.5  # of the samples evaluated on, from which on they are no held-out data
 PART = 0.9  # of the training samples: an evaluation on fewer of them is not one on the training data
+COUNTED = 20_000  # samples of an evaluation that are told apart at most; of one so large its length counts
 
 DOC = ProbeDoc(
     code="LOP305",
@@ -56,7 +57,7 @@ def watched(loop: Loop) -> Findings:
     most = max(loader.trained for loader in trained)
     unused = [x for x in loop.loaders if x.disjoint and not x.passed and loop.ended in {"end", "exit"}]
     for loader in tests:
-        apart = not loader.steps and (loader.samples or loader.known) < PART * most
+        apart = not loader.steps and _size(loader) < PART * most
         swapped = loader.steps and not loader.shuffled and any(other.shuffled for other in unused)
         if apart or swapped or (loader.steps and VALIDATION.search(loader.name)):
             yield _finding(
@@ -64,6 +65,10 @@ def watched(loop: Loop) -> Findings:
             )
             return ""
     raise Skip("the model is evaluated on its training data alone: there is no held-out data to mix them up with")
+
+
+def _size(loader: LoaderSeen) -> int:
+    return max(loader.known, loader.samples or 0) if loader.known >= COUNTED else loader.known
 
 
 def _fresh(loader: LoaderSeen) -> bool:

@@ -13,8 +13,10 @@ import samples
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from probes.results import Because, Result, RunResults, Status
+from probes.results import Because, Result, RunResults, StageResult, Status
 from reports.compare import build_comparison, render_compare
+from reports.headline import headline
+from reports.next_steps import next_steps
 from reports.numbers import duration, figure, number, percent
 from reports.terminal import probe_line, render_terminal
 
@@ -140,3 +142,15 @@ def test_percent_duration_and_names() -> None:
         "0.1, 2",
         "yes",
     ]
+
+
+def test_what_only_advises_is_not_the_reason_for_no_verdict() -> None:
+    stages = (
+        StageResult("data", Status.PASS), StageResult("mnist", Status.SKIPPED, "these are no images"),
+        StageResult("subset", Status.INCONCLUSIVE, "hardly better than guessing"),
+    )  # fmt: skip
+    results = replace(samples.inconclusive(), stages=stages, results=())
+    assert "the stage subset came to no verdict (hardly better than guessing)" in headline(results)
+    (step,) = next_steps(results)
+    assert step.command.endswith("--fraction 1")
+    assert " bisect " in step.command
