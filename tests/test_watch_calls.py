@@ -147,13 +147,27 @@ for fold in range(3):
 
 
 def test_folds_on_one_model_are_apart_where_its_weights_begin_anew(tmp_path: Path) -> None:
-    assert (
-        watched(
-            FOLDS.format("[m.reset_parameters() for m in model if hasattr(m, 'reset_parameters')]"), tmp_path
-        ).alarms
-        == {}
-    )
-    assert watched(FOLDS.format("pass"), tmp_path).alarms == {"training-on-validation-data": "error"}
+    anew = "[m.reset_parameters() for m in model if hasattr(m, 'reset_parameters')]"
+    assert watched(FOLDS.format(anew), tmp_path).alarms == {}
+
+
+DELIVERED = """
+train, test = list(range(160)), list(range(160, 240))
+for part in (train, USED):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    for _ in range(2):
+        for a, b in DataLoader(Subset(data, part), batch_size=20, shuffle=True):
+            step(F.cross_entropy(model(a), b))
+    EVALUATED
+"""
+
+
+def test_training_goes_on_with_all_samples_once_they_were_judged(tmp_path: Path) -> None:
+    body = DELIVERED.replace("USED", "train + test")
+    once = "if part is train: evaluate(DataLoader(Subset(data, test), batch_size=40))"
+    assert watched(body.replace("EVALUATED", once), tmp_path).alarms == {}
+    late = "if part is not train: evaluate(DataLoader(Subset(data, test), batch_size=40))"
+    assert watched(body.replace("EVALUATED", late), tmp_path).alarms == {"training-on-validation-data": "error"}
 
 
 TWINS = """
