@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from diagnose.experiments.dropout import DROPOUTS
 from diagnose.measure.scan import total_samples
 from diagnose.pipeline import Unstated
+from diagnose.training.metrics import yardsticks
 from diagnose.user_code import loaded_user_files, relative_name
 from probes.measurements import Facts
 
@@ -86,6 +87,26 @@ def pipeline_facts(ctx: MeasuringContext) -> dict[str, Any]:
         "provenance": ctx.source.provenance,
         "warnings": list(facts.notes),
     }
+
+
+def guess_facts(ctx: MeasuringContext) -> dict[str, Any]:
+    """``chance``: the accuracy of always naming the most frequent class of the samples that the accuracy is of, those
+    of validation where there are any; ``guess_loss``: the lowest loss that does not look at the inputs. Empty where the
+    task has no such figure. Joined to the ``pipeline`` object of results.json."""
+    import torch
+
+    task, calls = ctx.facts.task, ctx.attempt().loss_calls
+    if task not in {"classification", "multilabel"} or len(calls) != 1:
+        return {}
+    labels = torch.tensor(ctx.scan("val" if "val" in ctx.facts.splits else "train").labels)
+    if not len(labels):
+        return {}
+    labels = labels if task == "classification" else labels.float()
+    options = {**calls[0].options, "reduction": "mean"}
+    found = yardsticks(labels, task, calls[0].function, options, ctx.facts.num_classes, 1)
+    is_mean = calls[0].options.get("reduction", "mean") == "mean"
+    told = {"chance": found.chance, "guess_loss": found.constant if is_mean else None}
+    return {key: value for key, value in told.items() if value is not None}
 
 
 def _transforms(loader: Any) -> str:

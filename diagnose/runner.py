@@ -22,7 +22,7 @@ from diagnose.environment import describe_environment
 from diagnose.errors import UsageError
 from diagnose.experiments import outlook
 from diagnose.experiments.side_by_side import processes
-from diagnose.facts import pipeline_facts, short_history
+from diagnose.facts import guess_facts, pipeline_facts, short_history
 from diagnose.judging import crash_finding, run_probe
 from diagnose.measure.assertions import assertions
 from diagnose.store import TRIALS
@@ -194,6 +194,13 @@ class Runner:
         """What the full training should reach, told before it runs: a report that ends earlier has it too."""
         if expected := [to_json(row) for row in self.context(step).expected()]:
             self.emit({"event": "expected", "expected": expected})
+        self._guess(self.context(step))
+
+    def _guess(self, ctx: MeasuringContext) -> None:
+        """What the accuracies of a training are to be compared with."""
+        with _advisory(self.emit, "accuracy of guessing"):
+            if told := guess_facts(ctx):
+                self.emit({"event": "pipeline", "pipeline": to_json(told)})
 
     def _do_train(self, step: dict[str, Any]) -> None:
         ctx = self.context(step)
@@ -235,6 +242,7 @@ class Runner:
                 journal.row(rows)
                 self.emit({"event": "epoch", "row": rows[-1]})
             journal.close()
+            self._guess(ctx)
 
         self._guarded(step, measure)
 

@@ -150,7 +150,7 @@ def list_runs(root: Path) -> list[Path]:
 
 
 def find_run(text: str, root: Path) -> Path:
-    """A run by path, id, unique prefix of an id, or "latest"; ``root`` is the project folder."""
+    """A run by path, id, unique beginning of an id or of its later parts, or "latest"; ``root`` is the project folder."""
     path = Path(text).expanduser()
     if text and is_run(path):
         return path
@@ -162,6 +162,7 @@ def find_run(text: str, root: Path) -> Path:
             raise UsageError(f"there is no run under {root / STATE_FOLDER / 'runs'}: start one with diagnose run.")
         return runs[0]
     found = [run for run in runs if run.name == text] or [run for run in runs if run.name.startswith(text)]
+    found = found or [run for run in runs if any(part.startswith(text) for part in run.name.split("-")[1:])]
     if len(found) == 1:
         return found[0]
     if found:
@@ -173,7 +174,7 @@ def _not_found(text: str, path: Path, root: Path, runs: list[Path]) -> str:
     if path.exists():
         return f"{text} is not a run folder: it holds no readable run.json."
     names = [run.name for run in runs]
-    near = difflib.get_close_matches(text, names, n=3)
+    near = difflib.get_close_matches(text, [*names, "latest"], n=3)
     hint = (
         f"did you mean {' or '.join(near)}?" if near else f"there are: {_listed(runs)}." if runs else "there are none."
     )

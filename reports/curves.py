@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,13 +79,14 @@ def history_table(history: History, limit: int | None = None, title: str = "") -
 
 
 def chance_of(results: RunResults) -> float | None:
-    """The accuracy of guessing: as measured by whoever said so, else one in the number of classes."""
+    """The accuracy of guessing: as whoever judged the accuracy said, else as measured from the labels, else one in the
+    number of classes."""
     causes = results.diagnosis.causes
     sources: list[Mapping[str, Any]] = [causes[0].values] if causes else []
     sources += [f.values for r in results.results for f in r.findings if f.name in results.diagnosis.symptoms]
     sources += [results.evaluation, results.pipeline]
     for source in sources:
-        if (chance := finite(source.get("chance"))) is not None:
+        if (chance := finite(source.get("chance"))) is not None and chance <= 1:
             return chance
     classes = finite(results.pipeline.get("num_classes"))
     if classes and classes > 1 and results.pipeline.get("task") in (None, "", "classification"):
@@ -92,8 +94,15 @@ def chance_of(results: RunResults) -> float | None:
     return None
 
 
-def is_cross_entropy(results: RunResults) -> bool:
-    """Whether guessing has the loss ln(classes)."""
+def guess_loss_of(results: RunResults) -> float | None:
+    """The loss of guessing: as measured from the labels, else ln(classes) for a cross-entropy."""
+    measured, classes = finite(results.pipeline.get("guess_loss")), finite(results.pipeline.get("num_classes"))
+    if measured is not None or not classes or classes < 2 or not _is_cross_entropy(results):
+        return measured
+    return math.log(classes)
+
+
+def _is_cross_entropy(results: RunResults) -> bool:
     loss = str(results.pipeline.get("loss") or "").lower()
     return "crossentropy" in loss.replace("_", "").replace(" ", "") and "bce" not in loss
 

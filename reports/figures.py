@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from reports.curves import (
     chance_of,
     clock,
     finite_points,
-    is_cross_entropy,
+    guess_loss_of,
     metric_of,
     panels,
     points,
@@ -122,15 +121,10 @@ def _whole_steps(axes: Axes) -> None:
 
 def _chance_line(axes: Axes, results: RunResults, key: str) -> list[tuple[float, float, str, str]]:
     """The level of guessing, as one more line with its label."""
-    chance = chance_of(results)
-    if not chance:
+    level = chance_of(results) if "accuracy" in key else guess_loss_of(results) if "loss" in key else None
+    if not level:
         return []
-    if "accuracy" in key:
-        level, label = chance, f"chance, {percent(chance)}"
-    elif "loss" in key and is_cross_entropy(results):
-        level, label = -math.log(chance), f"guessing, {number(-math.log(chance))}"
-    else:
-        return []
+    label = f"guessing, {percent(level) if 'accuracy' in key else number(level)}"
     axes.axhline(level, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     return [(axes.get_xlim()[1], level, label, GREY)]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from probes.results import Grade, RunResults, Severity, StageResult, Status, Verdict
 from reports.causes import place
-from reports.curves import chance_of, clock, is_cross_entropy, last, metric_of, points
+from reports.curves import chance_of, clock, guess_loss_of, last, metric_of, points
 from reports.numbers import figure, finite, number, one_line, percent, plural
 from reports.shapes import TableView
 from reports.words import MEASURED, MEASURED_TITLES, OUTCOMES
@@ -72,6 +71,9 @@ def _healthy(results: RunResults) -> str:
         return "Nothing faulty was found, but the record names no stage that passed."
     warnings = {f.name for r in results.results for f in r.findings if f.severity is Severity.WARNING}
     found = f"No error was found, but {plural(len(warnings), 'warning')}" if warnings else "No fault was found"
+    reached, chance = last(results.training.history, "val_accuracy"), chance_of(results)
+    if reached is not None and chance is not None and reached <= chance:
+        found += f", {'and' if warnings else 'but'} the accuracy, {percent(reached)}, is that of guessing"
     text = f"{found}; these stages ran and passed: {', '.join(passed)}"
     return f"{text}; others: {', '.join(others)}." if others else f"{text}."
 
@@ -132,8 +134,8 @@ def symptom_table(results: RunResults) -> TableView | None:
     first, final = finite(values.get("loss_first")), finite(values.get("loss_last"))
     if not any("loss" in row[0] for row in rows) and first is not None and final is not None:
         rows.append(("loss, first to last", f"{number(first)} to {number(final)}", ""))
-    if chance and chance < 1 and is_cross_entropy(results):
-        guess = f"a model that only guesses has {number(-math.log(chance))}"
+    if (loss := guess_loss_of(results)) is not None:
+        guess = f"a model that only guesses has {number(loss)}"
         rows = [(name, seen, guess if "loss" in name and not against else against) for name, seen, against in rows]
     return TableView(("figure", "observed", "for comparison"), tuple(rows)) if rows else None
 

@@ -84,6 +84,7 @@ def test_find_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list_runs(tmp_path) == [new, old]
     assert find_run("latest", tmp_path) == new
     assert find_run("20260101", tmp_path) == old
+    assert find_run("aaaa", tmp_path) == old
     assert find_run(old.name, tmp_path) == old
     assert find_run(str(old), tmp_path) == old
     assert find_run(str(old / "results.json"), tmp_path) == old
@@ -91,6 +92,10 @@ def test_find_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         find_run("2026", tmp_path)
     with pytest.raises(UsageError, match=f"did you mean {new.name}"):
         find_run("20260102-000000-abce", tmp_path)
+    with pytest.raises(UsageError, match="fits 2 runs"):
+        find_run("000000", tmp_path)
+    with pytest.raises(UsageError, match="did you mean latest"):
+        find_run("lastest", tmp_path)
     with pytest.raises(UsageError, match="not a run folder"):
         find_run(str(tmp_path), tmp_path)
 

@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from probing import context
+from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 from diagnose.experiments import judge
 from diagnose.experiments.judge import Learning
+from diagnose.facts import guess_facts
+from diagnose.pipeline import Pipeline
 from diagnose.training.metrics import class_targets, smoothing_floor, yardsticks
 from probes.records.trials import Point, Trace
 
@@ -153,3 +158,21 @@ def test_memorised() -> None:
     assert judge.memorised(trace([2.3, 0.01], floor=None, constant=None)) is None
     floor = smoothing_floor(0.1, 10)
     assert judge.memorised(trace([2.3, floor + 0.01], [0.1, 1.0], floor=floor)), "the floor is not zero"
+
+
+@pytest.mark.parametrize(("positives", "chance", "loss"), [(0.5, 0.5, math.log(2)), (0.25, 0.75, 0.5623)])
+@pytest.mark.parametrize("binary", [False, True])
+def test_what_guessing_comes_to_is_told_from_the_labels(
+    positives: float, chance: float, loss: float, binary: bool
+) -> None:
+    def build() -> Pipeline:
+        labels = (torch.arange(80) % 4 < positives * 4).float().unsqueeze(1)
+        data = TensorDataset(torch.randn(80, 3), labels if binary else labels[:, 0].long())
+        model = nn.Linear(3, 1 if binary else 2)
+        return Pipeline(
+            model=model, train=DataLoader(data, 8), val=DataLoader(data, 80),
+            optimizer=torch.optim.SGD(model.parameters()),
+            loss=nn.BCEWithLogitsLoss() if binary else nn.CrossEntropyLoss(),
+        )  # fmt: skip
+
+    assert guess_facts(context(build)) == pytest.approx({"chance": chance, "guess_loss": loss}, abs=1e-3)

@@ -54,21 +54,21 @@ def run(ctx: Context) -> Findings:
     growth = layers[-1].output_std / layers[0].output_std
     weights = sizes(ctx, layers)
     largest = max(weights, key=lambda path: weights[path], default=layers[0].path)
-    told: dict[str, Any] = {"loss": loss, "chance": chance}
+    told: dict[str, Any] = {"loss": loss, "guess": chance}
     spread = Series("spread between samples", [*range(len(layers))], [x.output_std for x in layers], "layer", "std")
     all_large = bool(weights) and median(weights.values()) > LARGE
     if loss > limit or (all_large and loss > FAR * chance):
         if growth > GROWTH and not usual_weights(ctx, layers):
             yield DOC.finding(
                 "the signal grows {growth:.3g}-fold over {layers} layers, and the loss starts at {loss:.3g} (a "
-                "guess has {chance:.3g})",
+                "guess has {guess:.3g})",
                 growth=growth, layers=len(layers), where=ctx.created_at(layers[0].path), evidence=(spread,), **told,
             )  # fmt: skip
             return ""
         if all_large or (weights and weights[largest] > LARGE and loss > VERY_FAR * chance):
             yield DOC.finding(
                 "the weights of {path} are {times:.3g} times as large as a layer of its size begins with, and the loss "
-                "starts at {loss:.3g} (a guess has {chance:.3g})",
+                "starts at {loss:.3g} (a guess has {guess:.3g})",
                 path=largest, times=weights[largest], where=ctx.created_at(largest), evidence=(spread,), **told,
             )  # fmt: skip
             return ""
