@@ -78,7 +78,7 @@ class ArmsTable:
         """``trace``: as the events hold it."""
         row, seed = self._row(str(trace["name"])), int(trace["seed"])
         row.going.pop(seed, None)
-        row.outcomes[seed] = in_words(str(trace["outcome"]), trace.get("share"))
+        row.outcomes[seed] = in_words(str(trace["outcome"]), trace.get("share"), trace.get("val_above_chance"))
         row.last, row.losses = seed, [point["train_loss"] for point in trace["points"]]
         self._finished += 1
 

@@ -164,7 +164,7 @@ class Progress(Quiet):
             self._print(f"  {label}")
             label = ""
         curve = f"{label:<{LABEL_WIDTH}} {sparkline(losses):<14}"
-        learns = in_words(str(trace["outcome"]), trace.get("share"))
+        learns = in_words(str(trace["outcome"]), trace.get("share"), trace.get("val_above_chance"))
         self._print(f"  {curve} loss {ends} in {trace['steps']} steps; learns: {learns}")
 
     def output(self, line: str) -> None:

@@ -150,7 +150,7 @@ def list_runs(root: Path) -> list[Path]:
 
 
 def find_run(text: str, root: Path) -> Path:
-    """A run by path, id, unique beginning of an id or of its later parts, or "latest"; ``root`` is the project folder."""
+    """A run by path, id, the unique beginning of an id or of a part of it, or "latest"; ``root`` is the project."""
     path = Path(text).expanduser()
     if text and is_run(path):
         return path

@@ -31,6 +31,7 @@ from diagnose.user_code import user_code
 from probes.records.forward import WeightLoad
 from probes.results import Where
 
+WITH_DATA = "get_pipeline"  # by the usual name of a function that gives the data as well
 _EXPECTED = "expected an nn.Module, a function that returns one, or a function that returns a diagnose.Pipeline"
 
 
@@ -276,10 +277,10 @@ class Source:
         seed_all(seed)
         shape = input_shape(model, self.config.input)
         batches, task, classes = synthetic_batches(model, shape)
-        self._choices.by_default(
-            "data",
-            f"No data were given: made-up inputs {shape} (by {shape.source}), for the checks of the model alone.",
-        )
+        text = f"No data were given: made-up inputs {shape} (by {shape.source}), for the checks of the model alone."
+        if self._located.name != WITH_DATA and callable(getattr(self._located.module, WITH_DATA, None)):
+            text += f" {WITH_DATA} of the same module may give them: take it as the target."
+        self._choices.by_default("data", text)
         return Pipeline(model, batches, task=task, num_classes=classes, **functions)
 
     def _from_factory(self, made: Any, seed: int, reuse_data: Pipeline | None) -> Pipeline:

@@ -34,7 +34,8 @@ def _row(trace: Mapping[str, Any]) -> list[Scalar]:
         first, last = trace["points"][0], trace["points"][-1]
         return [
             trace["name"], trace["seed"], trace["steps"], first["train_loss"], last["train_loss"],
-            last["train_score"], last["val_score"], in_words(trace["outcome"], trace.get("share")),
+            last["train_score"], last["val_score"],
+            in_words(trace["outcome"], trace.get("share"), trace.get("val_above_chance")),
         ]  # fmt: skip
     except (KeyError, IndexError, TypeError):
         return []

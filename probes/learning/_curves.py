@@ -60,13 +60,13 @@ def _part(ablation: Ablation) -> str:
 
 
 def _learns(trace: Trace) -> str:
-    if trace.outcome == "learns" and trace.val_above_chance is False:
-        return "on training samples only"
-    return in_words(trace.outcome, trace.share)
+    return in_words(trace.outcome, trace.share, trace.val_above_chance)
 
 
-def in_words(outcome: str, share: float | None) -> str:
+def in_words(outcome: str, share: float | None, val_above_chance: bool | None = None) -> str:
     """Whether a training learned. One that guesses better at times, while its loss stays at chance, did not."""
+    if outcome == "learns" and val_above_chance is False:
+        return "on training samples only"
     stayed = outcome == "slow" and share is not None and share < AT_CHANCE
     return WORDS["stuck"] if stayed else WORDS.get(outcome, outcome)
 
