@@ -35,9 +35,9 @@ from diagnose import Pipeline
 from diagnose.config import Config
 from diagnose.context import MeasuringContext
 from diagnose.creation import CreationLog
-from diagnose.locate import Located
-from diagnose.parts import flagged_parts, read_settings
-from diagnose.target import Source
+from diagnose.target.locate import Located
+from diagnose.target.parts import flagged_parts, read_settings
+from diagnose.target.source import Source
 from diagnose.training.loop import train
 
 BATCH, CLASSES = 64, 10

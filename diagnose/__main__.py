@@ -1,6 +1,6 @@
 """``python -m diagnose``."""
 
-from diagnose.isolation import own_packages_first
+from diagnose.worker.isolation import own_packages_first
 
 own_packages_first()
 

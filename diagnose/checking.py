@@ -21,12 +21,12 @@ from diagnose.diagnosis import diagnose as find_causes
 from diagnose.diagnosis import verdict
 from diagnose.errors import UsageError
 from diagnose.judging import crash_finding, run_probe
-from diagnose.locate import Located
-from diagnose.parts import flagged_parts, read_settings
 from diagnose.pipeline import Pipeline
 from diagnose.plan import DEPENDS, Plan, barred, make_plan
 from diagnose.rng import preserved
-from diagnose.target import Source, load_source
+from diagnose.target.locate import Located
+from diagnose.target.parts import flagged_parts, read_settings
+from diagnose.target.source import Source, load_source
 from diagnose.user_code import UserCodeError
 from diagnose.watch.report import Report
 from probes import catalogue

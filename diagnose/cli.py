@@ -262,7 +262,7 @@ def _end_with_usage(problems: Sequence[str]) -> NoReturn:
 
 def main() -> None:
     """Entry point: exit codes as in the contract, and no traceback for a usage error."""
-    from diagnose.isolation import own_packages_first
+    from diagnose.worker.isolation import own_packages_first
 
     own_packages_first()
     _leave_out_options(sys.argv[1:])

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from diagnose.pipeline import Pipeline
-    from diagnose.target import Source
+    from diagnose.target.source import Source
 
 T = TypeVar("T")
 

@@ -12,18 +12,18 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from diagnose.config import Config
-from diagnose.death import Death, innermost
 from diagnose.errors import UsageError
-from diagnose.in_process import InProcessWorker
 from diagnose.store import TRIALS, RunFolder
-from diagnose.worker import Worker
+from diagnose.worker.death import Death, innermost
+from diagnose.worker.in_process import InProcessWorker
+from diagnose.worker.process import Worker
 from probes import catalogue
 from probes.api import Stage
 from probes.results import Finding, Result, StageResult, Status, Text, Trace, to_json
 from reports.load import read_events
 from reports.schema import validate
 
-HANDLER = "diagnose.runner:handler"
+HANDLER = "diagnose.worker.runner:handler"
 SILENCE = 180.0  # seconds without a sign of life, after which user code counts as hung
 GRACE = 10.0  # seconds past the budget, in which a worker that answers ends by itself
 DEATHS = {"hung": "hung", "out-of-memory": "killed-out-of-memory"}

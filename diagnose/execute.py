@@ -17,11 +17,11 @@ from diagnose.config import Config, load_config
 from diagnose.display import make_display
 from diagnose.earlier import best_checkpoint, open_folder
 from diagnose.errors import ExitCode, UsageError
-from diagnose.isolation import OWN_PACKAGES
 from diagnose.plan import Plan, make_plan
 from diagnose.session import Session
 from diagnose.sweep import run_all, spoken_for, variants
-from diagnose.worker import interrupt_on_termination
+from diagnose.worker.isolation import OWN_PACKAGES
+from diagnose.worker.process import interrupt_on_termination
 from probes.api import Stage
 from probes.results import RunResults, Severity, Verdict
 

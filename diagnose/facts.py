@@ -18,7 +18,7 @@ from probes.measurements import Facts
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
     from diagnose.pipeline import Pipeline
-    from diagnose.target import Source
+    from diagnose.target.source import Source
     from probes.records.trials import Trace
 
 SETTINGS = ("momentum", "nesterov", "betas", "eps", "alpha", "amsgrad", "dampening")  # of a parameter group

@@ -9,10 +9,10 @@ from typing import Any
 
 from diagnose.config import Config
 from diagnose.conversation import ENGINE, Conversation, Display
-from diagnose.death import Death
 from diagnose.diagnosis import LEARNING_SYMPTOMS, diagnose, verdict
 from diagnose.plan import DECISIVE, OUT_OF_TIME, QUESTIONS, Plan, barred
 from diagnose.store import RunFolder
+from diagnose.worker.death import Death
 from probes import catalogue
 from probes.api import Stage
 from probes.results import Result, RunResults, Severity, StageResult, Status, Verdict, to_json

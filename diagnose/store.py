@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from diagnose.errors import UsageError
-from diagnose.mailbox import append
 from diagnose.redact import redact, redact_text
+from diagnose.worker.mailbox import append
 from probes.results import SCHEMA_VERSION, RunResults, to_json
 
 __all__ = ["RunFolder", "find_run", "is_run", "list_runs", "new_id", "read_header", "redact", "redact_text"]

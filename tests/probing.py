@@ -12,9 +12,9 @@ from diagnose.config import Config
 from diagnose.context import MeasuringContext
 from diagnose.creation import CreationLog
 from diagnose.judging import run_probe
-from diagnose.locate import Located
-from diagnose.parts import flagged_parts, read_settings
-from diagnose.target import Source
+from diagnose.target.locate import Located
+from diagnose.target.parts import flagged_parts, read_settings
+from diagnose.target.source import Source
 from probes.results import Finding, Result, Status
 
 

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 from diagnose.batches import first_tensor, input_tensors, map_tensors, to_device, understand
 from diagnose.errors import UsageError
-from diagnose.tasks import default_loss, infer_task
+from diagnose.target.tasks import default_loss, infer_task
 
 X, X2, Y = torch.zeros(4, 3), torch.ones(4, 2), torch.tensor([0, 1, 0, 1])
 

@@ -27,11 +27,11 @@ def get_loaders():
 """
 
 WORKER = """
-from diagnose.isolation import hide_own_packages, import_user_paths, own_packages_first
+from diagnose.worker.isolation import hide_own_packages, import_user_paths, own_packages_first
 
 own_packages_first()
 import probes.results
-import diagnose.target, diagnose.config
+import diagnose.target.source, diagnose.config
 
 def main():
     import sys
@@ -42,14 +42,14 @@ def main():
     print("user", user_data.probes.VALUE, user_data.TABLE)
     train, _ = user_data.get_loaders()
     print("loader", [batch.tolist() for batch in train])
-    source = diagnose.target.load_source(
+    source = diagnose.target.source.load_source(
         diagnose.config.Config(target="user_model:get_model", data="user_data:get_loaders", task="regression"),
         Path(sys.argv[1]),
     )
     pipeline = source.build(0)
     where = source.created_at(pipeline.model)
     print("ours", type(where).__module__, where.file, where.line, where.text)
-    glyphs = diagnose.target.Source.__init__.__globals__["flagged_parts"].__globals__["builtin_loaders"](
+    glyphs = diagnose.target.source.Source.__init__.__globals__["flagged_parts"].__globals__["builtin_loaders"](
         "glyphs-200:8:4", batch_size=4, num_workers=1
     )
     glyphs["train"].multiprocessing_context = "spawn"
@@ -93,7 +93,8 @@ def test_the_users_modules_win_and_ours_go_on_working(project: Path, tmp_path_fa
 def test_python_m_finds_our_packages_in_such_a_folder(project: Path) -> None:
     """``python -m`` puts the current folder first, where the user's ``probes`` lies in wait."""
     code = (
-        "import sys; sys.path.insert(0, ''); from diagnose.isolation import own_packages_first, hide_own_packages\n"
+        "import sys; sys.path.insert(0, '');"
+        "from diagnose.worker.isolation import own_packages_first, hide_own_packages\n"
         "own_packages_first(); import probes.results\n"
         "hide_own_packages(); import probes; print(probes.VALUE)"
     )

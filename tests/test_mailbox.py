@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diagnose.death import parse_dump, user_frames
-from diagnose.mailbox import Tail, append
-from diagnose.worker_log import CappedLog
+from diagnose.worker.death import parse_dump, user_frames
+from diagnose.worker.log import CappedLog
+from diagnose.worker.mailbox import Tail, append
 
 
 def test_an_earlier_log_is_kept(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import nn
 
-from diagnose.arguments import convert
 from diagnose.config import Config
 from diagnose.errors import UsageError
-from diagnose.target import Source, load_source
+from diagnose.target.arguments import convert
+from diagnose.target.source import Source, load_source
 from diagnose.user_code import UserCodeError, user_code, user_frames
 
 HEAD = """

@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
-from diagnose.death import Death, oom_kills
-from diagnose.in_process import InProcessWorker
-from diagnose.worker import Worker
-from diagnose.worker_log import HEAD_BYTES, TAIL_BYTES
+from diagnose.worker.death import Death, oom_kills
+from diagnose.worker.in_process import InProcessWorker
+from diagnose.worker.log import HEAD_BYTES, TAIL_BYTES
+from diagnose.worker.process import Worker
 
 HANDLER = "lethal_handler:handler"
 TESTS = Path(__file__).resolve().parent
@@ -159,14 +159,14 @@ def test_keyboard_interrupt_raised_by_the_code_is_not_ours(bench: Bench) -> None
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_signal_from_outside(bench: Bench, number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diagnose.worker.oom_kills", lambda: 5)
+    monkeypatch.setattr("diagnose.worker.process.oom_kills", lambda: 5)
     death = dies(bench, "kill", signal=int(number))
     assert (death.kind, death.signal) == ("signal", number.name)
 
 
 def test_kill_is_out_of_memory_only_when_the_kernel_counted_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = iter(range(1000))
-    monkeypatch.setattr("diagnose.worker.oom_kills", lambda: next(counts))
+    monkeypatch.setattr("diagnose.worker.process.oom_kills", lambda: next(counts))
     assert dies(bench, "kill", signal=int(signal.SIGKILL)).kind == "out-of-memory"
     assert dies(bench, "kill", signal=int(signal.SIGTERM)).kind == "signal"
     assert oom_kills() >= 0
@@ -286,7 +286,7 @@ def test_an_error_in_the_caller_kills_the_worker(bench: Bench, mark: str) -> Non
 PARENT = """
 import signal, sys
 from pathlib import Path
-from diagnose.worker import Worker, interrupt_on_termination
+from diagnose.worker.process import Worker, interrupt_on_termination
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell starts us with it ignored
 interrupt_on_termination()

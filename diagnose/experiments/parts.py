@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from diagnose.batches import first_tensor, map_tensors
-from diagnose.defaults import LEARNING_RATE
 from diagnose.experiments import wider
 from diagnose.experiments.change import Change, Reading
 from diagnose.experiments.material import is_plain
+from diagnose.target.defaults import LEARNING_RATE
 from diagnose.training.meter import aligned
 from diagnose.training.metrics import IGNORE_INDEX, main_output
 from probes.api import Skip

@@ -95,7 +95,7 @@ def _forked(call: Callable[[Sign], Any]) -> tuple[Connection, Any]:
 
 
 def _answer(call: Callable[[Sign], Any], sender: Connection) -> None:
-    from diagnose.worker_child import end_with_parent  # it needs what only Unix has
+    from diagnose.worker.child import end_with_parent  # it needs what only Unix has
 
     end_with_parent()
     faulthandler.disable()  # its file is the worker's

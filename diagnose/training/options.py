@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from diagnose.arguments import Call
 from diagnose.errors import UsageError
+from diagnose.target.arguments import Call
 
 if TYPE_CHECKING:
     from diagnose.pipeline import Pipeline

@@ -17,7 +17,6 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
-from diagnose import isolation
 from diagnose.config import Config
 from diagnose.environment import describe_environment
 from diagnose.judging import crash_finding
@@ -29,7 +28,8 @@ from diagnose.watch.recorder import Recorder
 from diagnose.watch.replay import check_parts, not_checked
 from diagnose.watch.script import Program, read_module, read_notebook, read_script
 from diagnose.watch.window import is_due
-from diagnose.worker_child import exit_code
+from diagnose.worker import isolation
+from diagnose.worker.child import exit_code
 from probes import catalogue
 from probes.api import Stage
 from probes.records.loop import Loop

@@ -17,15 +17,15 @@ from typing import Any
 
 import diagnose
 from diagnose.config import Config, load_config
-from diagnose.death import died_with, oom_kills
 from diagnose.diagnosis import diagnose as find_causes
 from diagnose.diagnosis import verdict
 from diagnose.earlier import open_folder
 from diagnose.errors import ExitCode, UsageError
 from diagnose.execute import conclude
-from diagnose.orphans import MARK, kill_marked
 from diagnose.store import RunFolder
 from diagnose.watch import course, judge
+from diagnose.worker.death import died_with, oom_kills
+from diagnose.worker.orphans import MARK, kill_marked
 from probes import catalogue
 from probes.api import Stage
 from probes.records.loop import Loop

@@ -27,12 +27,12 @@ from diagnose.config import Config
 from diagnose.context import MeasuringContext
 from diagnose.errors import UsageError
 from diagnose.judging import run_probe
-from diagnose.locate import Located
-from diagnose.parts import flagged_parts, read_settings
 from diagnose.pipeline import Pipeline
 from diagnose.plan import barred
 from diagnose.rng import preserved
-from diagnose.target import Source
+from diagnose.target.locate import Located
+from diagnose.target.parts import flagged_parts, read_settings
+from diagnose.target.source import Source
 from diagnose.training.metrics import main_output
 from diagnose.training.step import Engine
 from diagnose.user_code import UserCodeError

@@ -36,8 +36,8 @@ def fresh(build: Callable[[], Any], seed: int) -> tuple[Any, Any]:
     """The pipeline, with the parts that nobody gave, and the engine that runs its steps as it says."""
     import torch
 
-    from diagnose import defaults
     from diagnose.rng import seed_all
+    from diagnose.target import defaults
     from diagnose.training.step import Engine
 
     seed_all(seed)

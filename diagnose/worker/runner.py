@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from diagnose import isolation
 from diagnose.config import Config
 from diagnose.context import MeasuringContext
 from diagnose.environment import describe_environment
@@ -26,12 +25,13 @@ from diagnose.facts import guess_facts, pipeline_facts, short_history
 from diagnose.judging import crash_finding, run_probe
 from diagnose.measure.assertions import assertions
 from diagnose.store import TRIALS
-from diagnose.target import Source, load_source
+from diagnose.target.source import Source, load_source
 from diagnose.training import evaluate as evaluation
 from diagnose.training import loop, pictures
 from diagnose.training.journal import Journal, arms_on_board
 from diagnose.training.meeting import Meeting, RankLost
 from diagnose.user_code import UserCodeError
+from diagnose.worker import isolation
 from probes import catalogue
 from probes.api import Inconclusive, Skip
 from probes.results import Finding, Result, Severity, Status, to_json

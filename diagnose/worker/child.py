@@ -26,8 +26,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from diagnose.mailbox import Tail, append
-from diagnose.orphans import MARK, sweep
+from diagnose.worker.mailbox import Tail, append
+from diagnose.worker.orphans import MARK, sweep
 
 REQUESTS, EVENTS, DUMP = "requests.jsonl", "events.jsonl", "frames.txt"
 

@@ -13,19 +13,19 @@ from typing import Any
 
 from torch import nn
 
-from diagnose.arguments import Call
-from diagnose.completion import complete
 from diagnose.config import NO_TARGET, Config
 from diagnose.creation import CreationLog
-from diagnose.defaults import Choices, default_optimizer_call
 from diagnose.errors import UsageError
-from diagnose.loaders import Loaders, class_count, class_names, read_loaders
-from diagnose.locate import Located, locate
-from diagnose.parts import SCHEDULER_KNOWN, Parts, add_companions, flagged_parts, read_settings
 from diagnose.pipeline import Pipeline, check_fields
 from diagnose.rng import preserved, seed_all, seeded
 from diagnose.settings import parse_setting
-from diagnose.synthetic import input_shape, synthetic_batches
+from diagnose.target.arguments import Call
+from diagnose.target.completion import complete
+from diagnose.target.defaults import Choices, default_optimizer_call
+from diagnose.target.loaders import Loaders, class_count, class_names, read_loaders
+from diagnose.target.locate import Located, locate
+from diagnose.target.parts import SCHEDULER_KNOWN, Parts, add_companions, flagged_parts, read_settings
+from diagnose.target.synthetic import input_shape, synthetic_batches
 from diagnose.training.options import laid_over, training_options
 from diagnose.user_code import user_code
 from probes.records.forward import WeightLoad

@@ -10,11 +10,11 @@ from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
 from diagnose.config import Config
 from diagnose.creation import CreationLog
-from diagnose.defaults import Choices, choose_loss, choose_optimizer, choose_task
 from diagnose.errors import UsageError
-from diagnose.parts import Parts, Settings, check_loss, check_optimizer, check_scheduler
 from diagnose.pipeline import Pipeline, Unstated
 from diagnose.rng import seed_all
+from diagnose.target.defaults import Choices, choose_loss, choose_optimizer, choose_task
+from diagnose.target.parts import Parts, Settings, check_loss, check_optimizer, check_scheduler
 from diagnose.user_code import user_code
 
 _STEPWISE = (OneCycleLR, CyclicLR)

@@ -9,9 +9,9 @@ from types import ModuleType
 from typing import Any
 
 from diagnose.errors import UsageError
-from diagnose.isolation import import_user_paths
 from diagnose.near_miss import did_you_mean
 from diagnose.user_code import user_code
+from diagnose.worker.isolation import import_user_paths
 
 
 @dataclass(frozen=True)

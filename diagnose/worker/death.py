@@ -16,7 +16,7 @@ from probes.results import Where
 Kind = Literal["signal", "exit", "hung", "descriptors", "out-of-memory", "lost"]
 Frame = tuple[str, int, str]  # file, line, function
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 _OURS = tuple(f"{_ROOT / name}/" for name in ("diagnose", "probes", "reports"))
 _DEMOS = f"{_ROOT / 'diagnose' / 'demos'}/"  # plays the part of a user's project
 _STDLIB = tuple({f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib")})

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diagnose.arguments import Call
 from diagnose.batches import understand
 from diagnose.errors import UsageError
 from diagnose.pipeline import Pipeline, Task
-from diagnose.tasks import default_loss, infer_task
+from diagnose.target.arguments import Call
+from diagnose.target.tasks import default_loss, infer_task
 from diagnose.user_code import UserCodeError, user_code
 
 LEARNING_RATE = 1e-3  # of the default optimizer

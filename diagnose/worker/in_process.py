@@ -7,8 +7,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from diagnose.death import Death, user_frames
-from diagnose.worker_child import Run, described, exit_code, load_handler
+from diagnose.worker.child import Run, described, exit_code, load_handler
+from diagnose.worker.death import Death, user_frames
 
 OnEvent = Callable[[dict[str, Any]], None]
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 
 OWN_PACKAGES = ("probes", "reports")
-_ROOT = str(Path(__file__).resolve().parent.parent)
+_ROOT = str(Path(__file__).resolve().parents[2])
 _hidden: dict[str, ModuleType] = {}  # keeps the modules alive that sys.modules no longer holds
 _state = {"joined": False}
 
@@ -85,5 +85,5 @@ def _hide_main() -> None:
     if "__main__" not in _hidden:
         _hidden["__main__"] = main
         empty = ModuleType("__main__")
-        empty.__spec__ = find_spec("diagnose.spawned")
+        empty.__spec__ = find_spec("diagnose.worker.spawned")
         sys.modules["__main__"] = empty

@@ -2,7 +2,7 @@
 
 The parent's side. One worker process at a time runs steps one after the other and reports events through a mailbox
 (a file), so what it said before it died is kept. A worker that dies, hangs or loses its standard streams becomes a
-``Death``; the next step runs in a fresh one. No process outlives the command: see ``diagnose.worker_child``.
+``Death``; the next step runs in a fresh one. No process outlives the command: see ``diagnose.worker.child``.
 Needs a POSIX system. Not covered: a machine that is so short of memory that the parent itself is killed loses the
 step that ran (its events up to then are on disk).
 """
@@ -25,12 +25,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from diagnose.death import Death, died_with, oom_kills, parse_dump, user_frames
-from diagnose.mailbox import Tail, append
-from diagnose.orphans import MARK, kill_marked
 from diagnose.redact import redact_text
-from diagnose.worker_child import DUMP, DUMP_SIGNAL, EVENTS, REQUESTS
-from diagnose.worker_log import CappedLog, Copier
+from diagnose.worker.child import DUMP, DUMP_SIGNAL, EVENTS, REQUESTS
+from diagnose.worker.death import Death, died_with, oom_kills, parse_dump, user_frames
+from diagnose.worker.log import CappedLog, Copier
+from diagnose.worker.mailbox import Tail, append
+from diagnose.worker.orphans import MARK, kill_marked
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -40,9 +40,9 @@ _STOP_SECONDS = 5.0  # for the user's atexit handlers and loader workers to end 
 _KILL_SECONDS = 15.0
 _POLL_SECONDS = (0.002, 0.05)
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 # Our packages come first: the user's folder, or PYTHONPATH, may hold a module of the same name.
-_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from diagnose.worker_child import main; main()"
+_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from diagnose.worker.child import main; main()"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 

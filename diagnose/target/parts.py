@@ -12,14 +12,14 @@ from typing import Any
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from diagnose import neighbours
-from diagnose.arguments import Call
 from diagnose.config import Config
 from diagnose.datasets import builtin_loaders, is_builtin
 from diagnose.datasets.augmented import Strengths
 from diagnose.errors import UsageError
-from diagnose.locate import Located, locate
 from diagnose.settings import SCOPES, parse_setting
+from diagnose.target import neighbours
+from diagnose.target.arguments import Call
+from diagnose.target.locate import Located, locate
 from diagnose.training import schedulers
 from diagnose.user_code import is_user_file
 
