@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.class_scores import NON_NEGATIVE, mean_loss, ran
 from probes.data._labels import IGNORE_INDEX
+from probes.optimizer._own_step import events, of_each_step
 from probes.results import Number
 
 if TYPE_CHECKING:
@@ -32,9 +33,11 @@ TOLERANCE = 0.05  # relative, of the loss against the negative of the one call i
 
 
 def run(ctx: Context) -> Findings:
+    if ctx.facts.custom_step:
+        return (yield from _own_step(ctx))
     attempt = ran(ctx)
-    if attempt.loss is None or ctx.facts.custom_step:
-        raise Skip("the pipeline's own step does the backward, unseen" if ctx.facts.custom_step else "there is no loss")
+    if attempt.loss is None:
+        raise Skip("there is no loss")
     against = _against_the_targets(ctx)
     if against is not None and against < OPPOSED and not _maximizes(ctx):
         yield DOC.finding(
@@ -70,6 +73,27 @@ def run(ctx: Context) -> Findings:
         )
         return ""
     return f"{known[0].function} is {value:.4g} and is made smaller"
+
+
+def _own_step(ctx: Context) -> Findings:
+    """By what part of torch's loss, and with which sign, a ``train_step`` of the user's passes back before it steps.
+    One with several losses, or with parts of either sign (as of adversaries), may well subtract."""
+    steps = of_each_step(events(ctx))
+    backwards = [event for step in steps for event in step if event.kind == "backward"]
+    shares = [event.share for event in backwards if event.share is not None]
+    size = max((event.size for step in steps for event in step if event.kind == "call"), default=0)
+    if not shares or len(shares) != len(backwards) or any(event.size > size for event in backwards):
+        raise Skip("what a step passes back is not made of a single known loss of torch")
+    largest = max(share if not _maximizes(ctx) else -share for share in shares)
+    if largest < 0:
+        yield DOC.finding(
+            "train_step makes its loss larger: what it passes back changes by {share:.3g} times what the loss does",
+            share=largest,
+            where=backwards[0].where,
+            evidence=(Number("change of what is made smaller with the loss", largest, "above 0"),),
+        )
+        return ""
+    return "what train_step makes smaller grows with its loss"
 
 
 def _rises_with_it(ctx: Context) -> bool:

@@ -83,6 +83,25 @@ def one_backward() -> Step:
     return step
 
 
+def signed(sign: float, penalty: float = 0.0) -> Step:
+    """``penalty``: of a second loss, that is taken away."""
+
+    def step(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
+        optimizer.zero_grad()
+        loss = loss_of(model, *batch)
+        (sign * loss - (penalty * loss_of(model, *batch) if penalty else 0)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+def maximizing(make: Callable[..., Step], *arguments: Any) -> Pipeline:
+    made = _with_step(make, arguments)
+    made.optimizer = torch.optim.SGD(made.model.parameters(), lr=0.05, maximize=True)
+    return made
+
+
 def two_losses() -> Step:
     """As of a discriminator: each half of the loss has a backward of its own, over the same batch."""
 
@@ -185,6 +204,7 @@ def batches_of(size: int, n: int = 512, **fields: Any) -> Pipeline:
 
 EPSILON, WARM_UP = "adam-epsilon-out-of-range", "warmup-outlasts-training"
 PERIOD, SIZE = "schedule-period-mismatch", "batch-size-extreme"
+SIGN = "loss-sign-flipped"
 FAULTS: dict[str, tuple[str, Build]] = {
     "summed across calls": ("accumulation-not-averaged", stepping(across_calls, MICRO, False)),
     "summed within a call": ("accumulation-not-averaged", stepping(within_a_call, False)),
@@ -199,6 +219,9 @@ FAULTS: dict[str, tuple[str, Build]] = {
     "a cosine for ten times the run": (PERIOD, partial(by_hand, lambda step: half_cosine(step, 1600), epochs=10)),
     "a line for fifty times the run": (PERIOD, partial(by_hand, lambda epoch: 1 - epoch / 1000, "epoch", epochs=20)),
     "single samples": (SIZE, partial(batches_of, 1, 100)),
+    "a minus before the loss": (SIGN, stepping(signed, -1.0)),
+    "a minus, and divided": (SIGN, stepping(signed, -0.25)),
+    "an optimizer that maximizes": (SIGN, partial(maximizing, one_backward)),
     "all samples at once": (SIZE, partial(batches_of, 512, epochs=10)),
 }
 SILENT: dict[str, tuple[str, Build]] = {
@@ -220,6 +243,13 @@ SILENT: dict[str, tuple[str, Build]] = {
     "accumulated over 8 calls": ("gradients-not-cleared", stepping(across_calls, 8, True)),
     "accumulated within a call": ("gradients-not-cleared", stepping(within_a_call, True)),
     "a step every 8 calls": ("parameters-not-updated", stepping(across_calls, 8, True)),
+    "a loss of its own sign": (SIGN, stepping(one_backward)),
+    "a minus for an optimizer that maximizes": (SIGN, partial(maximizing, signed, -1.0)),
+    "a loss taken away from another": (SIGN, stepping(signed, 1.0, 2.0)),
+    "two losses with a sign each": (SIGN, stepping(two_losses)),
+    "accumulated with its own sign": (SIGN, stepping(across_calls, MICRO, True)),
+    "scaled with its own sign": (SIGN, stepping(scaling, True)),
+    "two optimizers with a sign each": (SIGN, small.own_step),
     "eps of 1e-8": (EPSILON, small.plain_cnn),
     "eps of 1e-5": (EPSILON, partial(epsilon, 1e-5)),
     "a warm-up of 20 in 48 steps": (WARM_UP, partial(warm_up, 20, epochs=3)),
