@@ -106,7 +106,8 @@ class Pass:
 
 @dataclass(frozen=True)
 class LoaderSeen:
-    """``name``: of the variable that it was assigned to, "" if unknown. ``batches``: its length, None if it has none.
+    """``name``: of the variable that it was assigned to, or of the function that returned it at once, "" if unknown.
+    ``batches``: its length, None if it has none.
 
     ``passes``: the first ones; ``passed``: how many there were. ``same_first``: passes whose first batch held the
     samples of the first pass's. ``steps``: optimizer steps under it. ``known``: samples of its evaluations, as far as
