@@ -22,8 +22,8 @@ from probes.results import Where
 MOST_KEYS = 40_000  # of a pass: one or two for each of its samples
 MOST_PASSES = 60
 SOME = 200  # samples of each loader that are known before it is read
-UNCHANGED = 0.2  # of the samples of a batch: an augmentation by chance leaves these as they are
-Drawn = tuple[Any, ...]
+UNCHANGED = 0.2  # of the samples of a batch: an augmentation by chance leaves these as they were before
+KNOWN_PASSES = 20  # of which the values of the first batch are known
 KEYED_PASSES = 2  # later passes give the same samples again
 
 
@@ -84,7 +84,7 @@ class LoaderWatch:
         self.passes: list[PassWatch] = []
         self.passed = self.steps = self.same_first = self.late = 0
         self.steps_at: tuple[Where, ...] = ()
-        self._first: tuple[int, Drawn, Drawn] | None = None  # of the first pass: its key; indices; keys of their values
+        self._first: tuple[int, dict[Any, set[int]]] | None = None  # key of the first pass; values by index, of more
         self._epochs: set[int] = set()
         self._distributed = False
         self._settled: tuple[int, int, int | None, bool] | None = None  # evaluations then, and what they came to
@@ -121,8 +121,11 @@ class LoaderWatch:
             keys = tuple(key for _, key in row_keys(data))
             drawn = tuple(indices) if isinstance(indices, (list, tuple)) else (indices,)
             watched.first = hash((tuple(sorted(drawn)), tuple(sorted(keys))))
-            self._first = self._first or (watched.first, drawn, keys)
-            self.same_first += watched.first == self._first[0] or _augmented(self._first[1:], (drawn, keys))
+            self._first = self._first or (watched.first, {})
+            self.same_first += watched.first == self._first[0] or _augmented(self._first[1], drawn, keys)
+            if len(self.passes) < KNOWN_PASSES and len(drawn) == len(keys):
+                for i, key in zip(drawn, keys, strict=True):
+                    self._first[1].setdefault(i, set()).add(key)
         watched.current = []
         if watched.keyed and len(watched.keys) < MOST_KEYS:
             watched.current = self._by_index(dataset, indices)
@@ -190,16 +193,12 @@ class LoaderWatch:
         )  # fmt: skip
 
 
-def _augmented(one: tuple[Drawn, Drawn], other: tuple[Drawn, Drawn]) -> bool:
-    """Whether two batches, (indices, keys of the values), are of the same samples, some of which an augmentation left
-    as they are. A data set that draws its items at random gives others under the same indices."""
-    (drawn, keys), (others, values) = one, other
-    told = len(keys) == len(values) == len(drawn) and len(set(keys)) == len(set(values)) == len(set(drawn)) == len(keys)
-    if not told or set(drawn) != set(others):
+def _augmented(known: dict[Any, set[int]], drawn: tuple[Any, ...], keys: tuple[int, ...]) -> bool:
+    """Whether a batch is of the samples of earlier ones, ``known`` values by index, some of which an augmentation left
+    as they were. A data set that draws its items at random gives others under the same indices."""
+    if known.keys() != set(drawn) or not len(set(keys)) == len(keys) == len(known):
         return False
-    known = dict(zip(drawn, keys, strict=True))
-    same = [known[i] == key for i, key in zip(others, values, strict=True)]
-    return bool(same) and sum(same) >= UNCHANGED * len(same)
+    return sum(key in known[i] for i, key in zip(drawn, keys, strict=True)) >= UNCHANGED * len(keys)
 
 
 def by_kind(keys: set[Key]) -> tuple[set[Key], set[Key]]:
