@@ -53,13 +53,13 @@ def watched(loop: Loop) -> Findings:
     if held_out and len(trained) > len(held_out) and not any(_fresh(loader) for loader in tests):
         yield _finding(held_out[0], "{steps} steps were made on batches of {name}, beside those of the training data")
         return ""
-    most = max(loader.trained for loader in trained)
-    if copied := next((loader for loader in tests if _gives_training_data(loader, most)), None):
-        yield _finding(copied, JUDGED)
-        return ""
     if not tests:
         raise Skip("no evaluation of known samples was seen")
+    most = max(loader.trained for loader in trained)
     if any(_fresh(loader) for loader in tests):
+        if copied := next((loader for loader in tests if _gives_training_data(loader, most)), None):
+            yield _finding(copied, JUDGED)
+            return ""
         return "the model is evaluated on samples that it was not trained on"
     if loop.bare_evaluations:
         raise Skip("evaluations without a loader were seen: their samples may be held out")
@@ -80,7 +80,7 @@ def _is_held_out(loader: LoaderSeen) -> bool:
 
 def _gives_training_data(loader: LoaderSeen, most: int) -> bool:
     """Whether a loader that is named as one of held-out data, and is evaluated in the course of the training, gives the
-    training data, all of them. Others may well give them on purpose, beside the validation."""
+    training data, all of them, where there are held-out ones. Others may well give them on purpose."""
     judges = any(p.begun and p.forwards and not p.steps for p in loader.passes)
     whole = loader.known >= max(ENOUGH, PART * most) and (loader.learned or 0) >= PART * loader.known
     named = _is_held_out(loader) and not ANY_DATA.search(loader.name)
