@@ -180,14 +180,12 @@ class StepCapture:
             self.give_up("the model's arguments have no names")
             return
         shape = _tokens(given)
-        if len(self._files) == MOST_BATCHES and shape not in self._shapes:
-            self._files.pop().close()
-        self._shapes.add(shape)
-        if len(self._files) < MOST_BATCHES:
+        if len(self._files) < MOST_BATCHES or shape not in self._shapes:
             file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  # closed with the capture
             weakref.finalize(self, file.close)
             torch.save({"given": given, "target": target}, file)
-            self._files.append(file)
+            self._files = [*self._files[: MOST_BATCHES - 1], file]
+            self._shapes.add(shape)
 
     @_guarded
     def steps(
