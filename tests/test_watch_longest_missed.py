@@ -288,6 +288,31 @@ def test_a_model_behind_the_one_that_is_trained(body: str, found: dict[str, str]
     assert alarms(CODER + body, tmp_path) == found
 
 
+@pytest.mark.parametrize(
+    "judge",
+    [
+        "net = make()\nnet.load_state_dict(make().state_dict())\ndecoder = nn.Sequential(net, nn.ReLU())",
+        "file = io.BytesIO()\ntorch.save(make(), file)\nfile.seek(0)\ndecoder = torch.load(file, weights_only=False)",
+        "decoder = torch.jit.script(make())",
+    ],
+)
+def test_a_model_that_was_loaded_is_meant_to_stay(judge: str, tmp_path: Path) -> None:
+    made = "import io\ndef make():\n    return nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 8))\n"
+    assert alarms(f"{CODER}{made}{judge}\nrun(torch.optim.Adam(encoder.parameters()))", tmp_path) == {}
+
+
+def test_a_function_that_evaluates_several_data_sets(tmp_path: Path) -> None:
+    body = """
+    def evaluate(data):
+        test_loader = DataLoader(data, 50)
+        return score(test_loader)
+    for epoch in range(3):
+        fit()
+        print(evaluate(train_set), evaluate(test_set))
+    """
+    assert alarms(body, tmp_path) == {}
+
+
 def test_a_critic_is_trained_later_than_its_actor(tmp_path: Path) -> None:
     body = """
     actor, critic = nn.Linear(8, 2), nn.Linear(10, 1)

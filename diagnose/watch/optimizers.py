@@ -309,7 +309,8 @@ class OptimizerWatch:
             shared = any(id(p) in mine for _, p in named)
             if not shared and any(id(p) in everywhere for _, p in named):
                 continue
-            fresh = root.training and id(root) not in loaded and ever.isdisjoint(id(p) for _, p in named)
+            learned = isinstance(root, torch.jit.ScriptModule) or any(id(part) in loaded for part in root.modules())
+            fresh = root.training and not learned and ever.isdisjoint(id(p) for _, p in named)
             # A decoder, say, behind the encoder that is trained; behind a few weights a large model is meant to stay.
             part = fresh and id(root) in continued and sum(p.numel() for _, p in named) <= LARGER * trained
             kept = self.missing if shared or part else self.orphans

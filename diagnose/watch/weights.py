@@ -67,6 +67,8 @@ class WeightsWatch:
 
     def read(self, loaded: Any) -> None:
         """``torch.load`` returned this."""
+        if isinstance(loaded, nn.Module):
+            self.loaded.update(id(part) for part in loaded.modules())
         groups = [g for item in _walk(loaded) if (g := _optimizer_state(item)) is not None]
         keys = {id(value) for item in _walk(loaded) if isinstance(item, Mapping) for value in item.values()
                 if isinstance(value, Tensor)}  # fmt: skip
