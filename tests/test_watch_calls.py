@@ -299,8 +299,10 @@ def test_a_whole_model_that_no_optimizer_holds(tmp_path: Path) -> None:
     for a, b in loader:
         step(F.cross_entropy(head(model(a)), b))
     """
-    seen = watched(body.format(""), tmp_path)
-    assert seen.alarms == {}  # it may be a target to be imitated
+    assert watched(body.format(""), tmp_path).alarms == {"parameters-missing-from-optimizer": "error"}
+    imitated = body.replace("F.cross_entropy(head(model(a)), b)", "F.mse_loss(model(a), head(a[:, :3]))")
+    seen = watched(imitated.format(""), tmp_path)
+    assert seen.alarms == {}
     told = [finding for result in seen.results for finding in result.findings]
     assert "parameters-missing-from-optimizer" in {finding.name for finding in told}
     assert watched(body.format(".eval()"), tmp_path).alarms == {}

@@ -1,7 +1,7 @@
 """Recall, first answer and false alarms of ``diagnose watch`` over the scripts of tests/loops.
 
-``python -m benchmarks.loops.run [--seeds 5] [--only TEXT]``. Each run is a fork of a process that has imported what
-the scripts import.
+``python -m benchmarks.loops.run [--seeds 5] [--only TEXT] [--out FILE]``. Each run is a fork of a process that has
+imported what the scripts import. What FILE holds already is not run again: it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import argparse
 import importlib
 import json
 import os
+import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from diagnose.config import Config
 from diagnose.diagnosis import diagnose as find_causes
+from diagnose.store import write_atomically
 from diagnose.watch import judge
 from diagnose.watch.child import Run
 from probes import catalogue
@@ -84,6 +86,42 @@ def warm_up() -> None:
         catalogue.module(name)
 
 
+def jobs() -> list[tuple[str, tuple[str, ...], str]]:
+    """(label, the names that are a right answer, the script); healthy ones have no such names."""
+    found: list[tuple[str, tuple[str, ...], str]]
+    found = [(f"{program} (healthy)", (), healthy(program)) for program in programs()]
+    found += [(f"{case.program} (healthy: {case.name})", (), case.source()) for case in LOOKALIKES]
+    found += [(case.id, case.answers, case.source()) for case in CASES]
+    times: Counter[str] = Counter()
+    numbered = []
+    for label, expected, source in found:
+        times[label] += 1
+        numbered.append((f"{label} {times[label]}" if times[label] > 1 else label, expected, source))
+    return numbered
+
+
+def commit() -> str:
+    """Of the code that is measured; ends in + where files differ from it."""
+    words = ["git", "describe", "--always", "--exclude=*", "--dirty=+"]
+    told = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    return told.stdout.strip()
+
+
+def is_right(row: dict[str, Any]) -> bool:
+    return any(name in row["found"] for name in row["expected"]) if row["expected"] else not row["found"]
+
+
+def told(rows: list[dict[str, Any]]) -> str:
+    """The figures of some runs."""
+    faulty, silent = [r for r in rows if r["expected"]], [r for r in rows if not r["expected"]]
+    return (
+        f"recall {sum(map(is_right, faulty))}/{len(faulty)}, "
+        f"first answer {sum(r['first'] in r['expected'] for r in faulty)}/{len(faulty)}, "
+        f"healthy without finding {sum(map(is_right, silent))}/{len(silent)}, "
+        f"scripts that failed {sum(r['code'] != 0 for r in rows)}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
@@ -91,34 +129,21 @@ def main() -> None:
     parser.add_argument("--out", default="")
     chosen = parser.parse_args()
     warm_up()
-    jobs: list[tuple[str, tuple[str, ...], str]]
-    jobs = [(f"{program} (healthy)", (), healthy(program)) for program in programs()]
-    jobs += [(f"{case.program} (healthy: {case.name})", (), case.source()) for case in LOOKALIKES]
-    jobs += [(case.id, case.answers, case.source()) for case in CASES]
-    count: Counter[str] = Counter()
-    rows = []
-    started = time.monotonic()
-    for label, expected, source in jobs:
-        if chosen.only not in label:
+    out, version = Path(chosen.out), commit()
+    rows = json.loads(out.read_text()) if chosen.out and out.is_file() else []
+    known = {(row["case"], row["seed"]) for row in rows}
+    for seed, (label, expected, source) in product(range(chosen.seeds), jobs()):
+        if chosen.only not in label or (label, seed) in known:
             continue
-        for seed in range(chosen.seeds):
-            told = run(source, seed)
-            kind = "faulty" if expected else "healthy"
-            count[kind] += 1
-            right = any(name in told["found"] for name in expected) if expected else not told["found"]
-            count[f"{kind} right"] += right
-            count["first"] += told["first"] in expected
-            count["failed"] += told["code"] != 0
-            rows.append({"case": label, "seed": seed, "expected": expected, **told})
-            if not right or told["code"] or told["log"] or (expected and told["first"] not in expected):
-                print(f"{label} seed {seed}: found {told['found']}, first {told['first']!r} {told['log']}", flush=True)
+        row = {"case": label, "seed": seed, "commit": version, "expected": expected, **run(source, seed)}
+        rows.append(row)
+        if not is_right(row) or row["code"] or row["log"] or (expected and row["first"] not in expected):
+            print(f"{label} seed {seed}: found {row['found']}, first {row['first']!r} {row['log']}", flush=True)
         if chosen.out:
-            Path(chosen.out).write_text(json.dumps(rows, indent=1))
-    print(
-        f"{len(jobs)} scripts, {chosen.seeds} seeds, {time.monotonic() - started:.0f} s: "
-        f"recall {count['faulty right']}/{count['faulty']}, first answer {count['first']}/{count['faulty']}, "
-        f"healthy without finding {count['healthy right']}/{count['healthy']}, scripts that failed {count['failed']}"
-    )
+            write_atomically(out, json.dumps(rows, indent=1).encode())
+    for seed, version in sorted({(row["seed"], row["commit"]) for row in rows}):
+        print(f"seed {seed}, {version}: {told([r for r in rows if (r['seed'], r['commit']) == (seed, version)])}")
+    print(f"all: {told(rows)}")
 
 
 if __name__ == "__main__":

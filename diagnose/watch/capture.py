@@ -25,6 +25,7 @@ from diagnose.watch.snapshot import CannotCopy, Snapshot
 from probes.results import Where
 
 MOST_BATCHES = 4  # as many as the probes look at
+MOST_LOOKS = 12  # steps looked at when as many are kept: for a batch of other lengths than these
 MOST_TRIES = 3  # calls of the model that come to no backward, such as one to see its shapes
 NEVER = "no forward of a model that was followed by a backward and a step"
 
@@ -74,12 +75,19 @@ class StepCapture:
         self._model: weakref.ref[nn.Module] | None = None
         self._open: _Call | None = None
         self._files: list[Any] = []
+        self._shapes: set[tuple[int, ...] | None] = set()  # of the tokens in them, of any batch
+        self._looks = 0
         self._inside = False
         self._backward = False  # is running: what is called in it repeats a part of the forward
         self._tries = 0
         self._fed: set[int] | None = None
 
     def give_up(self, reason: str) -> None:
+        """Enough batches that were kept stay so."""
+        if self.done and len(self._files) == MOST_BATCHES:
+            self.wanted = False
+            self._release()
+            return
         self.reason, self.wanted, self.done = reason, False, False
         self._open = self.call = self.snapshot = self.loss = None
         self._close()
@@ -171,11 +179,13 @@ class StepCapture:
         if given is None:
             self.give_up("the model's arguments have no names")
             return
-        if len(self._files) < MOST_BATCHES:
+        shape = _tokens(given)
+        if len(self._files) < MOST_BATCHES or shape not in self._shapes:
             file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  # closed with the capture
             weakref.finalize(self, file.close)
             torch.save({"given": given, "target": target}, file)
-            self._files.append(file)
+            self._files = [*self._files[: MOST_BATCHES - 1], file]
+            self._shapes.add(shape)
 
     @_guarded
     def steps(
@@ -185,7 +195,9 @@ class StepCapture:
         if self.snapshot is None or self.call is None:
             return
         if self.done:
-            self.wanted = len(self._files) < MOST_BATCHES
+            self._looks += len(self._files) == MOST_BATCHES
+            alike = self._shapes != {None} and len(self._shapes) == 1 and self._looks <= MOST_LOOKS
+            self.wanted = len(self._files) < MOST_BATCHES or alike
             return
         model = self.call.model
         if optimizers > 1:
@@ -226,6 +238,12 @@ def unwrapped(module: nn.Module) -> nn.Module:
     if inner is None and isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         inner = module.module
     return unwrapped(inner) if isinstance(inner, nn.Module) else module
+
+
+def _tokens(given: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """The length of the sequences of tokens that a model is given; None where it is given none."""
+    tensors = [x for x in given.values() if isinstance(x, Tensor) and x.ndim == 2]
+    return tuple(x.shape[1] for x in tensors if x.dtype in (torch.int64, torch.int32)) or None
 
 
 def _random_state() -> Any:

@@ -21,10 +21,10 @@ LIMITED = "the script was stopped at the limit that was set"
 # What a model, a few batches, a loss and an optimizer tell by themselves. Not here: what needs the data set or a
 # loader, what is judged by the loop itself, and what needs a short training.
 CHECKS = (
-    "nonfinite-inputs", "constant-inputs", "labels-out-of-range", "label-dtype-mismatch", "all-targets-ignored",
-    "target-outside-loss-domain", "channels-last-input", "scrambled-image-layout", "inputs-normalised-twice",
-    "target-leaked-into-input", "padding-affects-output", "nonfinite-activations", "output-shape-mismatch",
-    "target-broadcast",
+    "nonfinite-inputs", "constant-inputs", "repeated-samples", "labels-out-of-range", "label-dtype-mismatch",
+    "all-targets-ignored", "target-outside-loss-domain", "channels-last-input", "scrambled-image-layout",
+    "inputs-normalised-twice", "target-leaked-into-input", "padding-affects-output", "nonfinite-activations",
+    "output-shape-mismatch", "target-broadcast",
     "softmax-before-cross-entropy", "activation-on-logits", "softmax-over-batch", "batch-mixing", "future-leak",
     "unregistered-modules", "layer-created-in-forward", "missing-nonlinearity", "nondeterministic-eval",
     "ignored-input", "dead-relu", "saturated-activations", "exploding-initialisation", "vanishing-initialisation",

@@ -32,10 +32,12 @@ FOR_LATER = re.compile(r"(?<![a-z])(best|top|optimal|backup|snapshots?|kept|rest
 class _Taken:
     """``until``: optimizer steps when it was let go; None while it is kept. ``used``: it was saved or loaded while it
     was new, so it is no copy that was forgotten. ``trained``: the model has changed while it was kept. ``name``: of the
-    variable it went into."""
+    variable it went into. ``chosen``: because some number was better than another."""
 
-    def __init__(self, model: nn.Module, steps: int, where: tuple[Where, ...], name: str) -> None:
-        self.steps, self.where, self.name = steps, where, name
+    def __init__(
+        self, model: nn.Module, steps: int, where: tuple[Where, ...], name: str, *, chosen: bool = False
+    ) -> None:
+        self.steps, self.where, self.name, self.chosen = steps, where, name, chosen
         self.until: int | None = None
         self.used = self.trained = False
         self.refs: dict[int, weakref.ref[Tensor]] = {}
@@ -49,6 +51,23 @@ class _Taken:
         return self.trained and not self.used and self.until is not None and self.until > self.steps > 0
 
 
+class _Waiting:
+    """State dicts that one line took and that were not loaded at once."""
+
+    def __init__(self) -> None:
+        self._first = self._count = 0
+
+    def take(self, steps: int) -> None:
+        if not self._count or not self._first:  # of those before the first step, only the last one
+            self._first, self._count = steps, 0
+        self._count += 1
+
+    def load(self, steps: int) -> int:
+        """One is loaded at once: the steps since the first of the others, 0 where there is none."""
+        self._count -= 1
+        return steps - self._first if self._count > 0 else 0
+
+
 class KeptStates:
     def __init__(self) -> None:
         self.steps = 0  # of all optimizers
@@ -57,11 +76,16 @@ class KeptStates:
         self._gone: dict[tuple[Where, ...], deque[_Taken]] = {}  # those that lived on, by the line that took them
         self._used: set[tuple[Where, ...]] = set()  # lines whose state dicts are saved or loaded
         self._by_tensor: dict[int, _Taken] = {}
+        self._waiting: dict[tuple[Where, ...], _Waiting] = {}  # by the line that took them
         self._latest: weakref.WeakKeyDictionary[nn.Module, _Taken] = weakref.WeakKeyDictionary()
 
-    def take(self, model: nn.Module, state: Mapping[str, Any], steps: int, where: tuple[Where, ...], name: str) -> None:
-        """``model.state_dict()`` returned ``state``."""
-        taken = _Taken(model, steps, where, name)
+    def take(
+        self, model: nn.Module, state: Mapping[str, Any], steps: int, where: tuple[Where, ...], name: str,
+        *, chosen: bool = False,
+    ) -> None:  # fmt: skip
+        """``model.state_dict()`` returned ``state``. The others: as of ``_Taken``."""
+        taken = _Taken(model, steps, where, name, chosen=chosen)
+        self._waiting.setdefault(where, _Waiting()).take(steps)
         self._latest[model] = taken
         if len(self._living) >= MOST:
             return
@@ -97,9 +121,14 @@ class KeptStates:
                 return taken
         return None
 
-    def replaced(self, where: tuple[Where, ...]) -> int:
-        """For how many steps at most one that this line took was kept, until a later one took its place."""
-        return max(((taken.until or 0) - taken.steps for taken in self._gone.get(where, ())), default=0)
+    def restored(self, taken: _Taken) -> int:
+        """It is loaded into its own model while it is new, which changes nothing: meant to bring back better weights,
+        where the program keeps it for that. For how many steps an earlier one of its line was kept; 0 where that is not
+        so, as where each is loaded at once."""
+        named = bool(FOR_LATER.search(taken.name))
+        gone = max(((other.until or 0) - other.steps for other in self._gone.get(taken.where, ())), default=0)
+        since = self._waiting[taken.where].load(taken.steps)
+        return gone if named and gone else since if named or taken.chosen else 0
 
     def latest(self, model: nn.Module) -> _Taken | None:
         """The last state dict of a model: another mapping on its memory was made of it, or of an earlier one."""

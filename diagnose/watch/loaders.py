@@ -22,6 +22,8 @@ from probes.results import Where
 MOST_KEYS = 40_000  # of a pass: one or two for each of its samples
 MOST_PASSES = 60
 SOME = 200  # samples of each loader that are known before it is read
+UNCHANGED = 0.2  # of the samples of a batch: an augmentation by chance leaves these as they were before
+KNOWN_PASSES = 20  # of which the values of the first batch are known
 KEYED_PASSES = 2  # later passes give the same samples again
 
 
@@ -68,8 +70,10 @@ class PassWatch:
 class LoaderWatch:
     """One DataLoader over the whole run."""
 
-    def __init__(self, index: int, loader: Any, where: tuple[Where, ...]) -> None:
+    def __init__(self, index: int, loader: Any, where: tuple[Where, ...], function: str = "") -> None:
+        """``function``: of the program, which returns it at once."""
         self.index, self.where = index, where
+        self.name = assigned_name(where) or (function if "loader" in function else "")
         self.ref = weakref.ref(loader)
         dataset: Any = loader.dataset
         self.indexed = isinstance(dataset, Dataset) and hasattr(dataset, "__getitem__") and not _is_iterable(loader)
@@ -80,7 +84,7 @@ class LoaderWatch:
         self.passes: list[PassWatch] = []
         self.passed = self.steps = self.same_first = self.late = 0
         self.steps_at: tuple[Where, ...] = ()
-        self._first: int | None = None
+        self._first: tuple[int, dict[Any, set[int]]] | None = None  # key of the first pass; values by index, of more
         self._epochs: set[int] = set()
         self._distributed = False
         self._settled: tuple[int, int, int | None, bool] | None = None  # evaluations then, and what they came to
@@ -114,11 +118,14 @@ class LoaderWatch:
         """A batch of ``dataset``, ``data``, has come. ``indices``: those it was made of, None where unknown."""
         watched.batches += 1
         if watched.batches == 1 and indices is not None:
-            drawn = tuple(sorted(indices)) if isinstance(indices, (list, tuple)) else indices
-            watched.first = hash((drawn, tuple(sorted(key for _, key in row_keys(data)))))
-            if self._first is None:
-                self._first = watched.first
-            self.same_first += watched.first == self._first
+            keys = tuple(key for _, key in row_keys(data))
+            drawn = tuple(indices) if isinstance(indices, (list, tuple)) else (indices,)
+            watched.first = hash((tuple(sorted(drawn)), tuple(sorted(keys))))
+            self._first = self._first or (watched.first, {})
+            self.same_first += watched.first == self._first[0] or _augmented(self._first[1], drawn, keys)
+            if len(self.passes) < KNOWN_PASSES and len(drawn) == len(keys):
+                for i, key in zip(drawn, keys, strict=True):
+                    self._first[1].setdefault(i, set()).add(key)
         watched.current = []
         if watched.keyed and len(watched.keys) < MOST_KEYS:
             watched.current = self._by_index(dataset, indices)
@@ -177,13 +184,21 @@ class LoaderWatch:
             known, count = _learned(keys, trained_of(roots), by_value=distinct and self.distinct)
             apart = self.disjoint(learned)
         return LoaderSeen(
-            name=assigned_name(self.where), where=self.where, batches=self.batches, samples=self.samples,
+            name=self.name, where=self.where, batches=self.batches, samples=self.samples,
             shuffled=self.shuffled, passed=self.passed, steps=self.steps,
             passes=tuple(p.record() for p in self.passes), same_first=self.same_first, known=known,
             trained=max(map(len, by_kind(set().union(*(p.keys for p in self.passes if p.steps))))),
             learned=count, disjoint=apart,
             distributed=self._distributed, epochs_set=len(self._epochs), late=self.late, steps_at=self.steps_at,
         )  # fmt: skip
+
+
+def _augmented(known: dict[Any, set[int]], drawn: tuple[Any, ...], keys: tuple[int, ...]) -> bool:
+    """Whether a batch is of the samples of earlier ones, ``known`` values by index, some of which an augmentation left
+    as they were. A data set that draws its items at random gives others under the same indices."""
+    if known.keys() != set(drawn) or not len(set(keys)) == len(keys) == len(known):
+        return False
+    return sum(key in known[i] for i, key in zip(drawn, keys, strict=True)) >= UNCHANGED * len(keys)
 
 
 def by_kind(keys: set[Key]) -> tuple[set[Key], set[Key]]:

@@ -22,6 +22,7 @@ ELEMENTS = 64  # of each that are compared
 FIRST_LOOKS = 8
 MOST_LOOKS = 120
 MOST_WAIT = 32  # backward calls after which a step is no longer waited for
+LARGER = 2.0  # times the trained parameters: a part of the model has no more, behind what is trained
 RECENT = 3  # looks in a row without a trace of a tensor, after which it is a stray
 
 Mark = tuple[int, int] | None
@@ -279,11 +280,14 @@ class OptimizerWatch:
 
     # -- which tensors ------------------------------------------------------------------------------------------
 
-    def cover(self, roots: Sequence[nn.Module], everywhere: set[int], loaded: set[int], ever: set[int]) -> None:
+    def cover(
+        self, roots: Sequence[nn.Module], everywhere: set[int], loaded: set[int], ever: set[int], continued: set[int]
+    ) -> None:
         """Before a step in a look: which held tensors have gradients, and which of the models' are nowhere.
 
         ``roots``: the models that ran since the last step; ``everywhere``: ids of the tensors of all optimizers;
-        ``loaded``: ids of modules that weights were loaded into; ``ever``: of all tensors that some optimizer held.
+        ``loaded``: ids of modules that weights were loaded into; ``ever``: of all tensors that some optimizer held;
+        ``continued``: ids of models that were given the output of another one, with its graph.
         """
         tensors = self.tensors()
         mine = {id(p) for p in tensors}
@@ -299,13 +303,17 @@ class OptimizerWatch:
         for p in tensors:
             if id(p) in fed or id(p) in ran:
                 self._alive[id(p)] = self._covers
+        trained = sum(p.numel() for root in roots for p in root.parameters() if id(p) in mine)
         for root in roots:
             named = list(root.named_parameters())
             shared = any(id(p) in mine for _, p in named)
             if not shared and any(id(p) in everywhere for _, p in named):
                 continue
-            kept = self.missing if shared else self.orphans
-            fresh = root.training and id(root) not in loaded and ever.isdisjoint(id(p) for _, p in named)
+            learned = isinstance(root, torch.jit.ScriptModule) or any(id(part) in loaded for part in root.modules())
+            fresh = root.training and not learned and ever.isdisjoint(id(p) for _, p in named)
+            # A decoder, say, behind the encoder that is trained; behind a few weights a large model is meant to stay.
+            part = fresh and id(root) in continued and sum(p.numel() for _, p in named) <= LARGER * trained
+            kept = self.missing if shared or part else self.orphans
             for name, p in named:
                 known = name in kept and kept[name][0]() is p
                 if id(p) not in everywhere and p.requires_grad and not known and _nonzero(p):

@@ -29,6 +29,17 @@ def tensors_of(output: Any, depth: int = 0) -> Iterator[Tensor]:
             yield from tensors_of(item, depth + 1)
 
 
+def _layout(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.data_ptr(), tuple(tensor.shape), tensor.stride()
+
+
+def _is_of_samples(given: Tensor, target: Any) -> bool:
+    """Whether they can only be (samples, classes) and their classes: not square, and some samples of one class. Where
+    each is to find its own among all, as texts their pictures, no two have the same."""
+    told = isinstance(target, Tensor) and given.ndim == 2 and target.ndim == 1 and given.shape[0] != given.shape[1]
+    return told and not target.is_floating_point() and len(target.unique()) < len(target)
+
+
 class OutputWatch:
     def __init__(self) -> None:
         self.evaluations = 0
@@ -37,13 +48,17 @@ class OutputWatch:
         self._results: list[tuple[Tensor, str, int]] = []
         self._left_out = False
         self._outputs: set[int] = set()
+        self._laid_out: set[tuple[Any, ...]] = set()  # the same, with how each is laid out in memory
+        self._by_sample = False  # an output, just as it was, was a loss's (samples, classes)
         self._classes: set[tuple[int, int]] = set()  # (dimensions, classes) of what enters a loss of classes
         self._sizes: set[int] = set()  # of the batches that are known
         self._metrics: dict[tuple[Where, ...], MetricSeen] = {}
 
     def made(self, output: Any) -> None:
         """A model returned, in a window."""
-        self._outputs = {t.untyped_storage().data_ptr() for t in tensors_of(output) if t.layout == torch.strided}
+        strided = [t for t in tensors_of(output) if t.layout == torch.strided]
+        self._outputs = {t.untyped_storage().data_ptr() for t in strided}
+        self._laid_out = {_layout(t) for t in strided}
 
     def loss(self, name: str, given: Any, target: Any, reduction: str, result: Any) -> None:
         """A loss function of torch was called, with gradients on."""
@@ -52,6 +67,7 @@ class OutputWatch:
             self._results = [*self._results[1 - MOST_RESULTS :], (result, reduction, size)]
         if name in {"cross_entropy", "nll_loss"} and isinstance(given, Tensor) and given.ndim >= 2:
             self._classes.add((given.ndim, int(given.shape[1])))
+            self._by_sample = self._by_sample or (self._is_plain(given) and _is_of_samples(given, target))
         self.sized(given)
 
     def sized(self, given: Any) -> None:
@@ -81,31 +97,39 @@ class OutputWatch:
         self._results = []
 
     def forget(self) -> None:
-        self._results, self._outputs = [], set()
+        self._results, self._outputs, self._laid_out = [], set(), set()
 
     def _is_output(self, given: Any) -> bool:
         strided = isinstance(given, Tensor) and given.layout == torch.strided
         return strided and given.untyped_storage().data_ptr() in self._outputs
 
+    def _is_plain(self, given: Tensor) -> bool:
+        """Whether it is an output as the model returned it, not turned about."""
+        return given.layout == torch.strided and _layout(given) in self._laid_out
+
     def argmax(self, given: Any, dim: Any, loader: Any) -> None:
         """In a window: along which dimension of a model's output the largest is taken. ``dim`` None: of all of it.
         Along the first one that is an error where it is a batch, of ``loader`` or of a loss; among candidates, say, the
-        best one may be looked for."""
+        best one may be looked for. In a batch of as many samples as there are classes, its axes are told by those of
+        other batches: where all are square, texts are found for pictures and pictures for texts."""
         if not self._is_output(given) or given.ndim < 2 or not given.is_floating_point():
             return
         if not isinstance(dim, int) and (dim is not None or given.shape[0] == 1):
             return
         counts = {classes for _, classes in self._classes}
         along = None if dim is None else dim % given.ndim
-        if len(counts) != 1 or (along is not None and given.shape[along] in counts):
+        if len(counts) != 1:
+            return
+        classes = [d for d in range(given.ndim) if given.shape[d] in counts]
+        if classes == [0, 1] and given.ndim == 2 and self._by_sample and self._is_plain(given):
+            classes = [1]
+        if len(classes) != 1 or along == classes[0]:
             return
         if along == 0 and given.shape[0] not in {*self._sizes, getattr(loader, "batch_size", None)}:
             return
-        classes = [d for d in range(given.ndim) if given.shape[d] in counts]
-        if len(classes) == 1:
-            where = here()
-            times = self._metrics[where].times + 1 if where in self._metrics else 1
-            self._metrics[where] = MetricSeen(tuple(given.shape), along, classes[0], times, where)
+        where = here()
+        times = self._metrics[where].times + 1 if where in self._metrics else 1
+        self._metrics[where] = MetricSeen(tuple(given.shape), along, classes[0], times, where)
 
     def evaluated(self, roots: Callable[[], list[nn.Module]]) -> None:
         """A loss was computed without gradients and without a loader: in which mode are the models?"""

@@ -27,12 +27,13 @@ class PassBook:
         """Whether the samples that were trained on can be told by their values."""
         return all(loader.distinct for loader in self.loaders if loader.steps)
 
-    def loader(self, loader: Any, where: tuple[Where, ...] = ()) -> LoaderWatch:
+    def loader(self, loader: Any, where: tuple[Where, ...] = (), function: str = "") -> LoaderWatch:
+        """``function``: of the program, which returns it at once."""
         watch = self._by_loader.get(id(loader))
         if watch is None or watch.ref() is not loader:
             watch = next((known for known in self.loaders if known.is_made_anew(loader, where)), None)
             if watch is None:
-                watch = LoaderWatch(len(self.loaders), loader, where)
+                watch = LoaderWatch(len(self.loaders), loader, where, function)
                 self.loaders.append(watch)
             else:
                 watch.renew(loader)

@@ -6,7 +6,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from diagnose.watch.loaders import drawn_by_loop
-from diagnose.watch.sites import here
+from diagnose.watch.sites import here, returning
 from diagnose.watch.window import LOOKED, OFTEN, is_due
 from probes.records.loop import LoopEvent
 
@@ -20,7 +20,7 @@ class Reading:
         self._returns = 0  # to a pass that another one had interrupted
 
     def loader_made(self, loader: Any) -> None:
-        self._run.passes.loader(loader, here())
+        self._run.passes.loader(loader, here(), returning())
 
     def iterator(self, iterator: Any, loader: Any) -> None:
         self._run.passes.begin(iterator, loader, self._run.total)

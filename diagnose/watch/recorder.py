@@ -29,7 +29,7 @@ from diagnose.watch.reading import Reading
 from diagnose.watch.roots import RootBook
 from diagnose.watch.samples import Key
 from diagnose.watch.schedules import ScheduleWatch
-from diagnose.watch.sites import assigned, here
+from diagnose.watch.sites import assigned, compared, here
 from diagnose.watch.stepping import Stepping
 from diagnose.watch.validation import Validation
 from diagnose.watch.weights import WeightsWatch
@@ -121,7 +121,7 @@ class Recorder:
 
     def took(self, module: nn.Module, state: Any) -> None:
         """``state_dict()`` of a whole model returned ``state``."""
-        self.weights.kept.take(module, state, self.total, here(), assigned())
+        self.weights.kept.take(module, state, self.total, here(), assigned(), chosen=compared())
 
     def loading(self, module: nn.Module, state: Any) -> None:
         self.weights.load(module, state, self.total, here())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Ran = tuple[nn.Module, int, bool]  # a model, its serial among all calls, whether gradients were on in one of them
 
@@ -20,9 +21,12 @@ class RootBook:
         self._ran: dict[int, Ran] = {}
         self._parameters_of: dict[int, frozenset[int]] = {}
         self._roots: dict[int, weakref.ref[nn.Module]] = {}
+        self._given: set[int] = set()  # that were given what another one made, with its graph
 
-    def call(self, module: nn.Module) -> bool:
-        """``module`` is about to run; whether it has parameters."""
+    def call(self, module: nn.Module, inputs: Iterable[Any] = ()) -> bool:
+        """``module`` is about to run on ``inputs``; whether it has parameters."""
+        if any(isinstance(x, Tensor) and x.grad_fn is not None for x in inputs):
+            self._given.add(id(module))
         self.serial += 1
         key = id(module)
         earlier = self._ran.get(key)
@@ -37,7 +41,11 @@ class RootBook:
 
     def forget(self) -> None:
         """Models are held only while they are looked at."""
-        self._ran = {}
+        self._ran, self._given = {}, set()
+
+    def continues(self, module: nn.Module) -> bool:
+        """Whether it was given what gradients go back through: the output of another model."""
+        return id(module) in self._given
 
     def since(self, serial: int) -> list[nn.Module]:
         """Models that ran with gradients after that call."""

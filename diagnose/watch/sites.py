@@ -43,6 +43,12 @@ def assigned_name(where: tuple[Where, ...]) -> str:
     return match[1] if match else ""
 
 
+def returning(depth: int = 1) -> str:
+    """The function of the user's that is returning what is made now; empty where the line that runs does not return."""
+    frame, where = user_frame(depth + 1), here(depth + 1)
+    return frame.f_code.co_name if frame is not None and where[0].text.startswith("return ") else ""
+
+
 def assigned(depth: int = 1) -> str:
     """What the statement of the user's code that is running puts its value into: ``best``, ``self.best``, ``kept`` of
     ``kept.append(...)``; empty where it is no such statement."""
@@ -50,14 +56,32 @@ def assigned(depth: int = 1) -> str:
     return _target(frame.f_code.co_filename, frame.f_lineno) if frame is not None else ""
 
 
+def compared(depth: int = 1) -> bool:
+    """Whether the statement of the user's code that is running is made under a condition that one number is greater
+    than another: ``if loss < best``."""
+    frame = user_frame(depth + 1)
+    return frame is not None and _is_compared(frame.f_code.co_filename, frame.f_lineno)
+
+
 @lru_cache(maxsize=1024)
-def _target(file: str, line: int) -> str:
+def _is_compared(file: str, line: int) -> bool:
+    tests = [s.test for s in _around(file, line) if isinstance(s, ast.If) and s.body[0].lineno <= line]
+    orders = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+    return any(isinstance(node, orders) for test in tests for node in ast.walk(test))
+
+
+def _around(file: str, line: int) -> list[ast.stmt]:
+    """The statements that a line is part of."""
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError):  # a cell of a notebook, or a file that has changed
-        return ""
-    around = [s for s in ast.walk(tree) if isinstance(s, ast.stmt) and s.lineno <= line <= (s.end_lineno or s.lineno)]
-    found = max(around, key=lambda s: s.lineno, default=None)
+        return []
+    return [s for s in ast.walk(tree) if isinstance(s, ast.stmt) and s.lineno <= line <= (s.end_lineno or s.lineno)]
+
+
+@lru_cache(maxsize=1024)
+def _target(file: str, line: int) -> str:
+    found = max(_around(file, line), key=lambda s: s.lineno, default=None)
     if isinstance(found, ast.Assign):
         return ast.unparse(found.targets[0])
     if isinstance(found, (ast.AnnAssign, ast.AugAssign)):

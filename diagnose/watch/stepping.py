@@ -153,7 +153,9 @@ class Stepping:
             watch.step_at = here()
             everywhere = {id(p) for other in self._run.living() for p in other.tensors()}
             ever = everywhere.union(*(other.ids for other in self._run.optimizers))
-            watch.cover(self._run.roots.since(watch.since), everywhere, self._run.weights.loaded, ever)
+            ran = self._run.roots.since(watch.since)
+            continued = {id(model) for model in ran if self._run.roots.continues(model)}
+            watch.cover(ran, everywhere, self._run.weights.loaded, ever, continued)
             watch.before_step()
             watch.recheck()
             watch.had = watch.has_gradients()

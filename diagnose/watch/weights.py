@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diagnose.watch.kept import FOR_LATER, KeptStates
+from diagnose.watch.kept import KeptStates
 from probes.records.loop import WeightsSeen
 from probes.results import Where
 
@@ -55,13 +55,7 @@ class WeightsWatch:
         shared = bool(pairs) and all(given.data_ptr() == mine.data_ptr() for given, mine in pairs)
         if shared and origin is not None and origin.steps < steps:
             self._add(WeightsSeen("self-load", steps - origin.steps, where, origin.where))
-        if (
-            shared
-            and origin is not None
-            and origin.steps == steps
-            and FOR_LATER.search(origin.name)
-            and (kept := self.kept.replaced(origin.where))
-        ):
+        if shared and origin is not None and origin.steps == steps and (kept := self.kept.restored(origin)):
             self._add(WeightsSeen("kept", kept, where, origin.where, (origin.name,) if origin.name else ()))
         if not shared:
             self.kept.used(state, steps)
@@ -73,6 +67,8 @@ class WeightsWatch:
 
     def read(self, loaded: Any) -> None:
         """``torch.load`` returned this."""
+        if isinstance(loaded, nn.Module):
+            self.loaded.update(id(part) for part in loaded.modules())
         groups = [g for item in _walk(loaded) if (g := _optimizer_state(item)) is not None]
         keys = {id(value) for item in _walk(loaded) if isinstance(item, Mapping) for value in item.values()
                 if isinstance(value, Tensor)}  # fmt: skip

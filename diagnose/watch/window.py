@@ -99,7 +99,7 @@ class Window:
             self._run.outputs.made(output)
 
     def _root(self, module: nn.Module, inputs: Any) -> None:
-        has_parameters = self._run.roots.call(module)
+        has_parameters = self._run.roots.call(module, inputs)
         if has_parameters and torch.is_grad_enabled():
             self._run.material.inputs(inputs)
         found = self._run.passes.current()

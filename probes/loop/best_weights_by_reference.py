@@ -41,6 +41,15 @@ def watched(loop: Loop) -> Findings:
             )
             return ""
     for seen in loop.weights:
+        if seen.kind == "kept" and seen.where != seen.taken:
+            yield _finding(
+                seen,
+                "{name} is the model's own memory and no copy: to load it into the model changes nothing, and whatever "
+                "was kept there over {steps} steps before, they have changed too",
+                severity=Severity.WARNING,
+                name=seen.names[0] if seen.names else "a state dict",
+            )
+            return ""
         if seen.kind == "kept":
             name = seen.names[0] if seen.names else "several state dicts"
             yield _finding(

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 VALIDATION = re.compile(
     r"(^|[_.])(val|valid|validation|test|testing|dev|eval|holdout|held_out)(\d|_|$|loader|ation)", re.IGNORECASE
 )
+ANY_DATA = re.compile(r"(^|[_.])eval", re.IGNORECASE)  # may evaluate on the training data too, on purpose
 LEARNED = 0.5  # of the samples evaluated on, from which on they are no held-out data
+ENOUGH = 20  # samples: a single graph, with masks of its own, is not told so
 PART = 0.9  # of the training samples: an evaluation on fewer of them is not one on the training data
 COUNTED = 20_000  # samples of an evaluation that are told apart at most; of one so large its length counts
 
@@ -33,13 +35,16 @@ DOC = ProbeDoc(
 )
 
 
+JUDGED = "of {known} samples of {name} that the model is judged by, {learned} were trained on"
+
+
 def watched(loop: Loop) -> Findings:
     """Samples by identity: those that a model was stepped on against those that it was evaluated on."""
     trained = [loader for loader in loop.loaders if loader.steps]
     tests = [loader for loader in loop.loaders if loader.known and loader.learned is not None]
     if not trained:
         raise Skip("no steps were made under a DataLoader")
-    held_out = [loader for loader in trained if VALIDATION.search(loader.name)]
+    held_out = [loader for loader in trained if _is_held_out(loader)]
     mixed = [optimizer.looks for optimizer in loop.optimizers if optimizer.looks and is_one_loader(optimizer.looks)]
     if mixed:
         index = next(look.loader for look in mixed[0] if look.asleep)
@@ -50,21 +55,37 @@ def watched(loop: Loop) -> Findings:
         return ""
     if not tests:
         raise Skip("no evaluation of known samples was seen")
+    most = max(loader.trained for loader in trained)
     if any(_fresh(loader) for loader in tests):
+        lines = [loader.where for loader in tests if not _gives_training_data(loader, most)]  # that make others too
+        if copied := next((x for x in tests if x.where not in lines and _gives_training_data(x, most)), None):
+            yield _finding(copied, JUDGED)
+            return ""
         return "the model is evaluated on samples that it was not trained on"
     if loop.bare_evaluations:
         raise Skip("evaluations without a loader were seen: their samples may be held out")
-    most = max(loader.trained for loader in trained)
     unused = [x for x in loop.loaders if x.disjoint and not x.passed and loop.ended in {"end", "exit"}]
     for loader in tests:
         apart = not loader.steps and _size(loader) < PART * most
         swapped = loader.steps and not loader.shuffled and any(other.shuffled for other in unused)
-        if apart or swapped or (loader.steps and VALIDATION.search(loader.name)):
-            yield _finding(
-                loader, "of {known} samples of {name} that the model is judged by, {learned} were trained on"
-            )
+        if apart or swapped or (loader.steps and _is_held_out(loader)):
+            yield _finding(loader, JUDGED)
             return ""
     raise Skip("the model is evaluated on its training data alone: there is no held-out data to mix them up with")
+
+
+def _is_held_out(loader: LoaderSeen) -> bool:
+    """By its name."""
+    return bool(VALIDATION.search(loader.name)) and "train" not in loader.name.lower()
+
+
+def _gives_training_data(loader: LoaderSeen, most: int) -> bool:
+    """Whether a loader that is named as one of held-out data, and is evaluated in the course of the training, gives the
+    training data, all of them, where there are held-out ones. Others may well give them on purpose."""
+    judges = any(p.begun and p.forwards and not p.steps for p in loader.passes)
+    whole = loader.known >= max(ENOUGH, PART * most) and (loader.learned or 0) >= PART * loader.known
+    named = _is_held_out(loader) and not ANY_DATA.search(loader.name)
+    return named and judges and whole and not loader.steps
 
 
 def _size(loader: LoaderSeen) -> int:

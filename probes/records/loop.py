@@ -57,7 +57,8 @@ class StepLook:
 class OptimizerSeen:
     """``held``: tensors in it. ``fed``: those that ever had a gradient in a look; ``strays``: shapes of held tensors
     that never had one lately and belong to no module that ran. ``fed_before``: strays that had gradients earlier.
-    ``missing``: names of parameters of the models it trains that have a gradient, are in no optimizer and do not move.
+    ``missing``: names of parameters of the models it trains, or of one of like size behind them that was never trained,
+    that have a gradient, are in no optimizer and do not move.
     ``apart``: the same of models in train mode no part of which any optimizer ever held, and nothing was loaded into.
     ``loaded``: weights had been loaded into the model that the missing ones are of.
     ``backwards``: backward calls since its last step (all, if it never stepped). ``lrs``: (its step, lr), changes only.
@@ -106,7 +107,8 @@ class Pass:
 
 @dataclass(frozen=True)
 class LoaderSeen:
-    """``name``: of the variable that it was assigned to, "" if unknown. ``batches``: its length, None if it has none.
+    """``name``: of the variable that it was assigned to, or of the function that returned it at once, "" if unknown.
+    ``batches``: its length, None if it has none.
 
     ``passes``: the first ones; ``passed``: how many there were. ``same_first``: passes whose first batch held the
     samples of the first pass's. ``steps``: optimizer steps under it. ``known``: samples of its evaluations, as far as
