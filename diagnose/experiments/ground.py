@@ -10,7 +10,7 @@ import torch
 
 from diagnose.experiments.change import AS_CONFIGURED, Change, Reading
 from diagnose.experiments.material import Material
-from diagnose.experiments.trial import Samples, Setting
+from diagnose.experiments.trial import LOOKS, Samples, Setting
 from diagnose.experiments.yardsticks import yardsticks_of
 from diagnose.training.metrics import IGNORE_INDEX
 from diagnose.user_code import UserCodeError
@@ -25,6 +25,14 @@ MIN_CHANNELS_LAST_PIXELS = 256  # below, the layout makes no difference that is 
 class Ground:
     def __init__(self, ctx: MeasuringContext) -> None:
         self._ctx = ctx
+
+    def steps(self, evaluations: int) -> int:
+        """How many steps take about so many evaluations of the loss: all, but for an optimizer such as LBFGS, which
+        evaluates it up to ``max_iter`` times in each."""
+        optimizer = self._ctx.pipeline.optimizer
+        groups = optimizer.param_groups if optimizer is not None else []
+        each = max((int(group.get("max_iter") or 1) for group in groups), default=1)
+        return max(min(LOOKS, evaluations), evaluations // each)
 
     def on_subset(self, change: Change = AS_CONFIGURED) -> tuple[Setting, Samples]:
         """What a trial on the part of the data needs."""

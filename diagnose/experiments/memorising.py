@@ -47,8 +47,9 @@ class Memorising:
             with change.apply(self._ctx.pipeline):
                 raws = [next(material.batches(self._ctx.seed))]
             samples = Samples(lambda seed: _cycle(raws), raws, ())
+            steps = self._ground.steps(OVERFIT_STEPS)
             return run_trial(
-                self._ground.setting(raws), samples, UNREGULARISED, self._ctx.seed, OVERFIT_STEPS, look_mode="train",
+                self._ground.setting(raws), samples, UNREGULARISED, self._ctx.seed, steps, look_mode="train",
                 stop=judge.stop_when_memorised, progress=self._reported(f"overfit, {change.label}"),
             )  # fmt: skip
 
@@ -67,8 +68,8 @@ class Memorising:
         return self._ctx.once("overfit as configured", "overfitting a batch as configured", compare)
 
     def _overfit(self) -> Trace:
-        first = self._memorise(UNREGULARISED, OVERFIT_STEPS)
-        most = OVERFIT_STEPS + OVERFIT_MORE
+        first = self._memorise(UNREGULARISED, self._ground.steps(OVERFIT_STEPS))
+        most = self._ground.steps(OVERFIT_STEPS + OVERFIT_MORE)
         moves = any(point.train_loss != first.points[0].train_loss for point in first.points)
         slow_on_purpose = moves and self._ctx.planned_steps() >= LONGER * most
         if first.stopped != "steps" or not (first.falling or slow_on_purpose):

@@ -80,13 +80,13 @@ class ShortTrainings:
     # -- on a part of the data ----------------------------------------------------------------------------------
 
     def learned_by_heart(self, share: float) -> Trace:
-        """As configured on ``share`` of the data, until the samples are known by heart or for all of SUBSET_STEPS; for
+        """As configured on ``share`` of the data, until the samples are known by heart or for all steps of a trial; for
         as many as it is known to need where it starts slowly."""
 
         def train() -> Trace:
             self._ctx.completed_attempt()
             later = self.given_longer()
-            steps = later.trace.steps if later is not None and later.learns else SUBSET_STEPS
+            steps = later.trace.steps if later is not None and later.learns else self.steps
             material = Material(self._ctx.pipeline, share, exact=True)
             samples = Samples(
                 material.batches, material.look_train, material.look_val, material.samples, material.steps_per_epoch
@@ -103,10 +103,15 @@ class ShortTrainings:
         """The unchanged pipeline on a part of the data."""
         return self.trial(AS_CONFIGURED, self.seed)
 
-    def trial(self, change: Change, seed: int, steps: int = SUBSET_STEPS, *, to_the_end: bool = False) -> Trace:
+    @property
+    def steps(self) -> int:
+        """Of a trial, at most."""
+        return self._ground.steps(SUBSET_STEPS)
+
+    def trial(self, change: Change, seed: int, steps: int | None = None, *, to_the_end: bool = False) -> Trace:
         """A short training on the subset, remembered by change, seed and steps. ``to_the_end``: all the steps, though
         it has learned before."""
-        return self._trials.trial(Wanted(change, seed, steps, to_the_end))
+        return self._trials.trial(Wanted(change, seed, self.steps if steps is None else steps, to_the_end))
 
     def to_the_end(self, change: Change, place: int) -> Trace:
         """``steps_in_plan`` steps on all of the data, though it has learned before; the run's seed + ``place``."""
@@ -115,8 +120,8 @@ class ShortTrainings:
     @property
     def steps_in_plan(self) -> int:
         """Those of a trial, or of the planned run where that is shorter: later figures are none of its."""
-        planned = self._ctx.planned_steps() if self._ctx.facts.epochs_stated else SUBSET_STEPS
-        return planned if FEWEST_STEPS <= planned < SUBSET_STEPS else SUBSET_STEPS
+        planned = self._ctx.planned_steps() if self._ctx.facts.epochs_stated else self.steps
+        return planned if self._ground.steps(FEWEST_STEPS) <= planned < self.steps else self.steps
 
     def ahead(self, trials: Iterable[Wanted]) -> None:
         """Makes trials that will be asked for, side by side where that is possible."""
@@ -133,14 +138,15 @@ class ShortTrainings:
             lambda: range_test(self._ctx, self._reported("learning-rate range"), change),
         )
 
-    def given_longer(self, steps: int = SUBSET_STEPS) -> Longer | None:
+    def given_longer(self, steps: int | None = None) -> Longer | None:
         """Whether it learns after all, given more of the steps that are planned than those of a trial."""
+        steps = self.steps if steps is None else steps
         key = f"given longer than {steps}"
         return self._ctx.once(key, "training for longer", lambda: given_longer(self._ctx, steps))
 
     def search(self) -> Search:
         """Every experiment that is needed to find what keeps the pipeline from learning."""
-        return self._ctx.once("search", "the search for what repairs learning", lambda: search(self._ctx, SUBSET_STEPS))
+        return self._ctx.once("search", "the search for what repairs learning", lambda: search(self._ctx, self.steps))
 
     def ablation(self, knob: str) -> Ablation:
         """One knob turned, as the search found it. Raises Skip where there is nothing to turn, Inconclusive where the
@@ -179,7 +185,7 @@ class ShortTrainings:
         found = self._ctx.once(
             f"comparison {knob} {' '.join(values)}",
             f"comparing values of {knob}",
-            lambda: compare(self._ctx, knob, SUBSET_STEPS, values),
+            lambda: compare(self._ctx, knob, self.steps, values),
         )
         self._compared[knob] = found
         return found
