@@ -176,6 +176,7 @@ class Runner:
             updates = ctx.updates()
             seconds = (time.monotonic() - started) / max(1, updates.steps)
             told = {"event": "estimate", "seconds_per_step": seconds, "steps": ctx.most_steps()}
+            told["subset"] = outlook.of_subset(ctx, seconds)
             if step.get("experiments") == "search":
                 told["search"] = outlook.of_search(ctx)
             elif step.get("experiments") == "comparison":
