@@ -15,7 +15,7 @@ from diagnose.experiments import reference
 from diagnose.experiments.ablate import compare
 from diagnose.experiments.change import AS_CONFIGURED, Change, Reading
 from diagnose.experiments.ground import Ground
-from diagnose.experiments.longer import Longer, given_longer
+from diagnose.experiments.longer import LONGER, Longer, given_longer
 from diagnose.experiments.lr_range import range_test
 from diagnose.experiments.material import Material
 from diagnose.experiments.memorising import OVERFIT_MORE, OVERFIT_STEPS, Memorising
@@ -81,12 +81,14 @@ class ShortTrainings:
 
     def learned_by_heart(self, share: float) -> Trace:
         """As configured on ``share`` of the data, until the samples are known by heart or for all steps of a trial; for
-        as many as it is known to need where it starts slowly."""
+        as many as it is known to need where it starts slowly, and for a planned run that is little longer."""
 
         def train() -> Trace:
             self._ctx.completed_attempt()
             later = self.given_longer()
             steps = later.trace.steps if later is not None and later.learns else self.steps
+            if self._ctx.facts.epochs_stated and steps < self._ctx.planned_steps() <= LONGER * self.steps:
+                steps = self._ctx.planned_steps()
             material = Material(self._ctx.pipeline, share, exact=True)
             samples = Samples(
                 material.batches, material.look_train, material.look_val, material.samples, material.steps_per_epoch

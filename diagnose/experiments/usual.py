@@ -22,6 +22,7 @@ STARTING_RATE = {"SGD": 0.1, "Adagrad": 1e-2, "Adadelta": 1.0, "LBFGS": 1.0, "":
 GONE = 0.01  # of the highest rate of a schedule: below it little is learned
 # "": optimizers that scale their steps, Adam and its kin. Adagrad's steps shrink, Adadelta's have a scale of their own.
 RATES = {"SGD": (1e-3, 1.0), "Adagrad": (1e-3, 0.5), "Adadelta": (0.01, 10.0), "LBFGS": (1e-2, 2.0), "": (1e-5, 1e-2)}
+NO_MOMENTUM = 10.0  # times longer are the steps of SGD with the usual momentum of 0.9
 EPSILON = 1e-3  # of Adam: larger ones are in use, but seldom
 FEW_STEPS = 100  # of a planned run
 AHEAD = 1 / 3  # of the way, that a wider copy gets further
@@ -58,7 +59,10 @@ def is_unusual(ctx: MeasuringContext, knob: str) -> bool:
         return bool(rates) and rates[len(rates) // 2] < GONE * rates[-1]
     if knob == "lr":
         least, most = RATES.get(kind, RATES[""])
-        return not least <= max(ctx.learning_rates(), default=least) <= most or odd_group(ctx) is not None
+        rate = max(ctx.learning_rates(), default=least)
+        if kind == "SGD" and all(group.get("momentum") == 0 for group in groups):
+            least *= NO_MOMENTUM
+        return not least <= rate <= most or odd_group(ctx) is not None
     if knob == "epsilon":
         return "Adam" in kind and max((float(g.get("eps") or 0.0) for g in groups), default=0.0) > EPSILON
     if knob == "batch-size":
