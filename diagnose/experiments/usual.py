@@ -10,6 +10,7 @@ from diagnose.experiments.judge import MEMORISED_SHARE
 from diagnose.experiments.order import SPEAKS
 from probes.api import Skip
 from probes.data import features_on_wild_scales, inputs_not_normalised, unscaled_regression_target
+from probes.learning.learns_with_another_part import never_arrives
 
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
@@ -60,8 +61,7 @@ def is_unusual(ctx: MeasuringContext, knob: str) -> bool:
         return max((float(c.options.get("label_smoothing") or 0.0) for c in calls), default=0.0) > SMOOTHING
     if knob == "scheduler":  # over at once, or still at its beginning when the run ends
         rates = sorted(ctx.learning_rates())
-        base = max((float(group.get("initial_lr") or 0.0) for group in groups), default=0.0)
-        return bool(rates) and rates[len(rates) // 2] < GONE * max(rates[-1], base)
+        return bool(rates) and (rates[len(rates) // 2] < GONE * rates[-1] or never_arrives(ctx))
     if knob == "lr":
         least, most = RATES.get(kind, RATES[""])
         rate = max(ctx.learning_rates(), default=least)
