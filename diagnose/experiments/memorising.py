@@ -118,8 +118,7 @@ class Memorising:
         def measure() -> Trace:
             if is_unusual(self._ctx, "scheduler"):
                 raise Skip("the schedule leaves no time to memorise a batch, whatever the width")
-            layers = [layer.path for layer in self._ctx.inspection().layers]
-            change = wider.change(self._ctx.pipeline, layers, self._ctx.raws()[0], self._ctx.device)
+            change = wider.change(self._ctx.pipeline, self._ctx.raws()[0], self._ctx.device)
             return self._memorise(change, self.overfit().steps)
 
         return self._ctx.once("widened overfit", "overfitting a wider copy", measure)
