@@ -177,6 +177,7 @@ def test_a_long_run_is_waited_for_before_it_is_convicted(
         return going(0.1, 0.11, 0.11) if side.steps == 600 else waited
 
     monkeypatch.setattr(relief, "_ended", ended)
+    monkeypatch.setattr(ctx.trainings, "given_longer", lambda: None)
     if convicted:
         assert relief.relief(ctx, "lr", 600).decisive
     else:
