@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from diagnose.pipeline import Pipeline
 
 FACTOR = 8
+WIDE = 128  # units or channels: as many tell the samples of a batch apart
 PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.RNN, nn.GRU, nn.LSTM)
 
 
@@ -40,6 +41,8 @@ def change(pipeline: Pipeline, raw: Any, device: torch.device, *, regularised: b
     kinds = [type(modules[path]) for path in layers]
     if len(layers) < 2 or any(kind not in PLAIN for kind in kinds[1:]) or kinds[0] not in (*PLAIN, nn.Embedding):
         raise Skip("the model is no plain chain of linear, convolutional and recurrent layers")
+    if min(_width(modules[path]) for path in layers[:-1]) >= WIDE:
+        raise Skip(f"its hidden layers are {WIDE} wide or more, which is not too narrow for a batch")
 
     def apply(fresh: Pipeline) -> AbstractContextManager[Any]:
         widen(fresh.model, layers)
@@ -77,6 +80,11 @@ def _in_order(pipeline: Pipeline, raw: Any, device: torch.device) -> list[str]:
         for handle in handles:
             handle.remove()
     return list(found)
+
+
+def _width(layer: Any) -> int:
+    names = ("out_features", "out_channels", "hidden_size", "embedding_dim")
+    return next(int(width) for name in names if (width := getattr(layer, name, None)) is not None)
 
 
 def widen(model: nn.Module, layers: Sequence[str]) -> None:

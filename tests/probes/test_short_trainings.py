@@ -246,6 +246,7 @@ def own_step(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
         lambda: small.digits_cnn(model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))),
         lambda: small.digits_cnn(model=convolutional, train_step=own_step),
         lambda: small.digits_cnn(model=OfAttention),
+        lambda: small.digits_cnn(model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.Linear(128, 10))),
     ],
 )
 def test_a_model_that_cannot_be_widened_is_skipped(build: Build) -> None:
