@@ -555,13 +555,23 @@ def test_a_scale_is_only_turned_where_it_is_unusual() -> None:
     assert "inputs" in known_good(context(scaled, 0))
 
 
-def test_a_schedule_that_never_gets_to_its_rate_is_asked_first() -> None:
-    def warming(steps: int) -> Pipeline:
-        made = of_digits(mlp(), adam(1e-3), epochs=10)
-        assert made.optimizer is not None
-        made.scheduler = torch.optim.lr_scheduler.LambdaLR(made.optimizer, lambda step: min(1.0, (step + 1) / steps))
-        made.scheduler_interval = "step"
-        return made
+def warming(steps: int) -> Pipeline:
+    """A warm-up, and a linear decay over the 160 steps of the plan."""
+    made = of_digits(mlp(), adam(3e-3), epochs=10)
+    assert made.optimizer is not None
+    rate = lambda step: min(1.0, (step + 1) / steps) * max(0.05, 1 - step / 160)  # noqa: E731
+    made.scheduler = torch.optim.lr_scheduler.LambdaLR(made.optimizer, rate)
+    made.scheduler_interval = "step"
+    return made
 
+
+def test_a_schedule_that_never_gets_to_its_rate_is_asked_first() -> None:
     assert suspects_first(context(partial(warming, 1_000_000), 0))[0] == "scheduler"
-    assert "scheduler" not in suspects_first(context(partial(warming, 100), 0))
+    assert "scheduler" not in suspects_first(context(partial(warming, 50), 0))
+
+
+def test_a_warm_up_that_a_decay_overtakes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diagnose.experiments.short_trainings.SUBSET_STEPS", 120)
+    told = run_probe("learns-with-another-part", context(partial(warming, 1_000_000), 0)).findings
+    assert [finding.name for finding in told] == ["learns-with-another-part", "warmup-outlasts-training"]
+    assert (told[1].severity, told[1].values["grade"]) == (Severity.ERROR, "proved")
