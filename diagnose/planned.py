@@ -37,17 +37,17 @@ def of_run(plan: Plan, estimate: Estimate) -> list[str]:
     steps: Mapping[str, int] = estimate.get("steps", {})
     search = estimate.get("search", {})
     lines, total = ["Plan:"], 0.0
+    each = _of_trial(estimate) or 0.0
     for stage in plan.stages:
-        known = seconds(steps[stage]) if stage in steps else None
+        known = each or None if stage is Stage.SUBSET else seconds(steps[stage]) if stage in steps else None
         cost = "seconds" if stage in QUICK else "not known yet"
         if known is not None:
-            total += known
-            cost = f"up to {duration(max(SHORTEST, known))}"
-            if stage is Stage.SUBSET and (wait := seconds(search.get("wait", 0))):
-                total += wait
-                cost += f", {duration(wait)} more where it fails at first"
+            more = _more_in_subset(estimate, each) if stage is Stage.SUBSET else []
+            total += known + sum(cost for cost, _ in more)
+            cost = ", ".join([
+                f"up to {duration(max(SHORTEST, known))}", *(f"{duration(cost)} more {when}" for cost, when in more)
+            ])  # fmt: skip
         lines.append(f"  {stage:<9} {QUESTIONS[stage]:<58} {cost}")
-    each = seconds(steps.get(Stage.SUBSET, 0)) or 0.0
     if plan.experiments and {Stage.OVERFIT, Stage.SUBSET} & set(plan.stages):
         cost = f", up to {duration(max(SHORTEST, each))} each" if each else ""
         number = f". {_how_many(search, each)}" if search else "."
@@ -64,8 +64,7 @@ def of_comparison(knob: str, estimate: Estimate) -> list[str]:
     found = estimate.get("comparison", {})
     if "arms" not in found:
         return [f"Plan: nothing to compare: {found['nothing']}."] if "nothing" in found else []
-    arms, steps = found["arms"], estimate["steps"][Stage.SUBSET]
-    each = _cost(estimate)(steps)
+    arms, steps, each = found["arms"], _steps(estimate), _of_trial(estimate)
     cost = "" if each is None else f", up to {duration(max(SHORTEST, each * found['trials']))}"
     return [
         f"Plan: {len(arms)} arms of {knob}, each with {found['seeds']} seeds: {found['trials']} short trainings of "
@@ -84,7 +83,7 @@ def of_search(estimate: Estimate) -> list[str]:
     lines.append("  then all parts at once, given back one by one. What repairs is repeated with 3 seeds.")
     if not found:
         return [*lines, "  Short trainings, ended early when decided."]
-    steps, each = estimate["steps"][Stage.SUBSET], _cost(estimate)(estimate["steps"][Stage.SUBSET])
+    steps, each = _steps(estimate), _of_trial(estimate)
     cost = "" if each is None else f" of up to {duration(max(SHORTEST, each))}"
     wait = f", and once {found['wait']:,} steps as configured where that may be a slow start" if found["wait"] else ""
     return [
@@ -113,6 +112,28 @@ def _cost(estimate: Estimate) -> Callable[[int], float | None]:
     """Steps to seconds; None where no step could be timed."""
     each = estimate.get("seconds_per_step")
     return lambda steps: None if each is None else float(each) * steps
+
+
+def _steps(estimate: Estimate) -> int:
+    """Of a trial."""
+    return int(estimate.get("subset", {}).get("steps", estimate.get("steps", {}).get(Stage.SUBSET, 0)))
+
+
+def _of_trial(estimate: Estimate) -> float | None:
+    """Seconds of a trial at most, reading and evaluating included; None where no step could be timed."""
+    known = estimate.get("subset", {}).get("seconds")
+    return _cost(estimate)(_steps(estimate)) if known is None else float(known)
+
+
+def _more_in_subset(estimate: Estimate, each: float) -> list[tuple[float, str]]:
+    """(seconds, when) of what may follow the stage's own training."""
+    found, wait = estimate.get("subset", {}), estimate.get("search", {}).get("wait", 0)
+    more = []
+    if wait:
+        more.append((each * wait / _steps(estimate), "where it fails at first"))
+    if trials := found.get("trials"):
+        more.append((each * trials, f"to compare unusual settings ({', '.join(found['compared'])})"))
+    return more
 
 
 def _named(labels: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from command_line import PROJECTS, run
-from faults import adam, mlp, of_digits
+from faults import adam, mlp, of_digits, sgd
 from probing import context
 
 from diagnose import experimenting, planned
@@ -164,3 +164,18 @@ def test_more_time_is_what_comes_next(tmp_path: Path, command: str) -> None:
     folder.write_results(fold(read_events(folder.path / "events.jsonl")))
     with pytest.raises(UsageError, match="no unfinished run"):
         open_folder({**header, "config": {}}, again, tmp_path)
+
+
+def test_a_plan_counts_reading_evaluating_and_comparisons() -> None:
+    plain = outlook.of_subset(context(lambda: of_digits(mlp(), adam(1e-3))), 0.01)
+    assert plain["seconds"] > 600 * 0.01
+    assert plain["compared"] == []
+    unusual = outlook.of_subset(context(lambda: of_digits(mlp(0.9), sgd(1e-3, weight_decay=0.5))), 0.01)
+    assert unusual["compared"][:2] == ["dropout", "weight-decay"]
+    assert unusual["trials"] == 3 * (1 + len(unusual["compared"]))
+    (line,) = [
+        line
+        for line in planned.of_run(make_plan("run", Config(target="m:f")), {**ESTIMATE, "subset": unusual})
+        if line.startswith("  subset")
+    ]
+    assert "more to compare unusual settings (dropout, weight-decay" in line

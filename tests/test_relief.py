@@ -15,7 +15,9 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader
 
 from diagnose import Pipeline
+from diagnose.experiments import relief
 from diagnose.experiments.behind import far_behind
+from diagnose.experiments.change import AS_CONFIGURED
 from diagnose.experiments.knobs import arms
 from diagnose.experiments.trial import run_trial
 from diagnose.experiments.usual import is_unusual, odd_group
@@ -160,3 +162,24 @@ def test_a_loss_that_stayed_at_chance_has_not_hardly_learned() -> None:
     assert in_words("slow", 0.01) == in_words("stuck", 0.0) == "no"
     assert in_words("slow", 0.03) == "hardly"
     assert WORDS["learns"] == in_words("learns", None)
+
+
+@pytest.mark.parametrize(("waited", "convicted"), [(going(0.2, 0.5, 0.7), False), (going(0.11, 0.11, 0.12), True)])
+def test_a_long_run_is_waited_for_before_it_is_convicted(
+    monkeypatch: pytest.MonkeyPatch, waited: Trace, convicted: bool
+) -> None:
+    """Hardly anything within a trial; after three it is well on its way, or it is not."""
+    ctx = context(lambda: of_digits(mlp(), sgd(2e-3), epochs=100))
+
+    def ended(ctx: Any, side: Any, seed: int) -> Trace:
+        if side.change is not AS_CONFIGURED:
+            return going(0.1, 0.9, 0.99)
+        return going(0.1, 0.11, 0.11) if side.steps == 600 else waited
+
+    monkeypatch.setattr(relief, "_ended", ended)
+    monkeypatch.setattr(ctx.trainings, "given_longer", lambda: None)
+    if convicted:
+        assert relief.relief(ctx, "lr", 600).decisive
+    else:
+        with pytest.raises(Skip, match="times as long"):
+            relief.relief(ctx, "lr", 600)

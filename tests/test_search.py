@@ -25,6 +25,7 @@ from diagnose.experiments.change import AS_CONFIGURED, Change, Reading, together
 from diagnose.experiments.judge import stayed_at_chance
 from diagnose.experiments.kept import KeptTrials, fingerprint, from_json
 from diagnose.experiments.knobs import KNOBS, arms, scaled_lr
+from diagnose.experiments.known_good import known_good
 from diagnose.experiments.longer import reaches
 from diagnose.experiments.lr_range import judged
 from diagnose.experiments.milder import boundary
@@ -32,6 +33,7 @@ from diagnose.experiments.order import KNOBS as NAMES
 from diagnose.experiments.order import ON_PURPOSE, PARTS, SPEAKS
 from diagnose.experiments.search import search as search_for
 from diagnose.experiments.trials import Trials, Wanted
+from diagnose.experiments.usual import suspects_first
 from diagnose.judging import run_probe
 from diagnose.settings import SCHEDULER_CLASSES, SCHEDULERS
 from probes.api import Inconclusive, Skip
@@ -543,3 +545,33 @@ def test_what_was_kept_is_asked_for_by_its_name() -> None:
     kept = KeptTrials({}, lambda *_: None)
     trace = context(lambda: of_digits(mlp(), adam(1e-3)), 0).trainings.trial(AS_CONFIGURED, 0, 5)
     assert kept.once("a", lambda: trace) is trace
+
+
+def test_a_scale_is_only_turned_where_it_is_unusual() -> None:
+    usual = context(lambda: of_digits(mlp(), adam(1e-3)), 0)
+    assert not {"inputs", "targets"} & {*suspects_first(usual), *known_good(usual)}
+    scaled = partial(digits_cnn, images=lambda x: 500 * x)
+    assert "inputs" in suspects_first(context(scaled, 0))
+    assert "inputs" in known_good(context(scaled, 0))
+
+
+def warming(steps: int) -> Pipeline:
+    """A warm-up, and a linear decay over the 160 steps of the plan."""
+    made = of_digits(mlp(), adam(3e-3), epochs=10)
+    assert made.optimizer is not None
+    rate = lambda step: min(1.0, (step + 1) / steps) * max(0.05, 1 - step / 160)  # noqa: E731
+    made.scheduler = torch.optim.lr_scheduler.LambdaLR(made.optimizer, rate)
+    made.scheduler_interval = "step"
+    return made
+
+
+def test_a_schedule_that_never_gets_to_its_rate_is_asked_first() -> None:
+    assert suspects_first(context(partial(warming, 1_000_000), 0))[0] == "scheduler"
+    assert "scheduler" not in suspects_first(context(partial(warming, 50), 0))
+
+
+def test_a_warm_up_that_a_decay_overtakes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diagnose.experiments.short_trainings.SUBSET_STEPS", 120)
+    told = run_probe("learns-with-another-part", context(partial(warming, 1_000_000), 0)).findings
+    assert [finding.name for finding in told] == ["learns-with-another-part", "warmup-outlasts-training"]
+    assert (told[1].severity, told[1].values["grade"]) == (Severity.ERROR, "proved")

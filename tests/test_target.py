@@ -291,6 +291,20 @@ def test_built_in_data_take_settings(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
+    ("setting", "advice"),
+    [
+        ("epochs=2", "Give --epochs 2 instead"),
+        ("train.epochs=2", "Give --epochs 2 instead"),
+        ("batch_size=8", "--set data.batch_size=8"),
+        ("model.lr=0.1", "--set optimizer.lr=0.1"),
+    ],
+)
+def test_a_setting_of_something_else_is_told_where_it_goes(project: Project, setting: str, advice: str) -> None:
+    with pytest.raises(UsageError, match=advice):
+        project("def get_model(width=8): return nn.Linear(64, width)\n", data="digits", set=[setting])
+
+
+@pytest.mark.parametrize(
     ("layer", "flags", "shape"),
     [
         ("nn.Conv2d(3, 5, 3)", {}, (8, 3, 32, 32)),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LEARNS_SHARE = 0.05  # share of the gap: below, a run of a few hundred steps cannot be told from noise in the head bias
 PLAINLY = 0.5  # share that is learning whatever the accuracy: among rare events guessing is right nearly always
 STUCK_SHARE = 0.02
+COME_FAR = 0.5  # of the way from guessing to the floor, by the end of the planned run
 STOP_SHARE = 0.10  # a trial that closed this much, twice running, needs no further steps
 MEMORISED_SHARE = 0.90
 MEMORISED_SCORE = 0.99

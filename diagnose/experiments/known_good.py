@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from diagnose.experiments.knobs import arms
+from diagnose.experiments.usual import SCALES, is_unusual
 from probes.api import Skip
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ def known_good(ctx: MeasuringContext) -> dict[str, Change]:
     """Knob or part -> its strongest change; without those where there is nothing to turn."""
     found: dict[str, Change] = {}
     for knob in REPLACED:
+        if knob in SCALES and not is_unusual(ctx, knob):
+            continue
         try:
             changes = arms(ctx, knob)
         except Skip:

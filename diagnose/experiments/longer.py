@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from diagnose.experiments.change import AS_CONFIGURED
-from diagnose.experiments.judge import STUCK_SHARE, Learning
+from diagnose.experiments.judge import COME_FAR, STUCK_SHARE, Learning
 from diagnose.experiments.knobs import arms
-from diagnose.experiments.relief import COME_FAR
 from diagnose.experiments.trials import Wanted
 from diagnose.experiments.usual import suspects_first
 from probes.api import Skip

@@ -334,8 +334,7 @@ class _Bag(nn.Module):
 
 def width(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
     """Hidden layers several times wider."""
-    layers = [layer.path for layer in ctx.inspection().layers]
-    return [wider.change(ctx.pipeline, layers, ctx.raws()[0], ctx.device, regularised=True)]
+    return [wider.change(ctx.pipeline, ctx.raws()[0], ctx.device, regularised=True)]
 
 
 def channel_order(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:

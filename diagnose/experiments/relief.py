@@ -10,10 +10,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from diagnose.experiments.ablate import SEEDS
-from diagnose.experiments.behind import MUCH, VERY, better, catches_up, fails_beside, far_behind
+from diagnose.experiments.behind import MUCH, VERY, Gain, better, catches_up, fails_beside, far_behind
 from diagnose.experiments.change import AS_CONFIGURED, Change, together
+from diagnose.experiments.judge import COME_FAR
 from diagnose.experiments.knobs import arms, rate_of_group, scaled_lr
 from diagnose.experiments.known_good import known_good
+from diagnose.experiments.longer import LONGER
 from diagnose.experiments.parts import GOOD_BATCH, batches_of
 from diagnose.experiments.trials import Wanted
 from diagnose.experiments.usual import is_unusual, odd_group, starting_rate
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
 
 
-COME_FAR = 0.5  # of the way from guessing to the floor
 LONG_RUN = 3.0  # planned steps over those of a trial, from which on the pace is extrapolated
 UNPLANNED = 10  # times the steps of a trial, that a run of unknown length is thought to take
 
@@ -44,17 +45,9 @@ def relief(ctx: MeasuringContext, knob: str, steps: int) -> Relief:
     if knob == "augmentation" and is_unusual(ctx, "scheduler"):
         raise Skip("it learns as configured, and the schedule leaves it no time to learn more")
     change = usual_value(ctx, knob)
-    wanted = VERY if knob == "augmentation" else MUCH
     pair = _lengths(ctx, knob, change, steps)
     change = pair[1].change
-    ctx.trainings.ahead(_wanted(ctx, side, 0) for side in pair)
-    if not better(_ended(ctx, pair[0], 0), _ended(ctx, pair[1], 0), wanted):
-        raise Skip(f"it learns as configured, and {change.label} makes no great difference")
-    if knob == "width" and not better(_ended(ctx, _all_else_good(ctx, steps), 0), _ended(ctx, pair[1], 0), wanted):
-        raise Skip("it learns as configured, and as much as a wider copy with all its settings at usual values")
-    before, after = (_over_seeds(ctx, pair, side) for side in pair)
-    if not all(better(b, a, wanted) for b, a in zip(before, after, strict=True)):
-        raise Skip(f"it learns as configured, and {change.label} does not help with every seed")
+    before, after = _compared(ctx, knob, pair, steps, VERY if knob == "augmentation" else MUCH)
     longer = ctx.planned_steps() / pair[0].steps
     thought = longer if ctx.facts.epochs_stated else max(longer, UNPLANNED)
     if 1 < thought <= LONG_RUN and far_behind(before, after, 1.0) and not far_behind(before, after, thought):
@@ -62,13 +55,41 @@ def relief(ctx: MeasuringContext, knob: str, steps: int) -> Relief:
         pair = _Side(AS_CONFIGURED, ctx.planned_steps()), _Side(change, ctx.planned_steps())
         before, after = (_over_seeds(ctx, pair, side) for side in pair)
         longer = thought = 1.0
-    decisive = far_behind(before, after, thought) or fails_beside(before, after, thought)
-    if longer > LONG_RUN and not decisive and catches_up(before, after, longer):
+    later = ctx.trainings.given_longer()
+    slow_start = later is not None and later.learns  # in a long run it convicts nobody
+    decisive = not slow_start and _decides(before, after, thought)
+    caught_up = catches_up(before, after, longer)
+    if thought > LONG_RUN and (decisive or not caught_up):
+        # What has not begun within a trial may be well on its way in three.
+        waited = [_ended(ctx, _Side(AS_CONFIGURED, LONGER * pair[0].steps), 0)]
+        decisive = decisive and _decides(waited, after, thought / LONGER)
+        caught_up = catches_up(waited, after, longer / LONGER)
+    if longer > LONG_RUN and not decisive and caught_up:
         raise Skip(f"it learns as configured, in a run {longer:.0f} times as long as the trials")
     return Relief(
         knob, arm_of(AS_CONFIGURED, before), arm_of(change, after), pair[0].steps, decisive=decisive,
         steps_after=None if pair[1].steps == pair[0].steps else pair[1].steps,
     )  # fmt: skip
+
+
+def _compared(
+    ctx: MeasuringContext, knob: str, pair: tuple[_Side, _Side], steps: int, wanted: Gain
+) -> tuple[list[Trace], list[Trace]]:
+    """Both sides over the seeds, one of which screens. Raises Skip where the usual value does not do much better."""
+    label = pair[1].change.label
+    ctx.trainings.ahead(_wanted(ctx, side, 0) for side in pair)
+    if not better(_ended(ctx, pair[0], 0), _ended(ctx, pair[1], 0), wanted):
+        raise Skip(f"it learns as configured, and {label} makes no great difference")
+    if knob == "width" and not better(_ended(ctx, _all_else_good(ctx, steps), 0), _ended(ctx, pair[1], 0), wanted):
+        raise Skip("it learns as configured, and as much as a wider copy with all its settings at usual values")
+    before, after = (_over_seeds(ctx, pair, side) for side in pair)
+    if not all(better(b, a, wanted) for b, a in zip(before, after, strict=True)):
+        raise Skip(f"it learns as configured, and {label} does not help with every seed")
+    return before, after
+
+
+def _decides(before: Sequence[Trace], after: Sequence[Trace], longer: float) -> bool:
+    return far_behind(before, after, longer) or fails_beside(before, after, longer)
 
 
 def _over_seeds(ctx: MeasuringContext, pair: tuple[_Side, _Side], side: _Side) -> list[Trace]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 from torch.optim import lr_scheduler
 
 from diagnose.experiments.change import Change
 
-CONSTANT = Change("constant lr", "a constant learning rate", 1.0, constant_lr=True)
+if TYPE_CHECKING:
+    from diagnose.pipeline import Pipeline
+
 LOWEST = 0.01  # of the starting rate, where an exponential decay ends
 PATIENCE = 50  # steps without a lower loss
 
@@ -29,4 +32,14 @@ NAMES = ("constant", *SCHEDULES)
 def named(name: str) -> Change:
     if name == "constant":
         return CONSTANT
-    return Change(f"scheduler {name}", name, 1.0, scheduler=SCHEDULES[name])
+    return Change(f"scheduler {name}", name, 1.0, _at_its_own_rate, scheduler=SCHEDULES[name])
+
+
+def _at_its_own_rate(pipeline: Pipeline) -> Any:
+    """A warm-up has lowered the rate before the first step."""
+    for group in pipeline.optimizer.param_groups if pipeline.optimizer is not None else ():
+        group["lr"] = max(group["lr"], group.get("initial_lr") or 0.0)
+    return nullcontext()
+
+
+CONSTANT = Change("constant lr", "a constant learning rate", 1.0, _at_its_own_rate, constant_lr=True)

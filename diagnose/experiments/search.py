@@ -146,14 +146,23 @@ class _Seeking:
         """What shows that it learns by itself, with the factor by which the first change that helps is quicker."""
         planned = f"of {later.planned:,} that are planned" if self.ctx.facts.epochs_stated else "if given them"
         told = f"{later.told}, {planned}"
-        for knob in SPEAKS:
-            if knob != "lr" and (changes := self._arms(knob)):
-                other = self.ctx.trainings.trial(changes[-1], self.ctx.seed, self.steps)
+        for knob in suspects_first(self.ctx):
+            for change in self._eased(knob):
+                other = self.ctx.trainings.trial(change, self.ctx.seed, self.steps)
                 factor = steps_to_learn(later.trace) / max(1, steps_to_learn(other))
                 if repaired(other) and factor >= SOONER:
                     least = "" if later.trace.outcome == Learning.LEARNS else "at least "
-                    return f"{told}; {least}{factor:.1f} times slower than with {changes[-1].label}"
+                    return f"{told}; {least}{factor:.1f} times slower than with {change.label}"
         return told
+
+    def _eased(self, knob: str) -> list[Change]:
+        """The strongest change of the knob; of the rate a usual one, where that is known to be another."""
+        if knob != "lr":
+            return self._arms(knob)[-1:]
+        try:
+            return [usual_value(self.ctx, knob)] if is_unusual(self.ctx, knob) else []
+        except Skip:
+            return []
 
     def _proved(self) -> list[str]:
         return [knob for knob, ablation in self.found.items() if ablation.proved]

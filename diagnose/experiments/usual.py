@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from diagnose.experiments.judge import MEMORISED_SHARE
 from diagnose.experiments.order import SPEAKS
 from probes.api import Skip
+from probes.data import features_on_wild_scales, inputs_not_normalised, unscaled_regression_target
+from probes.learning.learns_with_another_part import never_arrives
 
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
 
+SCALES = ("inputs", "targets")
 # Ranges that the field's recipes stay within; see the references of the probes of each knob.
 DROPOUT = 0.5
 SMOOTHING = 0.2
@@ -22,6 +25,7 @@ STARTING_RATE = {"SGD": 0.1, "Adagrad": 1e-2, "Adadelta": 1.0, "LBFGS": 1.0, "":
 GONE = 0.01  # of the highest rate of a schedule: below it little is learned
 # "": optimizers that scale their steps, Adam and its kin. Adagrad's steps shrink, Adadelta's have a scale of their own.
 RATES = {"SGD": (1e-3, 1.0), "Adagrad": (1e-3, 0.5), "Adadelta": (0.01, 10.0), "LBFGS": (1e-2, 2.0), "": (1e-5, 1e-2)}
+NO_MOMENTUM = 10.0  # times longer are the steps of SGD with the usual momentum of 0.9
 EPSILON = 1e-3  # of Adam: larger ones are in use, but seldom
 FEW_STEPS = 100  # of a planned run
 AHEAD = 1 / 3  # of the way, that a wider copy gets further
@@ -34,9 +38,11 @@ def starting_rate(ctx: MeasuringContext) -> float:
 
 
 def suspects_first(ctx: MeasuringContext) -> list[str]:
-    """The settings that the search turns, those of an unusual value first; schedule and epsilon only then."""
+    """The settings that the search turns, those of an unusual value first; schedule and epsilon only then, and the
+    scale of inputs and targets: of a usual one nothing could be said."""
     only_then = [part for part in ("scheduler", "epsilon") if is_unusual(ctx, part)]
-    return [*only_then, *sorted(SPEAKS, key=lambda knob: not is_unusual(ctx, knob))]
+    settings = [knob for knob in SPEAKS if knob not in SCALES or is_unusual(ctx, knob)]
+    return [*only_then, *sorted(settings, key=lambda knob: knob in SCALES or not is_unusual(ctx, knob))]
 
 
 def is_unusual(ctx: MeasuringContext, knob: str) -> bool:
@@ -53,17 +59,45 @@ def is_unusual(ctx: MeasuringContext, knob: str) -> bool:
     if knob == "label-smoothing":
         calls = ctx.attempt().loss_calls
         return max((float(c.options.get("label_smoothing") or 0.0) for c in calls), default=0.0) > SMOOTHING
-    if knob == "scheduler":
+    if knob == "scheduler":  # over at once, or still at its beginning when the run ends
         rates = sorted(ctx.learning_rates())
-        return bool(rates) and rates[len(rates) // 2] < GONE * rates[-1]
+        return bool(rates) and (rates[len(rates) // 2] < GONE * rates[-1] or never_arrives(ctx))
     if knob == "lr":
         least, most = RATES.get(kind, RATES[""])
-        return not least <= max(ctx.learning_rates(), default=least) <= most or odd_group(ctx) is not None
+        rate = max(ctx.learning_rates(), default=least)
+        if kind == "SGD" and all(group.get("momentum") == 0 for group in groups):
+            least *= NO_MOMENTUM
+        return not least <= rate <= most or odd_group(ctx) is not None
     if knob == "epsilon":
         return "Adam" in kind and max((float(g.get("eps") or 0.0) for g in groups), default=0.0) > EPSILON
     if knob == "batch-size":
         return _is_one_batch_of_all(ctx)
+    if knob in SCALES:
+        return _is_off_scale(ctx, knob)
     return knob == "width" and is_narrow(ctx)
+
+
+def _is_off_scale(ctx: MeasuringContext, knob: str) -> bool:
+    """As the probes judge it that speak for these knobs."""
+    scan = ctx.scan("train")
+    if knob == "targets":
+        wide = unscaled_regression_target.WIDE
+        return _is_far(scan.label_mean, scan.label_std, (1 / wide, wide), unscaled_regression_target.FAR)
+    usual = inputs_not_normalised.NARROW, inputs_not_normalised.WIDE
+    if _is_far(scan.input_mean, scan.input_std, usual, inputs_not_normalised.FAR):
+        return True
+    if scan.rows is None or len(scan.input_shape) != 2:
+        return False
+    spread = scan.rows.features.std(0)
+    varying = spread[spread > 0]
+    return len(varying) > 1 and float(varying.max() / varying.min()) >= features_on_wild_scales.RATIO
+
+
+def _is_far(mean: float | None, std: float | None, usual: tuple[float, float], far: float) -> bool:
+    """``far``: of the mean, in units of ``std``. False where nothing is known, or all is alike."""
+    if mean is None or not std:
+        return False
+    return not usual[0] <= std <= usual[1] or abs(mean) > far * std
 
 
 class OddGroup(NamedTuple):

@@ -1,7 +1,8 @@
 """A copy of the user's model with wider hidden layers, made from outside.
 
-Only for plain chains of linear and convolutional layers with norms between them: whatever else holds a width of its
-own (attention, recurrent layers, sizes written out in forward) cannot be widened so, and is skipped.
+Only for plain chains of linear, convolutional and recurrent layers with norms between them, behind a table of
+embeddings or not: whatever else holds a width of its own (attention, sizes written out in forward) cannot be widened
+so, and is skipped.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy, deepcopy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,20 +26,23 @@ if TYPE_CHECKING:
     from diagnose.pipeline import Pipeline
 
 FACTOR = 8
-PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d)
+WIDE = 128  # units or channels: as many tell the samples of a batch apart
+PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.RNN, nn.GRU, nn.LSTM)
 
 
-def change(
-    pipeline: Pipeline, layers: Sequence[str], raw: Any, device: torch.device, *, regularised: bool = False
-) -> Change:
-    """``layers``: paths of the weighted layers in order of execution; dropout and weight decay are off unless
-    ``regularised``. Raises Skip where the copy does not run."""
-    model = pipeline.model
-    modules = dict(model.named_modules())
-    if len(layers) < 2 or any(type(modules[path]) not in PLAIN for path in layers):
-        raise Skip("the model is no plain chain of linear and convolutional layers")
+def change(pipeline: Pipeline, raw: Any, device: torch.device, *, regularised: bool = False) -> Change:
+    """Dropout and weight decay are off unless ``regularised``. Raises Skip where the copy does not run."""
     if pipeline.train_step is not None:
         raise Skip("the pipeline has a step of its own")
+    tried = copy(pipeline)
+    tried.model = deepcopy(pipeline.model)
+    layers = _in_order(tried, raw, device)
+    modules = dict(tried.model.named_modules())
+    kinds = [type(modules[path]) for path in layers]
+    if len(layers) < 2 or any(kind not in PLAIN for kind in kinds[1:]) or kinds[0] not in (*PLAIN, nn.Embedding):
+        raise Skip("the model is no plain chain of linear, convolutional and recurrent layers")
+    if min(_width(modules[path]) for path in layers[:-1]) >= WIDE:
+        raise Skip(f"its hidden layers are {WIDE} wide or more, which is not too narrow for a batch")
 
     def apply(fresh: Pipeline) -> AbstractContextManager[Any]:
         widen(fresh.model, layers)
@@ -46,10 +51,6 @@ def change(
             fresh.optimizer = like(fresh.optimizer, list(fresh.model.parameters()), **settings)
         return nullcontext() if regularised else off(fresh)
 
-    from copy import copy, deepcopy
-
-    tried = copy(pipeline)
-    tried.model = deepcopy(model)
     widen(tried.model, layers)
     engine = Engine(tried, device)
     try:
@@ -59,6 +60,31 @@ def change(
     finally:
         engine.close()
     return Change(f"{FACTOR} times wider", f"hidden layers {FACTOR} times wider", FACTOR, apply)
+
+
+def _in_order(pipeline: Pipeline, raw: Any, device: torch.device) -> list[str]:
+    """Paths of the weighted layers, in the order in which they are first called."""
+    paths = {module: path for path, module in pipeline.model.named_modules()}
+    found: dict[str, None] = {}
+
+    def note(module: nn.Module, args: Any) -> None:
+        found.setdefault(paths[module])
+
+    weighted = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase, nn.Embedding)
+    handles = [module.register_forward_pre_hook(note) for module in paths if isinstance(module, weighted)]
+    engine = Engine(pipeline, device)
+    try:
+        engine.loss(raw)
+    finally:
+        engine.close()
+        for handle in handles:
+            handle.remove()
+    return list(found)
+
+
+def _width(layer: Any) -> int:
+    names = ("out_features", "out_channels", "hidden_size", "embedding_dim")
+    return next(int(width) for name in names if (width := getattr(layer, name, None)) is not None)
 
 
 def widen(model: nn.Module, layers: Sequence[str]) -> None:
@@ -78,6 +104,14 @@ def widen(model: nn.Module, layers: Sequence[str]) -> None:
 
 
 def _wider_layer(layer: nn.Module, wide_in: int, wide_out: int) -> nn.Module:
+    if isinstance(layer, nn.Embedding):
+        return nn.Embedding(layer.num_embeddings, layer.embedding_dim * wide_out, layer.padding_idx)
+    if isinstance(layer, nn.RNNBase):
+        more = {"nonlinearity": layer.nonlinearity} if isinstance(layer, nn.RNN) else {}
+        return type(layer)(
+            layer.input_size * wide_in, layer.hidden_size * wide_out, layer.num_layers, bias=layer.bias,
+            batch_first=layer.batch_first, dropout=layer.dropout, bidirectional=layer.bidirectional, **more,
+        )  # fmt: skip
     bias = layer.bias is not None
     if isinstance(layer, nn.Linear):
         return nn.Linear(layer.in_features * wide_in, layer.out_features * wide_out, bias=bias)

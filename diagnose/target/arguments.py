@@ -109,7 +109,26 @@ class Call:
         if self._signature is None or any(p.kind is Parameter.VAR_KEYWORD for p in self._signature.parameters.values()):
             return guess(text)
         takes = f"takes {', '.join(named)}" if named else "takes no settings"
-        raise Problem(f"--set {self.scope}.{key}={text}: {self.label} {takes}.{did_you_mean(key, named)}")
+        advice = did_you_mean(key, named) or _elsewhere(self.scope, key, text)
+        raise Problem(f"--set {self.scope}.{key}={text}: {self.label} {takes}.{advice}")
+
+
+# Settings that are often taken for those of the model: key -> the scope that may know it.
+OF_SCOPE = {
+    "lr": "optimizer", "learning_rate": "optimizer", "weight_decay": "optimizer", "momentum": "optimizer",
+    "betas": "optimizer", "batch_size": "data", "num_workers": "data", "augment": "data", "label_smoothing": "loss",
+    "accumulate": "train", "clip_grad_norm": "train", "precision": "train",
+}  # fmt: skip
+FLAGS = ("epochs", "seed", "device", "budget")
+
+
+def _elsewhere(scope: str, key: str, text: str) -> str:
+    """Where a setting goes that the function of ``scope`` does not take; empty where that is not known."""
+    if key in FLAGS:
+        return f" Give --{key} {text} instead."
+    if (other := OF_SCOPE.get(key, scope)) != scope:
+        return f" For that of the {other} give --set {other}.{key}={text}."
+    return ""
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature | None:

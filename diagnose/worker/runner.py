@@ -6,6 +6,7 @@ Every module of ours that a step may need is imported here, before the user's pa
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -176,6 +177,8 @@ class Runner:
             updates = ctx.updates()
             seconds = (time.monotonic() - started) / max(1, updates.steps)
             told = {"event": "estimate", "seconds_per_step": seconds, "steps": ctx.most_steps()}
+            with contextlib.suppress(Skip, Inconclusive, UserCodeError):  # whoever needs what is missing will meet it
+                told["subset"] = outlook.of_subset(ctx, seconds)
             if step.get("experiments") == "search":
                 told["search"] = outlook.of_search(ctx)
             elif step.get("experiments") == "comparison":

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from probes.api import Findings, Inconclusive, ProbeDoc, Skip, Stage
 from probes.learning._curves import failed, learned_of, proof, shares
 from probes.learning._repairs import HOLD_BACK, UNUSUAL, decisive, ends, ends_table, repairing_arm
-from probes.results import Severity
+from probes.optimizer import warmup_outlasts_training
+from probes.results import Grade, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -46,6 +47,8 @@ LOOK_AT = {
     "model": "the architecture: a small reference model learns these data",
     "data": "the data, inputs and labels: the pipeline learns others",
 }
+ARRIVED = 0.01  # of the optimizer's own rate: below it little is learned
+RISEN = 0.5  # of the highest rate: one that begins above it does not warm up
 
 
 def run(ctx: Context) -> Findings:
@@ -75,9 +78,39 @@ def run(ctx: Context) -> Findings:
             look_at=LOOK_AT[part],
             evidence=proof(ablation),
         )
+        if part == "scheduler" and ablation.proved and never_arrives(ctx):
+            yield _warm_up(ctx, arm.label)
     if found.cut:
         raise Inconclusive(found.cut)
     return _nothing(found)
+
+
+def never_arrives(ctx: Context) -> bool:
+    """Whether the rate rises from its first step on, and never gets near the one that the optimizer was given."""
+    rates, given = ctx.learning_rates(), _rate_given(ctx)
+    return bool(rates) and max(rates) < ARRIVED * given and rates[0] < RISEN * max(rates)
+
+
+def _rate_given(ctx: Context) -> float:
+    optimizer = ctx.pipeline.optimizer
+    groups = optimizer.param_groups if optimizer is not None else []
+    return max((float(group.get("initial_lr") or 0.0) for group in groups), default=0.0)
+
+
+def _warm_up(ctx: Context, change: str) -> Finding:
+    """Of a warm-up so long that a decay, which is planned as well, overtakes it."""
+    rates = ctx.learning_rates()
+    return warmup_outlasts_training.DOC.finding(
+        "the learning rate is {peak:.3g} at its highest in {steps:,} steps, where the optimizer was given {given:.3g}; "
+        "with {change} it learns",
+        peak=max(rates),
+        given=_rate_given(ctx),
+        steps=ctx.planned_steps(),
+        change=change,
+        severity=Severity.ERROR,
+        grade=str(Grade.PROVED),
+        where=ctx.scheduler_at(),
+    )
 
 
 def _held_back(ctx: Context, found: Search) -> Generator[Finding, None, bool]:

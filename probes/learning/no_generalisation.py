@@ -32,6 +32,7 @@ WELL_LEARNED = 0.5  # the same where there is no accuracy
 CLEARLY_LEARNED = 0.15  # share of the way on training samples, below which validation may simply lag behind
 ENOUGH = 100  # validation samples, below which chance and a weak model cannot be told apart
 ENOUGH_TO_TELL = 200  # training samples, on which a relation between inputs and targets shows
+LONG_ENOUGH = 600  # steps, those of a trial: what is planned to be shorter may be a test
 PER_CLASS = 20  # training samples of each class, below which a healthy model may learn them by heart first
 
 
@@ -67,7 +68,8 @@ def run(ctx: Context) -> Findings:
         last = trace.points[-1]
         if trace.val_above_chance or _better_than_guessing_there(trace):
             return f"val accuracy {last.val_score:.1%} with all of the data, guessing {trace.chance:.1%}"
-        if (trace.outcome != "learns" or (trace.share or 0.0) < CLEARLY_LEARNED) and not _nothing_tells_the_target(ctx):
+        learned = trace.outcome == "learns" and (trace.share or 0.0) >= CLEARLY_LEARNED
+        if not learned and not _is_the_plan(ctx, trace) and not _nothing_tells_the_target(ctx):
             raise Inconclusive(
                 f"a part of the training samples is learned by heart (val accuracy {part.val_score:.1%}, guessing "
                 f"{trace.chance:.1%}), and all of them are only partly learned after {trace.steps} steps"
@@ -104,7 +106,8 @@ def _by_loss(ctx: Context, trace: Trace) -> Findings:
         val_share = (constant - best) / gap
         if val_share > CLEARLY_LEARNED:
             return ""
-        if (trace.share or 0.0) < WELL_LEARNED and not (val_share <= 0 and _nothing_tells_the_target(ctx)):
+        nothing = val_share <= 0 and (_is_the_plan(ctx, trace) or _nothing_tells_the_target(ctx))
+        if (trace.share or 0.0) < WELL_LEARNED and not nothing:
             raise Inconclusive(f"validation loss {best:.3g} at its best, a constant prediction has {constant:.3g}: the "
                                "training samples are only partly learned")  # fmt: skip
     if val_share > 0 or trace.val_samples < ENOUGH:
@@ -148,6 +151,11 @@ def _of_a_part(ctx: Context, trace: Trace) -> bool:
     over to others."""
     total = ctx.scan("train").total
     return trace.trained_on is not None and total is not None and trace.trained_on < total
+
+
+def _is_the_plan(ctx: Context, trace: Trace) -> bool:
+    """Whether it is the whole run that the user plans, and no short one: what it has not learned then it never will."""
+    return ctx.facts.epochs_stated and LONG_ENOUGH <= ctx.planned_steps() <= trace.steps
 
 
 def _nothing_tells_the_target(ctx: Context) -> bool:

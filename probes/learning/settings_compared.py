@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf, isfinite
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from probes.learning._curves import proof
 from probes.results import Severity
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from probes.measurements import Context
     from probes.records.trials import Arm
 
@@ -22,7 +25,7 @@ DOC = ProbeDoc(
     summary="Short trainings with several values of one setting, over the same samples and seeds.",
     why="A setting that makes no difference in a short training may make one in a long run; one that makes a large "
     "difference usually keeps it.",
-    fix="Take the value that ends best with every seed, and look at the curves before you trust a small difference.",
+    fix="Take the value that ends best with every seed. Where the seeds of two values overlap, neither is better.",
 )
 
 
@@ -30,9 +33,9 @@ def run(ctx: Context) -> Findings:
     ablation = ctx.comparison()
     arms = [ablation.control, *ablation.arms]
     scored = all(trace.points[-1].val_score is not None for arm in arms for trace in arm.traces)
-    ends = {arm.label: _end(arm, scored) for arm in arms}
-    best = max(ends, key=ends.__getitem__) if scored else min(ends, key=ends.__getitem__)
-    told = "; ".join(f"{label} {end:.1%}" if scored else f"{label} {end:.4g}" for label, end in ends.items())
+    ends = {arm.label: _ends(arm, scored) for arm in arms}
+    told = "; ".join(f"{label} {median(found):.1%}" if scored else f"{label} {median(found):.4g}"
+                     for label, found in ends.items())  # fmt: skip
     unit = "validation accuracy" if scored else "training loss"
     if ablation.cut:
         yield DOC.finding(
@@ -45,19 +48,32 @@ def run(ctx: Context) -> Findings:
             evidence=proof(ablation, compared=True),
         )
         raise Inconclusive(ablation.cut)
+    best, *level = ahead(ends, largest=scored)
     yield DOC.finding(
-        "{knob}, median {unit} over {seeds} seeds after at most {steps} steps: {told}. Best: {best}.",
+        "{knob}, median {unit} over {seeds} seeds after at most {steps} steps: {told}. "
+        + ("No clear difference between {best} and {level}: their seeds overlap." if level else "Best: {best}."),
         knob=ablation.knob,
         unit=unit,
         seeds=ablation.seeds,
         steps=ablation.steps,
         told=told,
         best=best,
+        level=", ".join(level),
         evidence=proof(ablation, compared=True),
     )
     return ""
 
 
-def _end(arm: Arm, scored: bool) -> float:
+def ahead(ends: Mapping[str, Sequence[float]], *, largest: bool) -> list[str]:
+    """The label of the best median, then those whose seeds overlap with its own, from the best to the worst."""
+    order = sorted(ends, key=lambda label: median(ends[label]), reverse=largest)
+    least, most = min(ends[order[0]]), max(ends[order[0]])
+    return [label for label in order if max(ends[label]) >= least and min(ends[label]) <= most]
+
+
+def _ends(arm: Arm, scored: bool) -> list[float]:
+    """Where each seed ended; infinite where the loss is no number."""
     lasts = [trace.points[-1] for trace in arm.traces]
-    return median((point.val_score or 0.0) if scored else point.train_loss for point in lasts)
+    if scored:
+        return [point.val_score or 0.0 for point in lasts]
+    return [point.train_loss if isfinite(point.train_loss) else inf for point in lasts]

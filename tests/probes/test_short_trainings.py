@@ -180,8 +180,8 @@ def shapes(model: nn.Module) -> list[tuple[int, ...]]:
     return [tuple(p.shape) for name, p in model.named_parameters() if name.endswith("weight")]
 
 
-def change_of(pipeline: Pipeline, layers: list[str]) -> Any:
-    return wider.change(pipeline, layers, next(iter(pipeline.train)), torch.device("cpu"))
+def change_of(pipeline: Pipeline) -> Any:
+    return wider.change(pipeline, next(iter(pipeline.train)), torch.device("cpu"))
 
 
 def test_hidden_layers_are_widened_and_the_ends_stay() -> None:
@@ -204,7 +204,7 @@ def test_hidden_layers_are_widened_and_the_ends_stay() -> None:
 def test_the_change_widens_a_fresh_pipeline_and_gives_it_an_optimizer() -> None:
     pipeline, fresh = (small.digits_cnn(model=convolutional) for _ in range(2))
     before = shapes(pipeline.model)
-    change = change_of(pipeline, ["0", "3", "8", "11"])
+    change = change_of(pipeline)
     assert shapes(pipeline.model) == before
     with change.apply(fresh):
         assert fresh.optimizer is not None
@@ -224,23 +224,55 @@ class WritesItsSizes(nn.Module):
         return out
 
 
+class OfAttention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.into, self.attention, self.head = nn.Linear(8, 4), nn.MultiheadAttention(4, 1), nn.Linear(4, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.into(x.flatten(1, 2))
+        out: Tensor = self.head(self.attention(rows, rows, rows)[0].mean(1))
+        return out
+
+
 def own_step(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
     raise AssertionError("is not to be called")
 
 
 @pytest.mark.parametrize(
-    ("build", "layers"),
+    "build",
     [
-        (lambda: small.digits_cnn(model=WritesItsSizes), ["first", "second"]),
-        (lambda: small.digits_cnn(model=convolutional), ["11"]),
-        (lambda: small.digits_cnn(model=convolutional, train_step=own_step), ["0", "3", "8", "11"]),
-        (small.text, ["lstm", "head"]),
+        lambda: small.digits_cnn(model=WritesItsSizes),
+        lambda: small.digits_cnn(model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))),
+        lambda: small.digits_cnn(model=convolutional, train_step=own_step),
+        lambda: small.digits_cnn(model=OfAttention),
+        lambda: small.digits_cnn(model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.Linear(128, 10))),
     ],
 )
-def test_a_model_that_cannot_be_widened_is_skipped(build: Build, layers: list[str]) -> None:
+def test_a_model_that_cannot_be_widened_is_skipped(build: Build) -> None:
     pipeline = build()
     with pytest.raises(Skip):
-        change_of(pipeline, layers)
+        change_of(pipeline)
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_recurrent_layers_behind_embeddings_are_widened(kind: type[nn.RNNBase]) -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.head = nn.Embedding(17, 3), nn.Linear(4, 10)
+            self.rnn = kind(3, 2, num_layers=2, batch_first=True, bidirectional=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.head(self.rnn(self.table(x.long().flatten(1)))[0].mean(1))
+            return out
+
+    pipeline, fresh = (small.digits_cnn(model=Recurrent, images=lambda x: x * 16) for _ in range(2))
+    with change_of(pipeline).apply(fresh):
+        w = wider.FACTOR
+        assert shapes(fresh.model)[0] == (17, 3 * w)
+        assert fresh.model.rnn.hidden_size == 2 * w  # type: ignore[union-attr]
+        assert shapes(fresh.model)[-1] == (10, 4 * w)
 
 
 # -- augmentation, switched off for a while ---------------------------------------------------------------------------
