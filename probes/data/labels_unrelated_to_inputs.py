@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from probes.measurements import Context
     from probes.records.data import Association
+    from probes.records.trials import Trace
     from probes.results import Finding
 
 DOC = ProbeDoc(
@@ -19,6 +20,7 @@ DOC = ProbeDoc(
     name="labels-unrelated-to-inputs",
     stage=Stage.SUBSET,
     experiment=True,
+    hampers=True,  # what was learned of a part may be by heart
     summary="The labels have nothing to do with the inputs: they were shuffled, or slipped against them.",
     why="There is nothing to learn. A large model learns the samples by heart, which looks like progress, and "
     "validation stays at chance.",
@@ -35,6 +37,8 @@ ENOUGH = 200  # samples: a relation that a network could use shows in as many
 
 
 FITTING = 0.8  # score above which the labels cannot have slipped
+LOOKED_AT = 100  # validation samples, below which guessing and a weak model cannot be told apart
+CARRIED = 0.15  # share of the way from guessing to the floor, on validation, that shows a relation
 SLIPPED = 0.2  # score that the labels of other items reach beyond the sample's own
 
 
@@ -50,8 +54,13 @@ def run(ctx: Context) -> Findings:
     trace = ctx.subset()
     if trace.outcome == "slow":
         raise Inconclusive("the model learns slowly, so there may be something to learn that simple predictors miss")
-    if trace.val_above_chance:
+    if _carries_over(ctx, trace):
         return "the model predicts validation labels better than guessing"
+    if trace.outcome == "learns":  # seen through with all of the data: of a part little may carry over
+        if trace.val_samples < LOOKED_AT or (trace.val_above_chance is None and _names_things(ctx)):
+            raise Inconclusive("simple predictors find no relation, and validation cannot tell whether there is one")
+        if _carries_over(ctx, ctx.learned_by_heart(1.0)):
+            return "the model predicts validation labels better than guessing, given all of the data"
     memorises = ctx.overfit().stopped == "memorised"
     yield DOC.finding(
         "nothing tells the labels from the inputs: {told} on {samples} samples, where guessing gives {chance:.0%} and "
@@ -67,6 +76,31 @@ def run(ctx: Context) -> Findings:
         ),
     )
     return ""
+
+
+def _carries_over(ctx: Context, trace: Trace) -> bool:
+    """Whether validation samples are told better than by guessing; by their loss where there is no accuracy."""
+    if trace.val_above_chance is not None:
+        return trace.val_above_chance
+    losses = [point.val_loss for point in trace.points[1:] if point.val_loss is not None]
+    if trace.constant is None or trace.floor is None or not losses:
+        return False
+    constant = trace.constant * _spread_of_val(ctx)
+    return constant - min(losses) > CARRIED * (constant - trace.floor)
+
+
+def _spread_of_val(ctx: Context) -> float:
+    """By how much the loss of a constant prediction differs on validation, whose targets may vary less or more."""
+    train, val = ctx.scan("train").label_std, ctx.scan("val").label_std
+    if ctx.facts.task != "regression" or not train or not val:
+        return 1.0
+    squared = any(call.function == "mse_loss" for call in ctx.attempt().loss_calls)
+    return (val / train) ** (2 if squared else 1)
+
+
+def _names_things(ctx: Context) -> bool:
+    """Whether the inputs are indices of words, users or things, of which simple predictors find too little."""
+    return "float" not in ctx.scan("train").input_dtype
 
 
 def slipped(ctx: Context) -> Iterator[Finding]:

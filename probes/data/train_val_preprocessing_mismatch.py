@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.results import Grade, Severity, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from probes.measurements import Context
     from probes.records.data import Scan
@@ -24,6 +25,7 @@ SHIFT_AUGMENTED = 1.0
 SHIFT_UNWIDENED = 2.0  # the same in units of val's own std, where train's is widened by noise
 GAIN = 0.1  # score (accuracy, for numbers the correlation) that turning the val samples round must add
 RESTORED = 0.85  # of the score within train, that it must reach
+ONE_CLASS = frozenset({"classification", "multilabel"})  # tasks with one class per sample, or possibly
 LEVEL = 1e-4  # significance of the samples gained against those lost; some thirty changes are tried
 
 DOC = ProbeDoc(
@@ -60,9 +62,13 @@ def run(ctx: Context) -> Findings:
     if train.nonfinite or val.nonfinite:
         raise Skip("some inputs are not finite")
     plain = ctx.plain_scan()
+    augmented = plain is not train
+    train, val, plain = _of_shared_classes(ctx, train, val, plain)
+    if min(len(train.sample_mean), len(val.sample_mean)) < MIN_SEEN:
+        raise Skip("the splits hold different classes, whose samples may well differ: see missing-classes")
     apart, ratio, shift = _apart(train, val, fixed=_is_fixed(ctx))
     # Without its transforms train is as val: these may lack in val, or they may be augmentation that is too strong.
-    by_transforms = plain is not train and not _apart(plain, val, fixed=True)[0]
+    by_transforms = augmented and not _apart(plain, val, fixed=True)[0]
     if apart:
         rows = [(scan.split, scan.input_mean, scan.input_std, scan.input_min, scan.input_max) for scan in (train, val)]
         yield DOC.finding(
@@ -85,6 +91,23 @@ def run(ctx: Context) -> Findings:
         f"mean {train.input_mean:.3g} / {val.input_mean:.3g}, std {train.input_std:.3g} / {val.input_std:.3g} "
         f"(train / val)"
     )
+
+
+def _of_shared_classes(ctx: Context, train: Scan, *others: Scan) -> tuple[Scan, ...]:
+    """The scans with the means and deviations of those samples alone whose class occurs in each of them; as they are
+    where there is not one class for each sample."""
+    scans = (train, *others)
+    if ctx.facts.task not in ONE_CLASS or any(len(s.labels) != len(s.sample_mean) for s in scans):
+        return scans
+    shared = set.intersection(*(set(s.labels) for s in scans))
+    return tuple(
+        replace(s, sample_mean=_kept(s.sample_mean, s, shared), sample_std=_kept(s.sample_std, s, shared))
+        for s in scans
+    )
+
+
+def _kept(values: Sequence[float], scan: Scan, shared: set[int]) -> tuple[float, ...]:
+    return tuple(value for value, label in zip(values, scan.labels, strict=True) if label in shared)
 
 
 def _apart(train: Scan, val: Scan, *, fixed: bool) -> tuple[bool, float, float]:

@@ -65,7 +65,7 @@ CASES = (
     edited(program, "batchnorm-on-single-sample", ("self.bn3 = nn.BatchNorm2d(64)", "self.bn3 = nn.BatchNorm2d(64)\n        self.bn4 = nn.BatchNorm1d(64)"), ("F.relu(self.fc1(x))", "F.relu(self.bn4(self.fc1(x)))"), ("images[:1100], labels[:1100]", "images[:1089], labels[:1089]")),
     edited(program, "dead-relu", ("        self.dropout = ", "        nn.init.constant_(self.fc1.bias, -10.0)\n        self.dropout = ")),
     edited(program, "unused-parameters", ("        self.pool = ", "        self.conv4 = nn.Conv2d(64, 64, 3, padding=1)\n        self.pool = "), structural=True),
-    edited(program, "ignored-input", ("x = self.pool(F.relu(self.bn1(self.conv1(x))))", "x = self.pool(F.relu(self.bn1(self.conv1(x * 0))))"), also=("predicts-one-class",)),
+    edited(program, "ignored-input", ("x = self.pool(F.relu(self.bn1(self.conv1(x))))", "x = self.pool(F.relu(self.bn1(self.conv1(x * 0))))"), also=("zero-gradient",)),
     edited(program, "graph-cut", ("x = torch.flatten(x, 1)", "x = torch.flatten(x, 1).detach()"), structural=True),
     edited(program, "graph-cut", ("x = torch.flatten(x, 1)", "x = torch.tensor(torch.flatten(x, 1).detach().numpy())"), variant="numpy", structural=True),
     edited(program, "graph-cut", ("        x = self.pool(F.relu(self.bn1(self.conv1(x))))\n        x = self.pool(F.relu(self.bn2(self.conv2(x))))\n", "        with torch.no_grad():\n            x = self.pool(F.relu(self.bn1(self.conv1(x))))\n            x = self.pool(F.relu(self.bn2(self.conv2(x))))\n"), variant="no_grad", structural=True),

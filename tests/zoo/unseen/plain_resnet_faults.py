@@ -14,7 +14,7 @@ CASES = (
     edited(program, "num-classes-mismatch", ("    " + HEAD, ""), structural=True),
     edited(program, "num-classes-mismatch", ("nn.Linear(model.fc.in_features, len(CLASSES))", "nn.Linear(model.fc.in_features, 2)"), variant="two", also=("labels-out-of-range",)),
     edited(program, "unreadable-sample", ("found.append((data.getvalue(), label))", "found.append((data.getvalue()[: 300 if i == 37 else None], label))"), structural=True),
-    edited(program, "incomplete-dataset", ("    samples = files()\n", "    samples = [s for s in files() if s[1] != 2]\n"), also=("missing-classes",), structural=True),
+    edited(program, "incomplete-dataset", ("    samples = files()\n", "    samples = [s for s in files(630) if s[1] != 2]\n"), also=("missing-classes",), structural=True),
     edited(program, "wrong-normalisation-statistics", ("[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]", "[0.229, 0.224, 0.225], [0.485, 0.456, 0.406]"), structural=True),
     edited(program, "train-val-preprocessing-mismatch", ("CenterCrop(32), transforms.ToTensor(), normalize", "CenterCrop(32), transforms.ToTensor()")),
     edited(program, "pretrained-weights-not-loaded", (LOAD, "model.load_state_dict({\"module.\" + k: v for k, v in pretrained_weights().items()}, strict=False)"), structural=True),
@@ -30,7 +30,7 @@ CASES = (
     edited(program, "train-val-leakage", ("Folder(samples[320:], val_transform)", "Folder(samples[200:], val_transform)"), structural=True),
     edited(program, "augmentation-on-validation", ("val = Folder(samples[320:], val_transform)", "val = Folder(samples[320:], train_transform)"), structural=True),
     edited(program, "user-code-error", ("return self.transform(image), label", "return self.transforms(image), label"), variant="misspelt"),
-    edited(program, "duplicate-worker-randomness", ("        self.transform = transform\n", "        self.transform = transform\n        self.rng = np.random.default_rng(0)\n"), ("        return self.transform(image), label", "        if self.rng.random() < 0.5:\n            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)\n        return self.transform(image), label"), ("batch_size=16, shuffle=True)", "batch_size=16, shuffle=True, num_workers=2)"), structural=True),
+    edited(program, "duplicate-worker-randomness", ("        self.transform = transform\n", "        self.transform = transform\n        self.train = len(samples) > 200\n        self.rng = np.random.default_rng(0)\n"), ("        return self.transform(image), label", "        if self.train:\n            image = image.point(lambda v, a=self.rng.uniform(0.8, 1.2): min(255, int(a * v)))\n        return self.transform(image), label"), ("batch_size=16, shuffle=True)", "batch_size=16, shuffle=True, num_workers=2)"), structural=True),
     # healthy
     edited(program, "", (HEAD, "for parameter in model.parameters():\n        parameter.requires_grad = False\n    " + HEAD), (ADAM, "torch.optim.Adam(model.fc.parameters(), lr=1e-3)"), variant="frozen_backbone"),
     edited(program, "", ("    scheduler =", "    model.to(\"cpu\")\n    scheduler ="), variant="optimizer_before_to"),

@@ -30,11 +30,10 @@ CASES = (
     edited(program, "augmentation-on-validation", ("Scenes(images[300:], masks[300:])", "Scenes(images[300:], masks[300:], augment=True)"), structural=True),
     edited(program, "train-val-leakage", ("Scenes(images[300:], masks[300:])", "Scenes(images[240:300], masks[240:300])"), structural=True),
     edited(program, "batchnorm-statistics-lag", ("nn.BatchNorm2d(c_out)", "nn.BatchNorm2d(c_out, momentum=0.0)")),
-    edited(program, "missing-nonlinearity", ("        nn.ReLU(inplace=True),\n", ""), structural=True),
     edited(program, "unused-parameters", ("torch.cat([self.up2(b), d2], dim=1)", "torch.cat([d2, d2], dim=1)"), structural=True),
     edited(program, "class-imbalance", ("mask[inside] = kind", "mask[inside & (np.hypot(y - cy, x - cx) < 1)] = kind"), structural=True),
     edited(program, "constant-labels", ("mask[inside] = kind", "mask[inside] = 0")),
-    edited(program, "vanishing-initialisation", ("        self.out = nn.Conv2d(width, num_classes, 1)\n", "        self.out = nn.Conv2d(width, num_classes, 1)\n        for m in self.modules():\n            if isinstance(m, nn.BatchNorm2d):\n                nn.init.constant_(m.weight, 1e-4)\n"), structural=True),
+    edited(program, "vanishing-initialisation", ("        self.out = nn.Conv2d(width, num_classes, 1)\n", "        self.out = nn.Conv2d(width, num_classes, 1)\n        for m in self.modules():\n            if isinstance(m, nn.BatchNorm2d):\n                nn.init.constant_(m.weight, 1e-4)\n"), structural=True, also=("vanishing-gradient",)),
     edited(program, "label-destroying-augmentation", ("image, mask = image.flip(-1), mask.flip(-1)", "image = image.flip(-1)"), also=("labels-unrelated-to-inputs", "noisy-labels")),
     # healthy
     edited(program, "", ("mask[inside] = kind", "mask[inside] = kind\n        mask[0] = 255"), ("colours[mask]", "colours[np.where(mask == 255, 0, mask)]"), (LOSS, "loss=nn.CrossEntropyLoss(ignore_index=255)"), variant="void_border"),
