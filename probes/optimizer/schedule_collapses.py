@@ -26,7 +26,14 @@ DOC = ProbeDoc(
     fix="Step the scheduler once per epoch, or give it the length of the run in steps.",
     before="scheduler = StepLR(optimizer, step_size=10)  # stepped after every batch",
     after="scheduler = StepLR(optimizer, step_size=10 * len(train_loader))",
-    consequences=("stuck-at-chance", "slow-to-learn", "plateau", "below-expected-curve", "parameters-not-updated"),
+    consequences=(
+        "stuck-at-chance",
+        "slow-to-learn",
+        "plateau",
+        "below-expected-curve",
+        "parameters-not-updated",
+        "schedule-period-mismatch",
+    ),
     references=("torch.optim.lr_scheduler documentation",),
 )
 FALLS = (
