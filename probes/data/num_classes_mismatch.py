@@ -13,9 +13,11 @@ from probes.data._labels import (
     declared_classes,
     ignored,
     labels_of,
+    scores_one_class,
     uses_targets,
     width,
 )
+from probes.loss.wrong_loss_axis import swapped_call
 from probes.results import Finding, Severity
 
 if TYPE_CHECKING:
@@ -48,6 +50,10 @@ def run(ctx: Context) -> Findings:
         raise Skip(f"judged for classification and segmentation only, not for {ctx.facts.task}")
     attempt = attempted(ctx)
     call = class_call(attempt)
+    if attempt is not None and swapped_call(attempt) is not None:
+        return "the classes are on the wrong axis: see wrong-loss-axis"
+    if call is not None and scores_one_class(call):
+        return "the model puts out a single score: see output-shape-mismatch"
     declared = ctx.facts.num_classes if call is not None else declared_classes(ctx)
     labels = _labels(ctx, attempt, call)
     if call is None:

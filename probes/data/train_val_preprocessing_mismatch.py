@@ -23,6 +23,7 @@ APART_AUGMENTED = 0.9  # where train is augmented at random, which moves both on
 RATIO_AUGMENTED = 1.8  # mean 0.5, std 0.5 left out changes the std by 2; ImageNet's by 4.4
 SHIFT_AUGMENTED = 1.0
 SHIFT_UNWIDENED = 2.0  # the same in units of val's own std, where train's is widened by noise
+UNLIKE = 0.5  # between the channels of train and val
 GAIN = 0.1  # score (accuracy, for numbers the correlation) that turning the val samples round must add
 RESTORED = 0.85  # of the score within train, that it must reach
 ONE_CLASS = frozenset({"classification", "multilabel"})  # tasks with one class per sample, or possibly
@@ -86,6 +87,18 @@ def run(ctx: Context) -> Findings:
             shift=shift,
         )
         return ""
+    if (text := _normalised_apart(train, val)) and not apart:
+        yield DOC.finding(
+            "{text}; without that they are alike (val has mean {mean:.3g} and std {std:.3g}, train {train_mean:.3g} "
+            "and {train_std:.3g})",
+            text=text,
+            mean=val.input_mean,
+            std=val.input_std,
+            train_mean=train.input_mean,
+            train_std=train.input_std,
+            where=ctx.loader_at("val"),
+        )
+        return ""
     yield from _turned(ctx)
     return (
         f"mean {train.input_mean:.3g} / {val.input_mean:.3g}, std {train.input_std:.3g} / {val.input_std:.3g} "
@@ -131,6 +144,46 @@ def _apart(train: Scan, val: Scan, *, fixed: bool) -> tuple[bool, float, float]:
         shift >= least_shift or (widened and distance >= SHIFT_UNWIDENED * max(typical[1], 1e-12))
     )
     return bool(by_std or by_mean), ratio, shift
+
+
+def _normalised_apart(train: Scan, val: Scan) -> str:
+    """How the splits' own Normalize differ, where that is all that lies between their channels; else empty."""
+    ours, theirs = train.normalisations, val.normalisations
+    if (
+        ours == theirs
+        or len(train.channel_mean) != len(val.channel_mean)
+        or not min(*train.channel_std, *val.channel_std)
+    ):
+        return ""
+    given = _between(_moments(train), _moments(val))
+    raw = _between(_undone(train), _undone(val))
+    if given < UNLIKE or raw > given / 2:
+        return ""
+    if ours and theirs:
+        return "train and val are normalised with different statistics"
+    return f"{'train' if ours else 'val'} is normalised, {'val' if ours else 'train'} is not"
+
+
+def _moments(scan: Scan) -> list[tuple[float, float]]:
+    return list(zip(scan.channel_mean, scan.channel_std, strict=True))
+
+
+def _undone(scan: Scan) -> list[tuple[float, float]]:
+    """The (mean, std) of each channel before the split's Normalize."""
+    found = _moments(scan)
+    for means, stds in reversed(scan.normalisations):
+        if {len(means), len(stds)} <= {1, len(found)}:
+            every = len(found) // len(means), len(found) // len(stds)
+            each = zip([*means] * every[0], [*stds] * every[1], strict=True)
+            found = [(m * s + at, d * s) for (m, d), (at, s) in zip(found, each, strict=True)]
+    return found
+
+
+def _between(a: list[tuple[float, float]], b: list[tuple[float, float]]) -> float:
+    """How far the channels lie apart: in the smaller deviation, and in the logarithm of their ratio."""
+    from math import log
+
+    return max(abs(m - n) / min(s, t) + abs(log(s / t)) for (m, s), (n, t) in zip(a, b, strict=True))
 
 
 def _turned(ctx: Context) -> Iterator[Finding]:

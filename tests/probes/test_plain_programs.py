@@ -12,11 +12,12 @@ import torch
 from probing import context, judge
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torchvision import transforms
 
 from diagnose.failures import failure_name
 from diagnose.pipeline import Pipeline
 from probes.data.unscaled_regression_target import unscaled
-from probes.results import Status
+from probes.results import Severity, Status
 
 pytestmark = pytest.mark.filterwarnings("default")  # the programs are users' own
 
@@ -38,6 +39,13 @@ FOUND = [
     ("loss-detached", "plain_wine/loss-detached"),
     ("loss-detached", "plain_steps/loss-detached"),
     ("labels-unrelated-to-inputs", "plain_friedman/labels-unrelated-to-inputs"),
+    ("wrong-normalisation-statistics", "plain_cnn/wrong-normalisation-statistics"),
+    ("train-val-preprocessing-mismatch", "plain_cnn/train-val-preprocessing-mismatch"),
+    ("wrong-loss-axis", "plain_unet/wrong-loss-axis"),
+    ("activation-on-logits", "plain_friedman/activation-on-logits"),
+    ("batch-mixing", "plain_text/batch-mixing/crashes"),
+    ("output-shape-mismatch", "plain_text/output-shape-mismatch"),
+    ("ignored-input", "plain_text/ignored-input"),
 ]
 SILENT = [
     ("train-val-preprocessing-mismatch", "plain_wine/missing-classes"),
@@ -51,6 +59,10 @@ SILENT = [
     ("loss-detached", "plain_wine/healthy/returns_a_number"),
     ("loss-detached", "plain_steps/healthy/accumulates"),
     ("labels-unrelated-to-inputs", "plain_friedman/healthy"),
+    ("num-classes-mismatch", "plain_unet/wrong-loss-axis"),
+    ("output-shape-mismatch", "plain_text/batch-mixing/crashes"),
+    ("num-classes-mismatch", "plain_text/output-shape-mismatch"),
+    ("labels-out-of-range", "plain_text/output-shape-mismatch"),
 ]
 
 
@@ -149,6 +161,51 @@ def test_tokens_that_differ_or_follow_a_mask_are_content() -> None:
     assert judge("constant-inputs", lambda: runs(torch.ones(120, 1).long())).names
     assert not judge("constant-inputs", lambda: runs(different)).names
     assert not judge("constant-inputs", lambda: runs(words, mask=True)).names
+
+
+def test_lengths_that_the_tokens_tell_may_be_left_aside() -> None:
+    found = judge("ignored-input", case("plain_text/healthy/masked_mean"))
+    assert [finding.severity for finding in found.findings] == [Severity.NOTE]
+
+
+@pytest.mark.parametrize(("target", "names"), [("plain", ["activation-on-logits"]), ("positive", [])])
+def test_a_relu_at_the_end_is_fine_where_targets_are_positive(target: str, names: list[str]) -> None:
+    def build() -> Pipeline:
+        pipeline = case("plain_friedman/activation-on-logits")()
+        x, y = pipeline.train.dataset.dataset.tensors  # type: ignore[attr-defined]
+        pipeline.train.dataset.dataset.tensors = (x, y.abs() if target == "positive" else y)  # type: ignore[attr-defined]
+        return pipeline
+
+    assert judge("activation-on-logits", build).names == names
+
+
+class Coloured(Dataset[Any]):
+    """Bright pictures under torchvision's transforms."""
+
+    def __init__(self, transform: Any) -> None:
+        self.pictures = (60 + 120 * torch.rand(60, 8, 8, 3, generator=torch.Generator().manual_seed(0))).byte().numpy()
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.transform(self.pictures[index]), index % 2
+
+
+@pytest.mark.parametrize(("mean", "names"), [(0.47, []), (0.45, []), (0.0, ["train-val-preprocessing-mismatch"])])
+def test_normalised_by_nearly_the_same_statistics_is_alike(mean: float, names: list[str]) -> None:
+    """Who measures the splits apart gets statistics that differ a little; who leaves the mean out does not."""
+
+    def build() -> Pipeline:
+        of = [
+            transforms.Compose([transforms.ToTensor(), transforms.Normalize([m] * 3, [0.14] * 3)]) for m in (0.47, mean)
+        ]
+        train, val = (DataLoader(Coloured(transform), batch_size=20) for transform in of)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+        return Pipeline(model, train, val, nn.CrossEntropyLoss(), torch.optim.Adam(model.parameters()))
+
+    assert judge("train-val-preprocessing-mismatch", build).names == names
 
 
 def scheduled(factor: float) -> Pipeline:

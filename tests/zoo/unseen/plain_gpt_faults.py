@@ -24,7 +24,7 @@ CASES = (
     edited(program, "unstable-log", (LOSS, "F.nll_loss(torch.log(F.softmax(logits, -1)).view(-1, logits.size(-1)), y.view(-1))"), structural=True),
     edited(program, "loss-detached", (LOSS, LOSS + "\n    loss = torch.tensor(loss.item())"), structural=True),
     edited(program, "loss-not-scalar", ("y.view(-1))", "y.view(-1), reduction=\"none\")")),
-    edited(program, "loss-summed", ("y.view(-1))", "y.view(-1), reduction=\"sum\")"), structural=True),
+    edited(program, "", ("y.view(-1))", "y.view(-1), reduction=\"sum\")"), variant="summed_under_adam"),
     edited(program, "ignore-index-hits-class", ("y.view(-1))", "y.view(-1), ignore_index=0)")),
     edited(program, "all-targets-ignored", ("y.view(-1))", "torch.full_like(y, -100).view(-1))"), also=("nonfinite-loss",)),
     edited(program, "device-mismatch", ("device=idx.device", "device=\"cuda\""), structural=True),

@@ -24,7 +24,7 @@ CASES = (
     edited(program, "softmax-before-cross-entropy", (HEAD, "return torch.softmax(self.head(self.norm(x[:, 0])), dim=-1)")),
     edited(program, "softmax-over-batch", (HEAD, "return torch.log_softmax(self.head(self.norm(x[:, 0])), dim=0)"), ("nn.CrossEntropyLoss()", "nn.NLLLoss()")),
     edited(program, "activation-on-logits", (HEAD, "return torch.tanh(self.head(self.norm(x[:, 0])))"), structural=True),
-    edited(program, "ignored-input", ("torch.cat([cls, x], dim=1)", "torch.cat([cls, x * 0], dim=1)")),
+    edited(program, "ignored-input", ("torch.cat([cls, x], dim=1)", "torch.cat([cls, x * 0], dim=1)"), also=("zero-gradient",)),
     edited(program, "exploding-initialisation", ("        self.head = nn.Linear(dim, num_classes)\n", "        self.head = nn.Linear(dim, num_classes)\n        for parameter in self.parameters():\n            nn.init.normal_(parameter)\n")),
     edited(program, "symmetric-initialisation", ("        self.head = nn.Linear(dim, num_classes)\n", "        self.head = nn.Linear(dim, num_classes)\n        for parameter in self.parameters():\n            nn.init.constant_(parameter, 0.02)\n")),
     edited(program, "unused-parameters", (HEAD, "return self.head(x[:, 0])"), structural=True),
