@@ -39,11 +39,15 @@ ENOUGH = 200  # samples: a relation that a network could use shows in as many
 FITTING = 0.8  # score above which the labels cannot have slipped
 LOOKED_AT = 100  # validation samples, below which guessing and a weak model cannot be told apart
 CARRIED = 0.15  # share of the way from guessing to the floor, on validation, that shows a relation
+NOTHING = 0.02  # the same: below, there is none
+PER_CLASS = 20  # training samples, below which a healthy model may learn them by heart first
 SLIPPED = 0.2  # score that the labels of other items reach beyond the sample's own
 
 
 def run(ctx: Context) -> Findings:
     """Simple predictors, cross-validated, and the model's own short training. Asked after all other experiments."""
+    if ctx.overfit().stopped == "memorised" and _carried(ctx, ctx.subset()) > CARRIED:
+        return "what is learned carries over to validation samples"
     found = ctx.association(thorough=True)
     if found.related:
         return f"the labels can be told from the inputs ({_told(found)}; guessing {found.chance:.1%})"
@@ -54,13 +58,20 @@ def run(ctx: Context) -> Findings:
     trace = ctx.subset()
     if trace.outcome == "slow":
         raise Inconclusive("the model learns slowly, so there may be something to learn that simple predictors miss")
-    if _carries_over(ctx, trace):
+    if _carried(ctx, trace) > CARRIED:
         return "the model predicts validation labels better than guessing"
     if trace.outcome == "learns":  # seen through with all of the data: of a part little may carry over
-        if trace.val_samples < LOOKED_AT or (trace.val_above_chance is None and _names_things(ctx)):
+        unknown = trace.val_above_chance is None and (trace.constant is None or trace.floor is None)
+        if unknown or trace.val_samples < LOOKED_AT or (trace.val_above_chance is None and _names_things(ctx)):
             raise Inconclusive("simple predictors find no relation, and validation cannot tell whether there is one")
-        if _carries_over(ctx, ctx.learned_by_heart(1.0)):
+        whole = ctx.learned_by_heart(1.0)
+        if (whole.trained_on or 0) < PER_CLASS * (whole.classes or 1):
+            raise Inconclusive(f"{whole.trained_on} training samples of {whole.classes} classes are too few to tell")
+        carried = _carried(ctx, whole)
+        if carried > CARRIED:
             return "the model predicts validation labels better than guessing, given all of the data"
+        if carried > NOTHING:
+            raise Inconclusive("simple predictors find no relation, and the model hardly one")
     memorises = ctx.overfit().stopped == "memorised"
     yield DOC.finding(
         "nothing tells the labels from the inputs: {told} on {samples} samples, where guessing gives {chance:.0%} and "
@@ -78,24 +89,26 @@ def run(ctx: Context) -> Findings:
     return ""
 
 
-def _carries_over(ctx: Context, trace: Trace) -> bool:
-    """Whether validation samples are told better than by guessing; by their loss where there is no accuracy."""
+def _carried(ctx: Context, trace: Trace) -> float:
+    """The share of the way from guessing to the floor that was closed on validation samples, at the best look; where
+    there is an accuracy, 1 if it is above chance and 0 if it is not."""
     if trace.val_above_chance is not None:
-        return trace.val_above_chance
+        return float(trace.val_above_chance)
     losses = [point.val_loss for point in trace.points[1:] if point.val_loss is not None]
     if trace.constant is None or trace.floor is None or not losses:
-        return False
-    constant = trace.constant * _spread_of_val(ctx)
-    return constant - min(losses) > CARRIED * (constant - trace.floor)
+        return 0.0
+    constant = _guessed_on_val(ctx, trace.constant)
+    return (constant - min(losses)) / (constant - trace.floor) if constant > trace.floor else 0.0
 
 
-def _spread_of_val(ctx: Context) -> float:
-    """By how much the loss of a constant prediction differs on validation, whose targets may vary less or more."""
-    train, val = ctx.scan("train").label_std, ctx.scan("val").label_std
-    if ctx.facts.task != "regression" or not train or not val:
-        return 1.0
-    squared = any(call.function == "mse_loss" for call in ctx.attempt().loss_calls)
-    return (val / train) ** (2 if squared else 1)
+def _guessed_on_val(ctx: Context, constant: float) -> float:
+    """The loss of a constant prediction on validation, whose targets may vary less or more than those of train."""
+    train, val = ctx.scan("train"), ctx.scan("val")
+    if ctx.facts.task != "regression" or not train.label_std or not val.label_std:
+        return constant
+    if any(call.function == "mse_loss" for call in ctx.attempt().loss_calls):
+        return val.label_std**2 + ((val.label_mean or 0.0) - (train.label_mean or 0.0)) ** 2
+    return constant * val.label_std / train.label_std
 
 
 def _names_things(ctx: Context) -> bool:
