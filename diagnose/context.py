@@ -171,10 +171,7 @@ class MeasuringContext:
 
     def forward_at(self) -> Sequence[Where]:
         """Where the model's own forward begins; where it was created if that is not the user's code."""
-        code = getattr(inspect.unwrap(type(self.pipeline.model).forward), "__code__", None)
-        if code is None or not is_user_file(code.co_filename):
-            return self.made_at(self.pipeline.model)
-        return (place(code.co_filename, code.co_firstlineno),)
+        return _begins(type(self.pipeline.model).forward) or self.made_at(self.pipeline.model)
 
     def optimizer_at(self) -> Sequence[Where]:
         """Where the optimizer was constructed; empty if unknown."""
@@ -189,6 +186,19 @@ class MeasuringContext:
     def loader_at(self, split: str) -> Sequence[Where]:
         """Where the DataLoader of a split was constructed; empty if unknown."""
         return self.made_at(getattr(self.pipeline, split, None))
+
+    def data_at(self, split: str) -> Sequence[Where]:
+        """Where the DataLoader of a split was constructed, and where its data set's own reading begins."""
+        dataset = getattr(getattr(self.pipeline, split, None), "dataset", None)
+        while (inner := getattr(dataset, "dataset", None)) is not None:  # of a Subset
+            dataset = inner
+        reading = getattr(type(dataset), "__getitem__", None) or getattr(type(dataset), "__iter__", None)
+        return (*self.loader_at(split), *_begins(reading))
+
+    def loss_at(self) -> Sequence[Where]:
+        """Where the user's function of the loss begins, or its module was constructed; empty if it is torch's own."""
+        loss = self.pipeline.train_step or self.pipeline.compute_loss or self.pipeline.loss
+        return self.made_at(loss) or _begins(loss)
 
     def made_at(self, made: Any) -> Sequence[Where]:
         """Where an object was constructed in the user's code; empty if unknown."""
@@ -402,3 +412,9 @@ class MeasuringContext:
 
     def expected(self) -> Sequence[Expected]:
         return self.once("expected", "looking up what is expected", lambda: expected_for(self.pipeline, self.facts))
+
+
+def _begins(function: Any) -> tuple[Where, ...]:
+    """The first line of a function of the user's; empty for any other object."""
+    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
+    return (place(code.co_filename, code.co_firstlineno),) if code and is_user_file(code.co_filename) else ()

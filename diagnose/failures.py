@@ -44,6 +44,21 @@ INPUT_SHAPE = re.compile(
 )
 
 
+# What no file can cause. Attributes that plain values lack are left out: None and NaN stand for missing data.
+MISUSE = re.compile(
+    r"(module|type object) '[\w.]+' has no attribute|positional argument|unexpected keyword argument"
+    r"|'(?!NoneType|float|int|str|bytes|list|tuple|dict)\w+' object has no attribute"
+    r"|stack expects each tensor to be equal size"
+)
+
+
+def _is_of_the_code(error: BaseException) -> bool:
+    """Whether a failure while reading is that of the code whatever it reads, and not of one sample."""
+    if isinstance(error, (NameError, ImportError)):
+        return True
+    return isinstance(error, (AttributeError, TypeError, RuntimeError)) and MISUSE.search(str(error)) is not None
+
+
 def device_is_absent(error: BaseException) -> bool:
     """Whether the user's code asked for a device that this machine, or this torch, does not have."""
     return NO_SUCH_DEVICE.search(str(error)) is not None
@@ -57,7 +72,7 @@ def failure_name(error: BaseException, phase: str) -> str:
     ):
         return "device-out-of-memory"
     if phase == "reading data":
-        return "unreadable-sample"
+        return "user-code-error" if _is_of_the_code(error) else "unreadable-sample"
     if not isinstance(error, (RuntimeError, IndexError, ValueError, AssertionError)):
         return "user-code-error"
     if DEVICE_ASSERT.search(text):

@@ -63,10 +63,16 @@ def run_probe(
 
 
 def _placed(finding: Finding, ctx: Context) -> Finding:
-    """What is wrong with the data is looked for from the line on that makes their loader."""
-    if finding.where or not catalogue.doc(finding.name).code.startswith("DAT"):
+    """What is wrong with the data is looked for from the line on that makes their loader, and in the data set's own
+    code; a loss that torch computes where the user made it, an optimizer likewise."""
+    if finding.where:
         return finding
-    return replace(finding, where=tuple(ctx.loader_at(str(finding.values.get("split", "train")))))
+    code = catalogue.doc(finding.name).code
+    if code.startswith("DAT"):
+        return replace(finding, where=tuple(ctx.data_at(str(finding.values.get("split", "train")))))
+    if code.startswith("LOS"):
+        return replace(finding, where=tuple(ctx.loss_at()))
+    return replace(finding, where=tuple(ctx.optimizer_at())) if code.startswith("OPT") else finding
 
 
 def crash_finding(error: UserCodeError) -> Finding:

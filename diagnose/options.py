@@ -22,7 +22,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "optimizer": (Text, typer.Option(help="module:function(model, ...) that returns the optimizer.", rich_help_panel=PIPELINE)),
     "scheduler": (Text, typer.Option(help="step, multi-step, exponential, cosine, plateau, one-cycle, or module:function(optimizer, ...).", rich_help_panel=PIPELINE)),
     "set": (Texts, typer.Option("--set", help="An argument of your functions: model.name=deeper, data.batch_size=64.", rich_help_panel=PIPELINE)),
-    "task": (Text, typer.Option(help="classification, multilabel, regression, segmentation, language-model, custom.", rich_help_panel=PIPELINE)),
+    "task": (Text, typer.Option(help="classification, multilabel (or binary: one score per sample), regression, segmentation, language-model, custom.", rich_help_panel=PIPELINE)),
     "device": (Text, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=RUN)),
     "seed": (Whole, typer.Option(help="Seed of everything random (0).", rich_help_panel=RUN)),
     "budget": (Text, typer.Option(help="Time for the whole command: 90, 90s, 2m, 1h.", rich_help_panel=RUN)),

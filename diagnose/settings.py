@@ -161,6 +161,11 @@ def _choice(choices: Sequence[str]) -> Callable[[Any], str]:
     return read
 
 
+def _task(value: Any) -> str:
+    """Two classes by one score each are tags of one kind: multilabel with one label."""
+    return "multilabel" if value == "binary" else _choice(TASKS)(value)
+
+
 def _intents(value: Any) -> tuple[str, ...]:
     return tuple(_choice(INTENTS)(name) for name in _names(value))
 
@@ -222,7 +227,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "loss": _reference("module:attribute", "get_loss"),
     "optimizer": _reference("module:attribute", "get_optimizer"),
     "scheduler": _scheduler,
-    "task": _choice(TASKS),
+    "task": _task,
     "device": _pattern(r"auto|cpu|mps|cuda(:\d+)?", "auto, cpu, cuda or cuda:N"),
     "seed": _whole(0),
     "budget": parse_duration,

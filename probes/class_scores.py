@@ -50,6 +50,11 @@ def are_probabilities(table: Tensor) -> bool:
     return bool(((table.sum(1) - 1).abs() < SUM_TOLERANCE).all())
 
 
+def are_negated(table: Tensor) -> bool:
+    """Whether each row of (M, C), C > 1, holds log-probabilities with the wrong sign."""
+    return are_probabilities((-table).exp()) and bool((table >= 0).all())
+
+
 def mean_loss(call: LossCall, *, weighted: bool = True) -> float | None:
     """The mean of the loss over the samples of the call, whatever its reduction; None if it cannot be computed."""
     import torch

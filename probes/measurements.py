@@ -78,6 +78,12 @@ class Context(Protocol):
     def scheduler_at(self) -> Sequence[Where]:
         """Where the scheduler, or one that it is made of, was constructed; else the optimizer."""
 
+    def data_at(self, split: str) -> Sequence[Where]:
+        """Where the DataLoader of a split was constructed, and where its data set's own reading begins."""
+
+    def loss_at(self) -> Sequence[Where]:
+        """Where the user's function of the loss begins, or its module was constructed; empty if it is torch's own."""
+
     def loader_at(self, split: str) -> Sequence[Where]:
         """Where the DataLoader of a split was constructed."""
 

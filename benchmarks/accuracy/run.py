@@ -1,6 +1,7 @@
 """How right the tool's answers are: every case of the zoo, rehearsed from data to subset.
 
-    python benchmarks/accuracy/run.py [--seeds 0,1] [--only TEXT] [--healthy | --faulty] [--jobs 2] [--out FILE]
+    python benchmarks/accuracy/run.py [--seeds 0,1] [--stages data,smoke] [--only TEXT] [--healthy | --faulty]
+                                      [--jobs 2] [--out FILE]
 
 Each finished case is a line of FILE; started again, it goes on with what is missing. ``table.py`` makes the tables.
 """
@@ -13,6 +14,7 @@ import sys
 import time
 import traceback
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
 
-def judge(case_id: str, seed: int) -> dict[str, Any]:
-    """One case under one seed, in this process."""
+def judge(case_id: str, seed: int, until: tuple[str, ...]) -> dict[str, Any]:
+    """One case under one seed, in this process, through the stages named."""
     import os
 
     import torch
@@ -36,7 +38,7 @@ def judge(case_id: str, seed: int) -> dict[str, Any]:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     torch.set_num_threads(1)
     case = all_cases()[case_id]
-    stages = (Stage.DATA, Stage.SMOKE, Stage.OVERFIT, Stage.SUBSET) if case.trains else (Stage.DATA, Stage.SMOKE)
+    stages = [Stage(name) for name in until if case.trains or name in {"data", "smoke"}]
     row: dict[str, Any] = {
         "id": case_id,
         "fault": case.fault,
@@ -56,6 +58,7 @@ def judge(case_id: str, seed: int) -> dict[str, Any]:
         "seconds": time.monotonic() - started,
         "verdict": str(seen.verdict),
         "causes": [[cause.name, str(cause.grade)] for cause in seen.diagnosis.causes],
+        "answer": asdict(seen.diagnosis.causes[0]) if seen.diagnosis.causes else {},
         "symptoms": list(seen.diagnosis.symptoms),
         "errors": [f.name for f, _ in findings if f.severity is Severity.ERROR],
         "warnings": [f.name for f, _ in findings if f.severity is Severity.WARNING],
@@ -70,6 +73,7 @@ def judge(case_id: str, seed: int) -> dict[str, Any]:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--seeds", default="0")
+    options.add_argument("--stages", default="data,smoke,overfit,subset")
     options.add_argument("--only", default="", help="cases whose id holds one of these comma-separated texts")
     options.add_argument("--skip", default="", help="no cases whose id holds one of these")
     options.add_argument("--healthy", action="store_true")
@@ -88,6 +92,7 @@ def main() -> None:
         and not any(text in case.id for text in given.skip.split(",") if text) and not (given.healthy and case.fault)
         and not (given.faulty and not case.fault)
     }  # fmt: skip
+    until = tuple(given.stages.split(","))
     seeds = [int(seed) for seed in given.seeds.split(",")]
     given.out.parent.mkdir(parents=True, exist_ok=True)
     known = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
@@ -98,10 +103,12 @@ def main() -> None:
     with given.out.open("a") as file:
         for start in range(0, len(asked), RENEWED):  # fresh processes now and then: trainings leave memory behind
             with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
-                for future in as_completed([pool.submit(judge, *pair) for pair in asked[start : start + RENEWED]]):
+                for future in as_completed(
+                    [pool.submit(judge, *pair, until) for pair in asked[start : start + RENEWED]]
+                ):
                     row = future.result()
                     count += 1
-                    file.write(json.dumps(row) + "\n")
+                    file.write(json.dumps(row, default=str) + "\n")
                     file.flush()
                     answer = row.get("broken", "").splitlines()[:1] or (row["causes"][:1] or ["-"])
                     told = f"{row['seconds']:5.1f} s  {row['id']} seed {row['seed']}: {answer[0]}"

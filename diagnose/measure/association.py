@@ -27,6 +27,7 @@ MIN_SAMPLES = 60
 COMPONENTS = 64  # of a principal component analysis, in place of many features
 MANY = 512  # features
 TREES = 60
+COLUMNS = 16  # of targets, beyond which trees take minutes
 UNBALANCED = 0.7  # share of the most common class, above which as many of each class are asked about
 SHIFTS = (-2, -1, 0, 1, 2)  # places by which labels slip against inputs when one is left out; 0 to compare with
 PAIRS = 20  # of neighbouring items that are looked at for a sliding window
@@ -132,7 +133,7 @@ def _of_numbers(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], thorough: bool
         "nearest neighbours": KNeighborsRegressor(min(NEIGHBOURS, len(y) // 2)),
         "a linear model": Ridge(alpha=1.0),
     }
-    if thorough:
+    if thorough and y.reshape(len(y), -1).shape[1] <= COLUMNS:
         models["trees"] = ExtraTreesRegressor(TREES, random_state=seed)
     scores = {name: _correlation(cross_val_predict(model, x, y, cv=folds), y) for name, model in models.items()}
     return Association(samples=len(y), classes=0, scores=scores, chance=0.0, limit=SIGNIFICANT / float(np.sqrt(len(y))))

@@ -79,6 +79,8 @@ class _Seen:
     nonfinite: list[int] = field(default_factory=list)
     undefined: dict[tuple[int, ...], list[int]] = field(default_factory=dict)
     constant: list[int] = field(default_factory=list)
+    padded: list[int] = field(default_factory=list)  # samples of one token that is repeated, and padding
+    padded_values: set[int] = field(default_factory=set)
     means: list[float] = field(default_factory=list)
     stds: list[float] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
@@ -134,6 +136,8 @@ def _add(seen: _Seen, raw: Any) -> None:
     seen.rows.add(given if usable else [], _cpu(target), batch.size)
     if tensor is not None and usable:
         _add_inputs(seen, tensor.detach().cpu(), batch.size)
+        if sum(x.shape == tensor.shape for x in given) == 1:  # else a mask may come first, and the tokens after it
+            _add_padded(seen, tensor.detach().cpu(), batch.size)
         _add_undefined(seen, given[1:], batch.size)
         _add_hashes(seen, batch)
     if target is not None and target.numel() and not target.is_complex():
@@ -160,6 +164,20 @@ def _add_inputs(seen: _Seen, x: Tensor, size: int) -> None:
     if rows.shape[1] > 1:
         flat = (rows == rows[:, :1]).all(1)
         seen.constant += [seen.samples + int(i) for i in flat.nonzero().flatten()]
+
+
+def _add_padded(seen: _Seen, x: Tensor, size: int) -> None:
+    """Rows of whole numbers that change their value no more than once, as one token and the padding after it do."""
+    if x.is_floating_point() or x.dtype in (torch.bool, torch.uint8) or x.ndim != 2 or len(x) != size:
+        return
+    single = (x[:, 1:] != x[:, :-1]).sum(1) <= 1
+    seen.padded += [seen.samples + int(i) for i in single.nonzero().flatten()]
+    seen.padded_values |= set(x[single].flatten().tolist())
+
+
+def _all_padded(seen: _Seen) -> bool:
+    """Whether all samples are made of the same token and padding, so that only their length tells them apart."""
+    return len(seen.padded) == seen.samples and len(seen.padded_values) == 2
 
 
 def _add_undefined(seen: _Seen, others: Sequence[Tensor], size: int) -> None:
@@ -266,7 +284,7 @@ def _result(
         hashes=tuple(seen.hashes),
         nonfinite=tuple(seen.nonfinite),
         undefined=seen.undefined,
-        constant=tuple(seen.constant),
+        constant=tuple(seen.padded if _all_padded(seen) else seen.constant),
         workers=int(getattr(loader, "num_workers", 0) or 0),
         failure=failure,
         sample_mean=tuple(seen.means),

@@ -71,7 +71,7 @@ class StepOrder:
             if inside:  # under a function mode torch's own backward calls itself by its name
                 return original(tensor, *args, **kwargs)
             share, size = order._share(tensor)
-            order._add("backward", share=share, size=size)
+            order._add("backward", share=share, size=size, rootless=tensor.grad_fn is None)
             inside.append(True)
             try:
                 return original(tensor, *args, **kwargs)

@@ -39,6 +39,11 @@ def width(call: LossCall) -> int:
     return int(call.input.shape[1] if call.input.ndim > 1 else call.input.shape[0])
 
 
+def scores_one_class(call: LossCall) -> bool:
+    """Whether a loss that picks one class has a single one to pick: see output-shape-mismatch."""
+    return call.input.ndim > 1 and width(call) == 1
+
+
 def declared_classes(ctx: Context) -> int | None:
     """A single output tells two classes apart, so who declares one class means two."""
     declared = ctx.facts.num_classes

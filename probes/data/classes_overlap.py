@@ -27,6 +27,7 @@ EACH = 20  # samples of either class
 CLEAR = 0.85  # accuracy of the nearest neighbours on all other classes
 TOLD = 0.5  # of all labels, overlapping classes included: below, no pair could stand out
 CLOSED = 0.8  # of the two classes' samples that are taken for one of the two
+EVEN = 2 / 3  # share of the larger class of a pair: beyond, nearest neighbours vote for it whatever they see
 LEVEL = 0.05  # chance that a pair that can be told apart at 60 % looks like guessing is far below it
 
 
@@ -54,7 +55,7 @@ def run(ctx: Context) -> Findings:
             if known < CLEAR or right + mixed < CLOSED * (sizes[a] + sizes[b]) or not right + mixed:
                 continue
             guess = max(sizes[a], sizes[b]) / (sizes[a] + sizes[b])
-            if binomtest(right, right + mixed, guess, alternative="greater").pvalue > LEVEL:
+            if guess <= EVEN and binomtest(right, right + mixed, guess, alternative="greater").pvalue > LEVEL:
                 yield DOC.finding(
                     "classes {first} and {second}: their nearest neighbours tell them apart in {right:.0%} of the "
                     "cases, guessing gives {guess:.0%}; all other classes are told at {known:.0%}",

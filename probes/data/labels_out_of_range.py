@@ -13,6 +13,7 @@ from probes.data._labels import (
     declared_classes,
     ignored,
     labels_of,
+    scores_one_class,
     uses_targets,
     width,
 )
@@ -46,6 +47,8 @@ def run(ctx: Context) -> Findings:
     """Labels of every split, or those that the user's loss made of them, against the width of the logits."""
     attempt = attempted(ctx)
     call = class_call(attempt)
+    if call is not None and scores_one_class(call):
+        return "the model puts out a single score: see output-shape-mismatch"
     failure = attempt.failure if attempt is not None else None
     mine = failure is not None and failure.name == DOC.name
     classes = width(call) if call is not None else declared_classes(ctx)

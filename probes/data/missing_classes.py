@@ -44,8 +44,9 @@ def run(ctx: Context) -> Findings:
         )
         if absent:
             yield DOC.finding(
-                "{count} classes of {here} are absent from {there}: {names}",
+                "of the {classes} classes of {here}, {count} are absent from {there}: {names}",
                 count=len(absent),
+                classes=len(present),
                 here=here,
                 there=there,
                 names=listed([_name(ctx, label) for label in absent]),

@@ -31,16 +31,29 @@ DOC = ProbeDoc(
 def run(ctx: Context) -> Findings:
     """Counts different samples of the scan; a sampler that draws few of many is not the data set's doing."""
     scan = ctx.scan("train")
+    if not _few(scan) and _contradicts(ctx.plain_scan()):  # a random transform made many pictures of one
+        scan = ctx.plain_scan()
     if len(scan.hashes) < MIN_SEEN:
         raise Skip(f"{len(scan.hashes)} samples can be told apart, too few to judge")
     unique = len(set(scan.hashes))
-    elements = math.prod(scan.input_shape[1:])
-    few = unique == 1 or (elements >= MIN_ELEMENTS and unique <= UNIQUE_SHARE * len(scan.hashes))
-    if few and not _drawn_so(ctx, scan):
+    if _few(scan) and not _drawn_so(ctx, scan):
         yield DOC.finding(
             "{seen} training samples are only {unique} different ones", seen=len(scan.hashes), unique=unique
         )
     return f"{unique:,} different samples among {len(scan.hashes):,}"
+
+
+def _few(scan: Scan) -> bool:
+    unique = len(set(scan.hashes))
+    elements = math.prod(scan.input_shape[1:])
+    return unique == 1 or (elements >= MIN_ELEMENTS and unique <= UNIQUE_SHARE * len(scan.hashes))
+
+
+def _contradicts(scan: Scan) -> bool:
+    """Whether a few inputs have several labels each. Many random crops of a few pictures are usual, and have one."""
+    if not _few(scan) or len(scan.labels) != len(scan.hashes):
+        return False
+    return 2 * len(set(scan.hashes)) <= len(set(zip(scan.hashes, scan.labels, strict=True)))
 
 
 def _drawn_so(ctx: Context, scan: Scan) -> bool:

@@ -56,7 +56,7 @@ def run(ctx: Context) -> Findings:
         raise Skip("there is only one feature")
     if ctx.facts.task == "regression" and not _handed_over(ctx) and (copies := _copied(x, y)):
         yield DOC.finding(
-            "the target is part of the input: of {features} features, {copies} hold it value by value",
+            "the target is part of the input: feature {copies} of {features} holds it value by value",
             features=x.shape[1],
             copies=str([place + 1 for place in copies])[1:-1],
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.results import Grade, Severity, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from probes.measurements import Context
     from probes.records.data import Scan
@@ -22,8 +23,10 @@ APART_AUGMENTED = 0.9  # where train is augmented at random, which moves both on
 RATIO_AUGMENTED = 1.8  # mean 0.5, std 0.5 left out changes the std by 2; ImageNet's by 4.4
 SHIFT_AUGMENTED = 1.0
 SHIFT_UNWIDENED = 2.0  # the same in units of val's own std, where train's is widened by noise
+UNLIKE = 0.5  # between the channels of train and val
 GAIN = 0.1  # score (accuracy, for numbers the correlation) that turning the val samples round must add
 RESTORED = 0.85  # of the score within train, that it must reach
+ONE_CLASS = frozenset({"classification", "multilabel"})  # tasks with one class per sample, or possibly
 LEVEL = 1e-4  # significance of the samples gained against those lost; some thirty changes are tried
 
 DOC = ProbeDoc(
@@ -60,9 +63,13 @@ def run(ctx: Context) -> Findings:
     if train.nonfinite or val.nonfinite:
         raise Skip("some inputs are not finite")
     plain = ctx.plain_scan()
+    augmented = plain is not train
+    train, val, plain = _of_shared_classes(ctx, train, val, plain)
+    if min(len(train.sample_mean), len(val.sample_mean)) < MIN_SEEN:
+        raise Skip("the splits hold different classes, whose samples may well differ: see missing-classes")
     apart, ratio, shift = _apart(train, val, fixed=_is_fixed(ctx))
     # Without its transforms train is as val: these may lack in val, or they may be augmentation that is too strong.
-    by_transforms = plain is not train and not _apart(plain, val, fixed=True)[0]
+    by_transforms = augmented and not _apart(plain, val, fixed=True)[0]
     if apart:
         rows = [(scan.split, scan.input_mean, scan.input_std, scan.input_min, scan.input_max) for scan in (train, val)]
         yield DOC.finding(
@@ -80,11 +87,40 @@ def run(ctx: Context) -> Findings:
             shift=shift,
         )
         return ""
+    if (text := _normalised_apart(train, val)) and not apart:
+        yield DOC.finding(
+            "{text}; without that they are alike (val has mean {mean:.3g} and std {std:.3g}, train {train_mean:.3g} "
+            "and {train_std:.3g})",
+            text=text,
+            mean=val.input_mean,
+            std=val.input_std,
+            train_mean=train.input_mean,
+            train_std=train.input_std,
+            where=ctx.loader_at("val"),
+        )
+        return ""
     yield from _turned(ctx)
     return (
         f"mean {train.input_mean:.3g} / {val.input_mean:.3g}, std {train.input_std:.3g} / {val.input_std:.3g} "
         f"(train / val)"
     )
+
+
+def _of_shared_classes(ctx: Context, train: Scan, *others: Scan) -> tuple[Scan, ...]:
+    """The scans with the means and deviations of those samples alone whose class occurs in each of them; as they are
+    where there is not one class for each sample."""
+    scans = (train, *others)
+    if ctx.facts.task not in ONE_CLASS or any(len(s.labels) != len(s.sample_mean) for s in scans):
+        return scans
+    shared = set.intersection(*(set(s.labels) for s in scans))
+    return tuple(
+        replace(s, sample_mean=_kept(s.sample_mean, s, shared), sample_std=_kept(s.sample_std, s, shared))
+        for s in scans
+    )
+
+
+def _kept(values: Sequence[float], scan: Scan, shared: set[int]) -> tuple[float, ...]:
+    return tuple(value for value, label in zip(values, scan.labels, strict=True) if label in shared)
 
 
 def _apart(train: Scan, val: Scan, *, fixed: bool) -> tuple[bool, float, float]:
@@ -108,6 +144,46 @@ def _apart(train: Scan, val: Scan, *, fixed: bool) -> tuple[bool, float, float]:
         shift >= least_shift or (widened and distance >= SHIFT_UNWIDENED * max(typical[1], 1e-12))
     )
     return bool(by_std or by_mean), ratio, shift
+
+
+def _normalised_apart(train: Scan, val: Scan) -> str:
+    """How the splits' own Normalize differ, where that is all that lies between their channels; else empty."""
+    ours, theirs = train.normalisations, val.normalisations
+    if (
+        ours == theirs
+        or len(train.channel_mean) != len(val.channel_mean)
+        or not min(*train.channel_std, *val.channel_std)
+    ):
+        return ""
+    given = _between(_moments(train), _moments(val))
+    raw = _between(_undone(train), _undone(val))
+    if given < UNLIKE or raw > given / 2:
+        return ""
+    if ours and theirs:
+        return "train and val are normalised with different statistics"
+    return f"{'train' if ours else 'val'} is normalised, {'val' if ours else 'train'} is not"
+
+
+def _moments(scan: Scan) -> list[tuple[float, float]]:
+    return list(zip(scan.channel_mean, scan.channel_std, strict=True))
+
+
+def _undone(scan: Scan) -> list[tuple[float, float]]:
+    """The (mean, std) of each channel before the split's Normalize."""
+    found = _moments(scan)
+    for means, stds in reversed(scan.normalisations):
+        if {len(means), len(stds)} <= {1, len(found)}:
+            every = len(found) // len(means), len(found) // len(stds)
+            each = zip([*means] * every[0], [*stds] * every[1], strict=True)
+            found = [(m * s + at, d * s) for (m, d), (at, s) in zip(found, each, strict=True)]
+    return found
+
+
+def _between(a: list[tuple[float, float]], b: list[tuple[float, float]]) -> float:
+    """How far the channels lie apart: in the smaller deviation, and in the logarithm of their ratio."""
+    from math import log
+
+    return max(abs(m - n) / min(s, t) + abs(log(s / t)) for (m, s), (n, t) in zip(a, b, strict=True))
 
 
 def _turned(ctx: Context) -> Iterator[Finding]:

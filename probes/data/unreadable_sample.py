@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Stage
+from probes.environment import user_code_error
 from probes.results import Trace
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ def run(ctx: Context) -> Findings:
         if scan.failure is None:
             facts.append(f"{split} {scan.seen:,} samples read")
             continue
+        if scan.failure.name == user_code_error.DOC.name:  # a val split is read here alone
+            yield scan.failure.finding(user_code_error.DOC)
+            return ""
         if scan.failure.name != DOC.name:
             continue
         lines = scan.failure.message.strip().splitlines()

@@ -18,6 +18,7 @@ DOC = ProbeDoc(
     stage=Stage.SUBSET,
     severity=Severity.WARNING,
     experiment=True,
+    hampers=True,
     summary="The target is far from the scale of the outputs, and the model does not learn it; standardised it does.",
     why="The model spends its steps on reaching the target's mean, or the large errors blow the gradient up.",
     fix="Standardise the target with the mean and standard deviation of the training split, and undo it on "
@@ -41,8 +42,10 @@ def run(ctx: Context) -> Findings:
     mean, std = scan.label_mean, scan.label_std
     if mean is None or not std:
         raise Skip("the targets are no numbers, or constant")
-    if 1 / WIDE <= std <= WIDE and abs(mean) <= FAR * std:
+    if not unscaled(ctx):
         raise Skip(f"the target has mean {mean:.3g} and standard deviation {std:.3g}")
+    if ctx.overfit().stopped == "memorised" and ctx.subset().outcome == "learns":
+        return f"the target has mean {mean:.3g} and standard deviation {std:.3g}, and is learned as it is"
     ablation = ctx.ablation("targets")
     arm = repairing_arm(ablation)
     if arm is None:
@@ -55,3 +58,12 @@ def run(ctx: Context) -> Findings:
         **figures(ablation, arm),
     )
     return ""
+
+
+def unscaled(ctx: Context) -> bool:
+    """Whether the numbers to predict lie far from what a fresh model puts out."""
+    scan = ctx.scan("train")
+    mean, std = scan.label_mean, scan.label_std
+    if ctx.facts.task != "regression" or mean is None or not std:
+        return False
+    return not 1 / WIDE <= std <= WIDE or abs(mean) > FAR * std

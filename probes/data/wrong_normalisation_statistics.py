@@ -75,9 +75,9 @@ def _pictures(ctx: Context, scan: Scan) -> Findings:
         text = "what {recipe}'s statistics for 0-255 make of pictures from 0 to 1"
     elif not _standardised(scan) and (recipe := made_by(scan, swapped)):
         text = "what {recipe}'s mean and std make of [0, 1] when they are swapped"
-    elif std < FLAT and abs(mean) > OFFSET * std:
+    elif (std < FLAT and abs(mean) > OFFSET * std) or (low < 0 and _flat_channels(scan)):
         text = "nearly constant, far from 0: the statistics belong to a larger scale"
-        if low < 0 and not DIVIDED_BEFORE <= BYTES * std <= NORMALISED_BEFORE:
+        if low < 0 and not DIVIDED_BEFORE <= BYTES * max(moments(scan)[1]) <= NORMALISED_BEFORE:
             doc = inputs_normalised_twice.DOC
             text = "nearly constant, far from 0: scaled or normalised already when they were normalised"
     elif SHIFTED[0] <= low < 0 and high > HIGH and not _normalised_inside(ctx):
@@ -91,6 +91,11 @@ def _pictures(ctx: Context, scan: Scan) -> Findings:
             evidence=(Number("mean over standard deviation", abs(mean) / std, f"below {OFFSET:g}"),),
         )  # fmt: skip
     return told
+
+
+def _flat_channels(scan: Scan) -> bool:
+    """Whether each channel is nearly constant, whatever distance the statistics of each leave between them."""
+    return all(std < FLAT and abs(mean) > OFFSET * std for mean, std in zip(*moments(scan), strict=True))
 
 
 def _standardised(scan: Scan) -> bool:

@@ -8,8 +8,11 @@ from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.class_scores import ran
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from probes.measurements import Context
     from probes.records.loop import Loop
+    from probes.results import Where
 
 DOC = ProbeDoc(
     code="LOS403",
@@ -39,6 +42,9 @@ LEAST_LOOKS = 3  # steps of a watched loop, each with a backward
 
 def run(ctx: Context) -> Findings:
     attempt = ran(ctx)
+    if ctx.facts.custom_step and (places := _rootless(ctx)):
+        yield DOC.finding("backward is called on a tensor without a graph: no parameter gets a gradient", where=places)
+        return ""
     if attempt.loss is None:
         raise Skip("the loss is not a single number")
     if attempt.loss_has_graph:
@@ -64,6 +70,12 @@ def run(ctx: Context) -> Findings:
         where=attempt.loss_calls[-1].where if attempt.loss_calls else (),
     )
     return ""
+
+
+def _rootless(ctx: Context) -> Sequence[Where]:
+    """The lines of the backward calls of the user's own step, where each was of a tensor that nothing led to."""
+    backwards = [event for event in ctx.updates().events if event.kind == "backward"]
+    return backwards[-1].where if backwards and all(event.rootless for event in backwards) else ()
 
 
 def watched(loop: Loop) -> Findings:

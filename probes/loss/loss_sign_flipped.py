@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
-from probes.class_scores import NON_NEGATIVE, mean_loss, ran
+from probes.class_scores import NON_NEGATIVE, are_negated, mean_loss, ran, rows
 from probes.data._labels import IGNORE_INDEX
 from probes.optimizer._own_step import events, of_each_step
 from probes.results import Number
@@ -48,6 +48,16 @@ def run(ctx: Context) -> Findings:
             cosine=against,
             where=next((call.where for call in attempt.loss_calls if call.where), ()),
             evidence=(Number("cosine with the gradient of a plain loss", against, "above 0"),),
+        )
+        return ""
+    negated = [call for call in attempt.loss_calls if call.function == "nll_loss" and are_negated(rows(call.input))]
+    if negated and attempt.loss < 0 and not _maximizes(ctx):
+        yield DOC.finding(
+            "nll_loss, which takes the minus itself, is given log-probabilities that have it already: the loss is "
+            "{loss:.4g}",
+            loss=attempt.loss,
+            where=negated[0].where,
+            evidence=(Number("loss", attempt.loss, "0 or more"),),
         )
         return ""
     known = [call for call in attempt.loss_calls if call.function in NON_NEGATIVE]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Stage
-from probes.class_scores import SUM_TOLERANCE, are_probabilities, calls, rows
+from probes.class_scores import SUM_TOLERANCE, are_negated, are_probabilities, calls, rows
 from probes.measurements import placed
 from probes.results import Number
 
@@ -54,5 +54,7 @@ def _what(call: LossCall, *, plain: bool) -> str:
     table = rows(call.input).float()
     if are_probabilities(table) or (call.origin is not None and call.origin.function == "softmax"):
         return "probabilities"
+    if are_negated(table):  # see loss-sign-flipped
+        return ""
     unnormalised = bool(((table.exp().sum(1) - 1).abs() > SUM_TOLERANCE).any())
     return "unnormalised scores" if plain and unnormalised and bool((table > 0).any()) else ""

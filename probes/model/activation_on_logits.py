@@ -40,12 +40,15 @@ LIMITS = {  # function -> the range of its values
     "tanh": (-1.0, 1.0),
 }
 BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
+DISTANCES = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+MISSED = 0.1  # share of the targets that an activation cannot reach
+SLACK = 0.1  # standard deviations of the targets, by which noise may carry them out of the range that is meant
 SEVERAL = 0.05  # of the samples
 SIGMOIDS = ("sigmoid", "hardsigmoid")
 
 
 def run(ctx: Context) -> Findings:
-    found = calls(ctx, "cross_entropy", *BINARY)
+    found = calls(ctx, "cross_entropy", *BINARY, *DISTANCES)
     for call in found:
         several = _several(call) if call.function in BINARY else 0.0
         if several > SEVERAL:
@@ -60,6 +63,20 @@ def run(ctx: Context) -> Findings:
             return ""
         origin = call.origin if call.function != "binary_cross_entropy" else None
         if origin is None or origin.function not in LIMITS or not _within(call.input, *LIMITS[origin.function]):
+            continue
+        if call.function in DISTANCES:
+            if (missed := _out_of_reach(call, *LIMITS[origin.function])) > MISSED:
+                yield DOC.finding(
+                    "the outputs that reach {function} come straight out of {activation}, and {missed:.0%} of the "
+                    "targets, which go from {low:.3g} to {high:.3g}, lie where it does not reach",
+                    function=call.function,
+                    activation=origin.function,
+                    missed=missed,
+                    low=float(call.target.min()),
+                    high=float(call.target.max()),
+                    where=placed(ctx, origin) or call.where,
+                )
+                return ""
             continue
         if call.function != "cross_entropy" and origin.function in SIGMOIDS:
             return "a sigmoid before a loss with its own: see bce-on-probabilities"
@@ -78,6 +95,13 @@ def run(ctx: Context) -> Findings:
     if all(call.function == "binary_cross_entropy" for call in found):
         return f"scores from {float(scores.min()):.3g} to {float(scores.max()):.3g}, as this loss takes them"
     return f"scores from {float(scores.min()):.3g} to {float(scores.max()):.3g}, no activation behind the last layer"
+
+
+def _out_of_reach(call: LossCall, low: float, high: float) -> float:
+    """The share of the targets that lie clearly outside of a range."""
+    target = call.target.float()
+    slack = SLACK * float(target.std()) if target.numel() > 1 else 0.0
+    return float(((target < low - slack) | (target > high + slack)).float().mean())
 
 
 def _several(call: LossCall) -> float:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from probes.measurements import Context
+    from probes.records.forward import Attempt
 
 DOC = ProbeDoc(
     code="MOD207",
@@ -44,6 +45,14 @@ def run(ctx: Context) -> Findings:
 
     inputs = ctx.attempt().inputs
     size = _batch_size(ctx)
+    if swapped := swapped_axes(ctx.attempt()):
+        yield DOC.finding(
+            "of a batch of {size} sequences the model puts out {count} rows, one for each step and not for each sample",
+            size=size,
+            count=swapped,
+            where=ctx.forward_at(),
+        )
+        return ""
     statistics = [m for m in ctx.pipeline.model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
     if any(not m.track_running_stats for m in statistics):
         raise Skip("a batch norm without running statistics mixes the batch by intent")
@@ -155,3 +164,14 @@ def _replaced(x: Any, kept: int, size: int) -> Any:
     if not x.ndim:
         return x
     return torch.cat([x[:kept], x[:kept].flip(0)[: size - kept]])
+
+
+def swapped_axes(attempt: Attempt) -> int:
+    """L, where the loss fails on an output (L, C) of inputs (N, L, ...) and targets (N,): the axes were exchanged. 0
+    where they were not."""
+    output, target = next((call.input for call in attempt.loss_calls), None), attempt.target
+    if attempt.failure is None or attempt.failure.phase != "loss" or output is None or output.ndim != 2:
+        return 0
+    size = len(target) if getattr(target, "ndim", 0) == 1 else len(output)
+    shapes = [tuple(x.shape[:2]) for x in attempt.inputs if getattr(x, "ndim", 0) > 1]
+    return len(output) if len(output) != size and (size, len(output)) in shapes else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
+from probes.data.unscaled_regression_target import unscaled
 from probes.learning._curves import loss_curve
 from probes.results import Grade, Severity, Table
 
@@ -37,6 +38,8 @@ def run(ctx: Context) -> Findings:
     trace = ctx.overfit()
     if trace.stopped == "memorised" or (trace.share or 0.0) >= LEFT:
         return "the model memorises a batch"
+    if unscaled(ctx):
+        raise Skip("the target is far from the scale of the outputs, and a wider model merely makes larger steps")
     seen = ctx.updates()
     # Under a warm-up the first steps are small, and those to come are not.
     peak = max(ctx.learning_rates(), default=0.0) / max(seen.lrs) if max(seen.lrs, default=0.0) > 0 else 1.0

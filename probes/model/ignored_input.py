@@ -74,8 +74,20 @@ def run(ctx: Context) -> Findings:
                 count=len(inputs),
                 shape=str(tuple(inputs[index].shape)),
                 where=ctx.forward_at(),
+                severity=Severity.NOTE if _tells_lengths(inputs, index) else None,
             )
     return f"{len(tested)} of {len(inputs)} inputs were exchanged between samples; the output follows"
+
+
+def _tells_lengths(inputs: Sequence[Any], index: int) -> bool:
+    """Whether an input only counts what another one holds beside its padding, which a model may read off that."""
+    import torch
+
+    lengths = inputs[index]
+    rows = [x for x in inputs if isinstance(x, torch.Tensor) and x.ndim == 2 and not x.is_floating_point()]
+    if lengths.ndim != 1 or lengths.is_floating_point():
+        return False
+    return any(len(x) == len(lengths) and torch.equal((x != 0).sum(1), lengths.long()) for x in rows)
 
 
 def _roll(index: int) -> Callable[[Sequence[Any]], list[Any]]:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.class_scores import PICKS_ONE
+from probes.data._labels import scores_one_class
 from probes.loss.wrong_loss_axis import swapped_call
+from probes.model.batch_mixing import swapped_axes
 
 if TYPE_CHECKING:
     from probes.measurements import Context
@@ -29,15 +31,29 @@ DISTANCES = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 
 def run(ctx: Context) -> Findings:
     attempt = ctx.attempt()
+    single = next((c for c in attempt.loss_calls if c.function in PICKS_ONE and scores_one_class(c)), None)
+    if single is not None and attempt.failure is not None:
+        head = attempt.head
+        yield DOC.finding(
+            "{function} is given scores of shape {shape}, one for each sample, which leaves no class but 0 to tell; "
+            "the targets go up to {last}",
+            function=single.function,
+            shape=str(tuple(single.input.shape)),
+            last=int(single.target.max()),
+            where=(ctx.created_at(head.path) if head else ()) or single.where,
+        )
+        return ""
     if attempt.failure is not None:
         if attempt.failure.name != DOC.name:
             raise Skip(f"{attempt.failure.phase} raised {attempt.failure.type}")
         if swapped_call(attempt) is not None:
             return "the classes are on the wrong axis: see wrong-loss-axis"
+        if swapped_axes(attempt):
+            return "the output has the steps where its samples should be: see batch-mixing"
         yield attempt.failure.finding(DOC)
         return ""
     for call in attempt.loss_calls:
-        if call.function in PICKS_ONE and call.input.ndim >= 2 and call.input.shape[1] == 1:
+        if call.function in PICKS_ONE and scores_one_class(call):
             head = attempt.head
             yield DOC.finding(
                 "{function} is given scores of shape {shape}: with a single class the loss is always {loss:g}",

@@ -29,14 +29,17 @@ DOC = ProbeDoc(
     after="return F.log_softmax(x, dim=1)",
     references=("torch.nn.functional.softmax documentation, argument dim",),
 )  # fmt: skip
+BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")  # one score per sample is enough for these
 MIN_SAMPLES = 2  # over one sample, softmax gives 1 everywhere
 
 
 def run(ctx: Context) -> Findings:
-    found = calls(ctx, *PICKS_ONE, "binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div")
+    found = calls(ctx, *PICKS_ONE, *BINARY, "kl_div")
     for call in found:
         scores = call.input.float()
-        if scores.ndim < 2 or scores.shape[0] < MIN_SAMPLES or scores.shape[1] < 2:
+        if scores.ndim == 1 and call.function in BINARY:
+            scores = scores.unsqueeze(1)
+        if scores.ndim < 2 or len(scores) < MIN_SAMPLES or (scores.shape[1] < 2 and call.function not in BINARY):
             continue
         if call.function == "kl_div" and scores.shape[0] == scores.shape[1]:
             continue  # similarities between samples, which may be shared out either way

@@ -35,5 +35,9 @@ def run(ctx: Context) -> Findings:
     if not coverage.total:
         raise Skip("the model has no parameters")
     if not coverage.trainable:
-        yield DOC.finding("none of the {total} parameter tensors requires a gradient", total=coverage.total)
+        yield DOC.finding(
+            "none of the {total} parameter tensors requires a gradient",
+            where=ctx.created_at(""),
+            total=coverage.total,
+        )
     return f"{coverage.trainable} of {coverage.total} parameter tensors are trainable"

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from probes.measurements import Context
     from probes.records.loop import Loop
 
-EARLY = 0.1  # share of the run
+EARLY = 0.2  # share of the run: what is planned to end has ended later
 GONE = 0.01  # of the peak learning rate
-MIN_STEPS = 20  # of the planned run; a tenth of fewer is one or two steps
+MIN_STEPS = 20  # of the planned run; a fifth of fewer is one or two steps
 
 DOC = ProbeDoc(
     code="OPT606",
@@ -26,12 +26,19 @@ DOC = ProbeDoc(
     fix="Step the scheduler once per epoch, or give it the length of the run in steps.",
     before="scheduler = StepLR(optimizer, step_size=10)  # stepped after every batch",
     after="scheduler = StepLR(optimizer, step_size=10 * len(train_loader))",
-    consequences=("stuck-at-chance", "slow-to-learn", "plateau", "below-expected-curve", "parameters-not-updated"),
+    consequences=(
+        "stuck-at-chance",
+        "slow-to-learn",
+        "plateau",
+        "below-expected-curve",
+        "parameters-not-updated",
+        "schedule-period-mismatch",
+    ),
     references=("torch.optim.lr_scheduler documentation",),
 )
 FALLS = (
     "the learning rate falls from {peak:g} to less than a hundredth of that within {step} of {steps} steps and never "
-    "comes back ({rest:.1e} at most after a tenth of the run)"
+    "comes back ({rest:.1e} at most after a fifth of the run)"
 )
 FELL = (
     "the learning rate falls from {peak:g} to a hundredth of that or less within {step} of {steps} steps and never "
@@ -47,8 +54,7 @@ def run(ctx: Context) -> Findings:
     peak = max(lrs)
     if peak <= 0:
         raise Skip("the learning rate is 0 throughout")
-    tenth = int(EARLY * len(lrs))
-    rest = max(lrs[tenth:])
+    rest = max(lrs[int(EARLY * len(lrs)) :])
     if rest < GONE * peak:
         left = next(step for step in range(lrs.index(peak), len(lrs)) if lrs[step] < GONE * peak)
         thinned = lrs[:: max(1, len(lrs) // 200)]

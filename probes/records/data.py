@@ -30,13 +30,13 @@ class Scan:
     ``input_*`` describe the first input tensor. ``labels`` are integer class labels, or one real 0 or 1 per sample, in
     the order seen (flattened for dense targets, capped), or empty; ``label_*`` hold for any numeric target. ``hashes``
     identify samples by content, in the order seen; ``batch_sizes`` per batch. ``nonfinite`` / ``constant`` are
-    positions (in order seen) of samples whose first input holds NaN or Inf / one single value; ``undefined`` those that
-    hold NaN in another one, by its shape. ``sample_mean`` and ``sample_std`` are those of each sample's first input,
-    for floating inputs. ``shuffles``, ``replacement``, ``weighted`` and ``planned`` (samples that an epoch
-    draws) describe the sampler, None where it does not tell. ``dataset`` is class and folder of the innermost data
-    set, ``dataset_size`` its length. ``iterable``: it is an IterableDataset. ``normalisations``: (mean, std) of each
-    torchvision Normalize that its transforms hold. ``rows``: samples as a table, None where they do not make one.
-    ``seconds_per_batch``: typical wait for a batch after the first.
+    positions (in order seen) of samples whose first input holds NaN or Inf / one single value (padding apart, in rows
+    of tokens); ``undefined`` those that hold NaN in another one, by its shape. ``sample_mean`` and ``sample_std`` are
+    those of each sample's first input, for floating inputs. ``shuffles``, ``replacement``, ``weighted`` and
+    ``planned`` (samples that an epoch draws) describe the sampler, None where it does not tell. ``dataset`` is
+    class and folder of the innermost data set, ``dataset_size`` its length. ``iterable``: it is an IterableDataset.
+    ``normalisations``: (mean, std) of each torchvision Normalize that its transforms hold. ``rows``: samples as a
+    table, None where they do not make one. ``seconds_per_batch``: typical wait for a batch after the first.
     ``failure`` is set if reading raised.
     """
 
