@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from operator import mul
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -21,6 +22,7 @@ from diagnose.measure.updates import largest_lr
 from diagnose.near_miss import did_you_mean
 from diagnose.settings import SCHEDULER_CLASSES
 from probes.api import Skip
+from probes.optimizer.gradient_clip_too_small import norm_limit
 
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
@@ -165,20 +167,36 @@ def _epsilon(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
 
 
 def _clipping(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:
+    if norm_limit(ctx) is None and (ctx.facts.custom_step or not values):
+        raise Skip("gradients are not clipped" + " by torch's clip_grad_norm_" * ctx.facts.custom_step)
     if values:
         return [_clipped(float(value)) for value in values]
-    if ctx.pipeline.clip_grad_norm is None:
-        raise Skip("gradients are not clipped")
     return [_clipped(None)]
 
 
 def _clipped(limit: float | None) -> Change:
     def apply(pipeline: Pipeline) -> Any:
+        if pipeline.train_step is not None:
+            return _clipping_to(limit)
         pipeline.clip_grad_norm = limit
         return nullcontext()
 
     label = "no gradient clipping" if limit is None else f"gradients clipped to {limit:g}"
     return Change("no clipping" if limit is None else label, label, 1.0, apply)
+
+
+@contextmanager
+def _clipping_to(limit: float | None) -> Iterator[None]:
+    """In the block ``clip_grad_norm_``, as a train_step calls it, clips to another norm, or not at all."""
+    from torch.nn.utils import clip_grad
+
+    original = clip_grad._clip_grads_with_norm_
+
+    def clip(parameters: Any, max_norm: Any, *args: Any, **kwargs: Any) -> Any:
+        return None if limit is None else original(parameters, limit, *args, **kwargs)
+
+    with mock.patch.object(clip_grad, "_clip_grads_with_norm_", clip):
+        yield
 
 
 def _label_smoothing(ctx: MeasuringContext, values: Sequence[str]) -> list[Change]:

@@ -11,6 +11,7 @@ from diagnose.experiments.order import SPEAKS
 from probes.api import Skip
 from probes.data import features_on_wild_scales, inputs_not_normalised, unscaled_regression_target
 from probes.learning.learns_with_another_part import never_arrives
+from probes.optimizer.gradient_clip_too_small import norm_limit
 
 if TYPE_CHECKING:
     from diagnose.context import MeasuringContext
@@ -55,7 +56,7 @@ def is_unusual(ctx: MeasuringContext, knob: str) -> bool:
     if knob == "weight-decay":
         return max((float(g.get("weight_decay") or 0.0) for g in groups), default=0.0) > DECAY.get(kind, DECAY[""])
     if knob == "clipping":
-        return (ctx.pipeline.clip_grad_norm or CLIPPING) < CLIPPING
+        return (norm_limit(ctx) or CLIPPING) < CLIPPING
     if knob == "label-smoothing":
         calls = ctx.attempt().loss_calls
         return max((float(c.options.get("label_smoothing") or 0.0) for c in calls), default=0.0) > SMOOTHING

@@ -28,6 +28,7 @@ class StepOrder:
 
     def __init__(self) -> None:
         self.events: list[StepEvent] = []
+        self._limit: float | None = None  # of the clip by norm that is under way
         self._losses: list[tuple[Tensor, str, int]] = []  # results of torch's losses since the call began
 
     def begin(self, size: int) -> None:
@@ -50,6 +51,8 @@ class StepOrder:
             stack.enter_context(
                 mock.patch.object(clip, "_group_tensors_by_device_and_dtype", self._clipping(grouping, measuring))
             )
+            limiting = clip._clip_grads_with_norm_
+            stack.enter_context(mock.patch.object(clip, "_clip_grads_with_norm_", self._limiting(limiting)))
             stack.enter_context(mock.patch.object(scaler, "unscale_", self._unscaling(scaler.unscale_)))
             handle = register_optimizer_step_pre_hook(lambda optimizer, args, kwargs: self._add("step"))
             stack.callback(handle.remove)
@@ -97,10 +100,20 @@ class StepOrder:
     def _clipping(self, original: Callable[..., Any], measuring: list[bool]) -> Callable[..., Any]:
         def group(*args: Any, **kwargs: Any) -> Any:
             if not measuring:
-                self._add("clip")
+                self._add("clip", limit=self._limit)
             return original(*args, **kwargs)
 
         return group
+
+    def _limiting(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def limited(parameters: Any, max_norm: Any, *args: Any, **kwargs: Any) -> Any:
+            self._limit = float(max_norm)
+            try:
+                return original(parameters, max_norm, *args, **kwargs)
+            finally:
+                self._limit = None
+
+        return limited
 
     def _unscaling(self, original: Callable[..., Any]) -> Callable[..., Any]:
         order = self

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from probes.api import Findings, ProbeDoc, Stage
 from probes.learning._repairs import LEARNING_FAILURES, turned
+from probes.optimizer._own_step import events, last_places
 
 if TYPE_CHECKING:
     from probes.measurements import Context
     from probes.records.trials import Arm
+    from probes.records.updates import StepEvent
 
 DOC = ProbeDoc(
     code="OPT624",
@@ -29,14 +33,28 @@ DOC = ProbeDoc(
 
 
 def run(ctx: Context) -> Findings:
-    limit = float(ctx.pipeline.clip_grad_norm or 0.0)
+    limit = norm_limit(ctx) or 0.0
+    own = ctx.facts.custom_step
 
     def details(arm: Arm) -> dict[str, Any]:
         return {
             "limit": limit,
-            "before": f"clip_grad_norm={limit:g}",
-            "after": "clip_grad_norm=None",
-            "where": ctx.optimizer_at(),
+            "before": f"clip_grad_norm_(model.parameters(), {limit:g})" if own else f"clip_grad_norm={limit:g}",
+            "after": "clip_grad_norm_(model.parameters(), 1.0)" if own else "clip_grad_norm=None",
+            "where": last_places(_clips(ctx), "clip") if own else ctx.optimizer_at(),
         }
 
     return (yield from turned(ctx, DOC, "clipping", "With gradients clipped to a norm of {limit:.3g}, ", details))
+
+
+def norm_limit(ctx: Context) -> float | None:
+    """The norm that gradients are clipped to, by torch's ``clip_grad_norm_`` in a ``train_step`` or by the pipeline;
+    None where they are not."""
+    if not ctx.facts.custom_step:
+        return ctx.pipeline.clip_grad_norm and float(ctx.pipeline.clip_grad_norm)
+    return min((event.limit for event in _clips(ctx) if event.limit is not None), default=None)
+
+
+def _clips(ctx: Context) -> Sequence[StepEvent]:
+    """Those of a ``train_step`` by their norm; one at infinity only measures it."""
+    return [event for event in events(ctx) if event.limit is not None and isfinite(event.limit)]

@@ -32,13 +32,15 @@ class StepEvent:
     """One event of the user's own ``train_step``. ``kind``: "call" (of train_step), "backward", "clip", "unscale" or
     "step". ``share`` of a backward: by how much its tensor changes with torch's losses in it (1: the loss itself, 1/k:
     divided by k), None if unknown. ``size``: samples of the batch of a call, or of the losses of a backward.
-    ``rootless``: backward was called on a tensor that nothing led to, so it reaches no parameter."""
+    ``rootless``: backward was called on a tensor that nothing led to, so it reaches no parameter.
+    ``limit`` of a clip: the norm that it leaves at most; None where single values are clipped."""
 
     kind: str
     share: float | None = None
     size: int = 0
     where: Sequence[Where] = ()
     rootless: bool = False
+    limit: float | None = None
 
 
 @dataclass(frozen=True)

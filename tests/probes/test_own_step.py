@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import pytest
 import small_pipelines as small
 import torch
-from probing import judge
+from probing import context, judge
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader
 
+from diagnose.experiments.knobs import arms
+from diagnose.experiments.usual import is_unusual
 from diagnose.pipeline import Pipeline
+from probes.optimizer.gradient_clip_too_small import norm_limit
 from probes.results import Severity, Status
 
 Step = Callable[[nn.Module, Any, Any], Any]
@@ -37,8 +41,8 @@ def loss_of(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(model(x), y)
 
 
-def clip(model: nn.Module) -> None:
-    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+def clip(model: nn.Module, norm: float = 1.0) -> None:
+    nn.utils.clip_grad_norm_(model.parameters(), norm)
 
 
 def across_calls(every: int, averaged: bool) -> Step:
@@ -96,6 +100,11 @@ def signed(sign: float, penalty: float = 0.0) -> Step:
     return step
 
 
+def clipped_at(norm: float, optimizer: str = "SGD") -> Pipeline:
+    kind, lr = getattr(torch.optim, optimizer), {"SGD": 0.1, "Adam": 1e-3}[optimizer]
+    return small.digits_cnn(train_step=clipping(False, norm), optimizer=lambda model: kind(model.parameters(), lr=lr))
+
+
 def maximizing(make: Callable[..., Step], *arguments: Any) -> Pipeline:
     made = _with_step(make, arguments)
     made.optimizer = torch.optim.SGD(made.model.parameters(), lr=0.05, maximize=True)
@@ -118,16 +127,16 @@ def two_losses() -> Step:
     return step
 
 
-def clipping(late: bool) -> Step:
+def clipping(late: bool, norm: float = 1.0) -> Step:
     def step(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
         optimizer.zero_grad()
         loss = loss_of(model, *batch)
         loss.backward()  # type: ignore[no-untyped-call]
         if not late:
-            clip(model)
+            clip(model, norm)
         optimizer.step()
         if late:
-            clip(model)
+            clip(model, norm)
         return loss.detach()
 
     return step
@@ -302,6 +311,39 @@ def test_names_the_line_of_the_clip() -> None:
     where = judge(*FAULTS["clipped while scaled"]).findings[0].where[0]
     assert where.file.endswith("test_own_step.py")
     assert "clip" in where.text
+
+
+def test_the_limit_of_a_clip_is_known_and_can_be_lifted() -> None:
+    ctx = context(partial(clipped_at, 1e-6))
+    assert norm_limit(ctx) == 1e-6
+    assert is_unusual(ctx, "clipping")
+    assert norm_limit(context(stepping(clipping, False, math.inf))) is None
+    assert norm_limit(context(stepping(one_backward))) is None
+    (lift,) = arms(ctx, "clipping", ())
+    moved = {}
+    for lifted in (False, True):
+        made = ctx.fresh(0)
+        before = [p.detach().clone() for p in made.model.parameters()]
+        with lift.apply(made) if lifted else nullcontext():
+            assert made.train_step is not None
+            made.train_step(made.model, next(iter(made.train)), made.optimizer)
+        pairs = zip(before, made.model.parameters(), strict=True)
+        moved[lifted] = sum(float((p.detach() - old).norm()) for old, p in pairs)
+    assert moved[True] > 1000 * moved[False] > 0
+
+
+@pytest.mark.slow
+def test_a_clip_in_the_own_step_is_convicted_by_its_repair() -> None:
+    judged = judge("gradient-clip-too-small", partial(clipped_at, 1e-6))
+    assert judged.names == ["gradient-clip-too-small"], judged.result
+    assert judged.values["limit"] == 1e-6
+    assert judged.findings[0].where[0].file.endswith("test_own_step.py")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("norm", "optimizer"), [(1.0, "SGD"), (1e-6, "Adam")])
+def test_a_clip_that_lets_the_model_learn_is_fine(norm: float, optimizer: str) -> None:
+    assert judge("gradient-clip-too-small", partial(clipped_at, norm, optimizer)).findings == ()
 
 
 def test_without_a_step_of_its_own_there_is_no_order_to_judge() -> None:
