@@ -17,6 +17,9 @@ WORST = 10
 HELP_OVERALL = {
     "top_k": "The prediction is the class with the highest output (argmax); top-k counts a sample as right when its "
     "class is among the k highest.",
+    "positive_class": "The positive class, whose target is 1, is predicted where its probability is above one half. "
+    "ROC AUC is the chance that a sample of it gets a higher one than a sample of the other class: guessing gives 0.5; "
+    "average precision sums up the precision over all thresholds: guessing gives the share of the positive class.",
     "expected_calibration_error": "The confidence is the probability that the model gives to its prediction; the "
     "expected calibration error is how far it lies from the share that is right, on average.",
     "r2": "r2 is the share of the variance that is explained: 1 is perfect, 0 is as good as always telling the mean.",

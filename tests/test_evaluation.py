@@ -176,27 +176,46 @@ def test_regression_far_from_zero_keeps_its_digits() -> None:
     assert scores.result()["r2"] == pytest.approx(r2_score(true[:, 0].double(), predicted[:, 0].double()), abs=1e-6)
 
 
-@pytest.mark.parametrize("labels", [1, 4])
-def test_multilabel(tmp_path: Path, labels: int) -> None:
-    from sklearn.metrics import accuracy_score, f1_score
+@pytest.mark.parametrize("names", [(), ("churn",), ("stays", "leaves")])
+@pytest.mark.parametrize("shares", [False, True])
+def test_a_yes_or_no_is_two_classes(tmp_path: Path, names: tuple[str, ...], shares: bool) -> None:
+    from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
-    x = torch.randn(50, labels)
-    y = (x + torch.randn(50, labels) > 0).float()
-    target = y.squeeze(1) if labels == 1 else y
-    loss = nn.BCEWithLogitsLoss()
+    logits = torch.randn(50, 1)
+    y = (logits + torch.randn(50, 1) > 0).float()
+    x = logits.sigmoid() if shares else logits
+    loss = nn.BCELoss() if shares else nn.BCEWithLogitsLoss()
 
     def build() -> Pipeline:
-        made = echo(train=loader(x, target), val=loader(x, target), loss=lambda o, t: loss(o, t.reshape(o.shape)))
-        made.task, made.num_classes = "multilabel", labels
+        made = echo(train=loader(x, y[:, 0]), val=loader(x, y[:, 0]), loss=lambda o, t: loss(o, t.reshape(o.shape)))
+        made.task, made.class_names = "multilabel", names
+        return made
+
+    found = evaluate(context(build), tmp_path)
+    assert found["accuracy"] == pytest.approx(float((y == (logits > 0)).float().mean()))
+    assert found["confusion_matrix"] == confusion_matrix(y, logits > 0).tolist()
+    assert found["roc_auc"] == pytest.approx(roc_auc_score(y, logits))
+    assert found["average_precision"] == pytest.approx(average_precision_score(y, logits))
+    assert found["positive_class"] == {0: "1", 1: "churn", 2: "leaves"}[len(names)]
+    assert found["class_names"][0] == {0: "0", 1: "not churn", 2: "stays"}[len(names)]
+
+
+def test_multilabel(tmp_path: Path) -> None:
+    from sklearn.metrics import accuracy_score, f1_score
+
+    x = torch.randn(50, 4)
+    y = (x + torch.randn(50, 4) > 0).float()
+
+    def build() -> Pipeline:
+        made = echo(train=loader(x, y), val=loader(x, y), loss=nn.BCEWithLogitsLoss())
+        made.task, made.num_classes = "multilabel", 4
         return made
 
     found = evaluate(context(build), tmp_path)
     predicted = (x > 0).float()
-    average = "binary" if labels == 1 else "macro"
-    assert found["macro_f1"] == pytest.approx(f1_score(y, predicted, average=average))
+    assert found["macro_f1"] == pytest.approx(f1_score(y, predicted, average="macro"))
     assert found["subset_accuracy"] == pytest.approx(accuracy_score(y, predicted))
-    if labels > 1:
-        assert found["micro_f1"] == pytest.approx(f1_score(y, predicted, average="micro"))
+    assert found["micro_f1"] == pytest.approx(f1_score(y, predicted, average="micro"))
     assert found["accuracy"] == pytest.approx(float((y == predicted).float().mean()))
 
 

@@ -15,8 +15,10 @@ from diagnose.rng import loader_untouched, preserved, seed_all
 from diagnose.store import write_atomically
 from diagnose.training import checkpoints
 from diagnose.training.batch_stream import PASS_BATCHES, BatchStream
+from diagnose.training.binary_scores import BinaryScores, is_yes_or_no
 from diagnose.training.journal import Journal
 from diagnose.training.meter import Meter, aligned, run_pass
+from diagnose.training.metrics import decision_threshold
 from diagnose.training.pictures import write_evaluation_pictures
 from diagnose.training.progress import throttled
 from diagnose.training.scores import ClassScores, Scores, scores_for
@@ -50,7 +52,7 @@ def evaluate(
         ignored = ctx.trainings.ignore_index()
         shifted = ctx.trainings.shifts_targets()
         meter = Meter(pipeline, ctx.facts.task, ignored, shifted=shifted)
-        scores = scores_for(ctx.facts.task, ctx.facts.num_classes, ctx.facts.class_names, ignored)
+        scores = _scores(ctx, ignored)
         seed_all(ctx.seed)
         with loader_untouched(loader):
             _run(ctx, pipeline, loader, meter, scores, shifted=shifted)
@@ -69,6 +71,17 @@ def evaluate(
     elif scores is not None:
         write_task_picture(scores, folder)
     return {key: _plain(value) for key, value in found.items()}
+
+
+def _scores(ctx: MeasuringContext, ignore_index: int) -> Scores | None:
+    task, names, first = ctx.facts.task, ctx.facts.class_names, ctx.attempt()
+    is_binary = task in {"classification", "multilabel"} and is_yes_or_no(first.output, first.target)
+    if is_binary and first.output is not None:
+        losses = {call.function for call in first.loss_calls}
+        known = losses & {"binary_cross_entropy", "binary_cross_entropy_with_logits"}
+        are_shares = "binary_cross_entropy" in known if known else decision_threshold(first.output) > 0
+        return BinaryScores(names, ignore_index, are_shares=are_shares)
+    return scores_for(task, ctx.facts.num_classes, names, ignore_index)
 
 
 def _loader(ctx: MeasuringContext, pipeline: Pipeline, split: str) -> Any:

@@ -149,7 +149,7 @@ class LabelScores:
             return {}
         true, predicted = torch.cat(self._true).int(), (torch.cat(self._shares) > 0.5).int()
         names = self._label_names(true.shape[1])
-        average = "binary" if true.shape[1] == 1 else None
+        average = "binary" if true.shape[1] == 1 else None  # one label with soft targets
         by_label = f1_score(true.numpy(), predicted.numpy(), average=average, zero_division=0)
         listed = [float(by_label)] if average else [float(value) for value in by_label]
         hits, said, there = (predicted & true).sum(0), predicted.sum(0), true.sum(0)
