@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from probes.records.loop import Loop
 
 EARLY = 0.2  # share of the run: what is planned to end has ended later
+SEEN_EARLY = 0.1  # of a run that was watched, whose length may not be the one that was planned
 GONE = 0.01  # of the peak learning rate
 MIN_STEPS = 20  # of the planned run; a fifth of fewer is one or two steps
 
@@ -85,7 +86,7 @@ def watched(loop: Loop) -> Findings:
         if optimizer.steps < MIN_STEPS or len(optimizer.lrs) < 2:
             continue
         length = max((loader.batches or 0 for loader in loop.loaders if loader.steps), default=0)
-        horizon = int(EARLY * optimizer.steps) if whole else length
+        horizon = int(SEEN_EARLY * optimizer.steps) if whole else length
         left = left_at(optimizer.lrs)
         if left is None or not 0 < horizon < optimizer.steps:
             continue
