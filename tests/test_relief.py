@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -169,7 +170,7 @@ def test_a_long_run_is_waited_for_before_it_is_convicted(
     monkeypatch: pytest.MonkeyPatch, waited: Trace, convicted: bool
 ) -> None:
     """Hardly anything within a trial; after three it is well on its way, or it is not."""
-    ctx = context(lambda: of_digits(mlp(), sgd(2e-3), epochs=100))
+    ctx = context(lambda: of_digits(mlp(), sgd(5e-4, momentum=0.9), epochs=100))
 
     def ended(ctx: Any, side: Any, seed: int) -> Trace:
         if side.change is not AS_CONFIGURED:
@@ -183,3 +184,17 @@ def test_a_long_run_is_waited_for_before_it_is_convicted(
     else:
         with pytest.raises(Skip, match="times as long"):
             relief.relief(ctx, "lr", 600)
+
+
+def test_a_slow_rate_that_many_take_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    ctx = context(lambda: of_digits(mlp(), sgd(1e-3), epochs=40))
+    learned = replace(ctx.trainings.trial(AS_CONFIGURED, 0, 20), outcome="learns", share=0.3)
+    monkeypatch.setattr(ctx.trainings, "trial", lambda *args, **more: learned)
+    fallen = [replace(point, val_loss=1.0 - 0.4 * look) for look, point in enumerate(going(0.1, 0.9, 0.99).points)]
+    ended = lambda ctx, side, seed: (  # noqa: E731
+        going(0.1, 0.11, 0.2) if side.change is AS_CONFIGURED else replace(going(), points=fallen)
+    )
+    monkeypatch.setattr(relief, "_ended", ended)
+    (finding,) = run_probe("learning-rate-too-low", ctx).findings
+    assert finding.severity is Severity.NOTE
+    assert not run_probe("learning-rate-too-high", ctx).findings

@@ -34,8 +34,7 @@ def of_subset(ctx: MeasuringContext, each: float) -> Mapping[str, Any]:
     steps = ctx.trainings.steps
     compared = [knob for knob in COMPARED if is_unusual(ctx, knob)]
     size = ctx.batch().size
-    loaders = [loader for loader in (ctx.pipeline.train, ctx.pipeline.val) if loader is not None]
-    looked = sum(min(LOOK_SAMPLES, len(loader.dataset)) if is_plain(loader) else LOOK_SAMPLES for loader in loaders)  # type: ignore[arg-type]
+    looked = sum(map(_looked_at, (ctx.pipeline.train, ctx.pipeline.val)))
     looks = (LOOKS + 1) * looked / max(1, size) * each * FORWARD
     return {
         "steps": steps,
@@ -43,6 +42,13 @@ def of_subset(ctx: MeasuringContext, each: float) -> Mapping[str, Any]:
         "compared": compared,
         "trials": SEEDS * (1 + len(compared)) if compared else 0,
     }
+
+
+def _looked_at(loader: Any) -> int:
+    """Samples of a split that a look goes over, at most."""
+    if loader is None:
+        return 0
+    return min(LOOK_SAMPLES, len(loader.dataset)) if is_plain(loader) else LOOK_SAMPLES  # type: ignore[arg-type]
 
 
 def _seconds_per_item(ctx: MeasuringContext) -> float:

@@ -65,10 +65,8 @@ def is_unusual(ctx: MeasuringContext, knob: str) -> bool:
         return bool(rates) and (rates[len(rates) // 2] < GONE * rates[-1] or never_arrives(ctx))
     if knob == "lr":
         least, most = RATES.get(kind, RATES[""])
-        rate = max(ctx.learning_rates(), default=least)
-        if kind == "SGD" and all(group.get("momentum") == 0 for group in groups):
-            least *= NO_MOMENTUM
-        return not least <= rate <= most or odd_group(ctx) is not None
+        known = not least <= max(ctx.learning_rates(), default=least) <= most or odd_group(ctx) is not None
+        return known or is_slow_sgd(ctx)
     if knob == "epsilon":
         return "Adam" in kind and max((float(g.get("eps") or 0.0) for g in groups), default=0.0) > EPSILON
     if knob == "batch-size":
@@ -76,6 +74,15 @@ def is_unusual(ctx: MeasuringContext, knob: str) -> bool:
     if knob in SCALES:
         return _is_off_scale(ctx, knob)
     return knob == "width" and is_narrow(ctx)
+
+
+def is_slow_sgd(ctx: MeasuringContext) -> bool:
+    """Whether the rate is one that is in use, but with momentum, and there is none."""
+    optimizer, least = ctx.pipeline.optimizer, RATES["SGD"][0]
+    if type(optimizer).__name__ != "SGD" or optimizer is None:
+        return False
+    plain = all(group.get("momentum") == 0 for group in optimizer.param_groups)
+    return plain and least <= max(ctx.learning_rates(), default=0.0) < NO_MOMENTUM * least
 
 
 def _is_off_scale(ctx: MeasuringContext, knob: str) -> bool:

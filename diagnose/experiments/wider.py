@@ -106,16 +106,16 @@ def widen(model: nn.Module, layers: Sequence[str]) -> None:
 def _wider_layer(layer: nn.Module, wide_in: int, wide_out: int) -> nn.Module:
     if isinstance(layer, nn.Embedding):
         return nn.Embedding(layer.num_embeddings, layer.embedding_dim * wide_out, layer.padding_idx)
+    made: Any = type(layer)
     if isinstance(layer, nn.RNNBase):
         more = {"nonlinearity": layer.nonlinearity} if isinstance(layer, nn.RNN) else {}
-        return type(layer)(
+        return made(  # type: ignore[no-any-return]
             layer.input_size * wide_in, layer.hidden_size * wide_out, layer.num_layers, bias=layer.bias,
             batch_first=layer.batch_first, dropout=layer.dropout, bidirectional=layer.bidirectional, **more,
         )  # fmt: skip
     bias = layer.bias is not None
     if isinstance(layer, nn.Linear):
         return nn.Linear(layer.in_features * wide_in, layer.out_features * wide_out, bias=bias)
-    made: Any = type(layer)
     own: Any = layer
     return made(  # type: ignore[no-any-return]
         own.in_channels * wide_in, own.out_channels * wide_out, own.kernel_size, own.stride, own.padding,

@@ -92,7 +92,7 @@ def _hampered(
     grade = _relief_grade(ctx, knob, relief)
     yield doc.finding(
         opening + "the model does less well: {unit} {before_end} {given}, {after_end} with {change} ({steps} steps).",
-        severity=Severity.ERROR if relief.decisive else Severity.WARNING,
+        severity=Severity.NOTE if relief.in_use else Severity.ERROR if relief.decisive else Severity.WARNING,
         evidence=[*told.pop("evidence", ()), ends_table(relief)],
         **ends(relief),
         grade=str(grade),

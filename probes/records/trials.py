@@ -161,7 +161,8 @@ class Relief:
     better with every seed. Each trial took ``steps`` steps; where another batch size makes as many epochs of other
     lengths, ``steps_after`` with the usual one. ``given``: labels of the changes that made it learn. ``decisive``: with
     every seed it gets hardly anywhere as it is, and most of the way otherwise, or it leaves at least twice as much to
-    learn, and the planned run will not make up for it."""
+    learn, and the planned run will not make up for it. ``in_use``: the value is slow, but one that many trainings take,
+    so that it is no more than a note."""
 
     knob: str
     before: Arm
@@ -170,6 +171,7 @@ class Relief:
     given: Sequence[str] = ()
     decisive: bool = False
     steps_after: int | None = None
+    in_use: bool = False
 
 
 @dataclass(frozen=True)
