@@ -47,8 +47,8 @@ from probes.api import Skip, Stage
 from probes.results import Finding, Result, Status, Where
 
 MOST_SECONDS = 120.0  # of all checks together; what has not begun by then is not checked
-# To judge the ranges of classes: one class of iris seems to lie apart in 9 of 100 draws of 60 samples, in 1 of 100 draws
-# of 100, and in none of 120.
+# To judge the ranges of classes: one class of iris seems to lie apart in 9 of 100 draws of 60 samples, in 1 of 100 of
+# 100 samples, and in none of 120.
 LEAST_SAMPLES = 200
 TOLERANCE = {"fp32": 1e-3, "bf16": 2e-2, "fp16": 1e-2}  # relative difference of two losses of the same step
 
