@@ -227,6 +227,18 @@ def test_one_picture_with_many_questions(tmp_path: Path) -> None:
     assert alarms(body, tmp_path, parts=True) == {}
 
 
+def test_few_samples_of_a_class_that_lies_apart(tmp_path: Path) -> None:
+    body = """
+    y = torch.arange(300) % 3
+    x = torch.randn(300, 8)
+    x[y == 0, 1] += 25.0
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    fit(DataLoader(TensorDataset(x, y), {}))
+    """
+    assert "target-leaked-into-input" not in alarms(body.format(20), tmp_path, parts=True)
+    assert "target-leaked-into-input" in alarms(body.format(75), tmp_path, parts=True)
+
+
 def kept_lengths(lengths: list[int]) -> list[int]:
     """Of the batches that are kept, where steps are made on tokens of these lengths."""
     from diagnose.creation import CreationLog

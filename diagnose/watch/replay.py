@@ -47,6 +47,9 @@ from probes.api import Skip, Stage
 from probes.results import Finding, Result, Status, Where
 
 MOST_SECONDS = 120.0  # of all checks together; what has not begun by then is not checked
+# To judge the ranges of classes: one class of iris seems to lie apart in 9 of 100 draws of 60 samples, in 1 of 100 of
+# 100 samples, and in none of 120.
+LEAST_SAMPLES = 200
 TOLERANCE = {"fp32": 1e-3, "bf16": 2e-2, "fp16": 1e-2}  # relative difference of two losses of the same step
 
 
@@ -135,9 +138,19 @@ def _judged(name: str, ctx: MeasuringContext) -> Result:
     result = run_probe(name, ctx, stage=str(Stage.WATCH))
     if result.status is Status.CRASHED:
         return not_checked([name], f"it failed on the repeated step: {result.reason}")[0]
-    if name == "repeated-samples" and result.findings and not _one_with_many_targets(result, ctx):
-        return not_checked([name], "a few batches may well hold few different samples")[0]
+    if result.findings and (why := _too_few(name, result, ctx)):
+        return not_checked([name], why)[0]
     return result
+
+
+def _too_few(name: str, result: Result, ctx: MeasuringContext) -> str:
+    """Why a finding that holds for a data set is none of a few batches; "" where it is."""
+    if name == "repeated-samples" and not _one_with_many_targets(result, ctx):
+        return "a few batches may well hold few different samples"
+    seen = ctx.scan("train").seen
+    if name == "target-leaked-into-input" and ctx.facts.task == "classification" and seen < LEAST_SAMPLES:
+        return f"{seen} samples do not tell how widely the values of a class are spread"
+    return ""
 
 
 def _one_with_many_targets(result: Result, ctx: MeasuringContext) -> bool:
