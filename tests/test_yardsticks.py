@@ -17,7 +17,7 @@ from diagnose.experiments import judge
 from diagnose.experiments.judge import Learning
 from diagnose.facts import guess_facts
 from diagnose.pipeline import Pipeline
-from diagnose.training.metrics import class_targets, smoothing_floor, yardsticks
+from diagnose.training.metrics import class_targets, correct_and_count, smoothing_floor, threshold_by_loss, yardsticks
 from probes.records.trials import Point, Trace
 
 
@@ -158,6 +158,17 @@ def test_memorised() -> None:
     assert judge.memorised(trace([2.3, 0.01], floor=None, constant=None)) is None
     floor = smoothing_floor(0.1, 10)
     assert judge.memorised(trace([2.3, floor + 0.01], [0.1, 1.0], floor=floor)), "the floor is not zero"
+
+
+def test_a_logit_of_a_small_batch_is_no_probability() -> None:
+    """All in [0, 1] by chance: 0.3 is a yes as a logit, a no as a probability."""
+    score, yes = torch.tensor([[0.3]]), torch.ones(1, 1)
+    for loss, right in ((nn.BCEWithLogitsLoss(), 1), (nn.BCELoss(), 0), (F.binary_cross_entropy_with_logits, 1)):
+        threshold = threshold_by_loss(loss)
+        assert correct_and_count(score, yes, "multilabel", threshold=threshold) == (right, 1)
+        predicted, true = class_targets(score, yes, "classification", threshold=threshold) or ((), ())
+        assert [int(item) for item in (*predicted, *true)] == [right, 1]
+    assert threshold_by_loss(lambda output, target: output.sum()) is None
 
 
 @pytest.mark.parametrize(("positives", "chance", "loss"), [(0.5, 0.5, math.log(2)), (0.25, 0.75, 0.5623)])

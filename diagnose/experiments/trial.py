@@ -17,7 +17,7 @@ from diagnose.experiments.change import Change
 from diagnose.measure.updates import MiniatureSchedule, largest_lr
 from diagnose.rng import preserved, seed_all
 from diagnose.training.meter import aligned
-from diagnose.training.metrics import Yardsticks, class_targets, correct_and_count
+from diagnose.training.metrics import Yardsticks, class_targets, correct_and_count, threshold_by_loss
 from diagnose.training.step import Engine, Forwarded
 from diagnose.user_code import UserCodeError
 from probes.api import Inconclusive
@@ -218,6 +218,7 @@ def evaluate(engine: Engine, raws: Sequence[Any], setting: Setting, mode: str = 
     modes = {module: module.training for module in model.modules()}
     model.train(mode == "train")
     loss_sum, count, right, judged = 0.0, 0, 0, 0
+    threshold = threshold_by_loss(engine.pipeline.loss)
     try:
         with torch.no_grad(), preserved():
             for raw in raws:
@@ -225,7 +226,11 @@ def evaluate(engine: Engine, raws: Sequence[Any], setting: Setting, mode: str = 
                 size = done.batch.size
                 loss_sum += number(done.loss) * size
                 count += size
-                pair = None if done.main is None else correct_and_count(*_judged(done, setting), setting.ignore_index)
+                pair = (
+                    None
+                    if done.main is None
+                    else correct_and_count(*_judged(done, setting), setting.ignore_index, threshold)
+                )
                 if pair is not None:
                     right, judged = right + pair[0], judged + pair[1]
     finally:
@@ -277,12 +282,17 @@ def _predictions(engine: Engine, raws: Sequence[Any], setting: Setting) -> tuple
     if not engine.has_loss:
         return predicted, labels
     modes = {module: module.training for module in engine.model.modules()}
+    threshold = threshold_by_loss(engine.pipeline.loss)
     engine.model.eval()
     try:
         with torch.no_grad(), preserved():
             for raw in raws:
                 done = engine.loss(raw)
-                pair = None if done.main is None else class_targets(*_judged(done, setting), setting.ignore_index)
+                pair = (
+                    None
+                    if done.main is None
+                    else class_targets(*_judged(done, setting), setting.ignore_index, threshold)
+                )
                 if pair is None:
                     return [], []
                 predicted += pair[0].tolist()

@@ -77,8 +77,8 @@ def _scores(ctx: MeasuringContext, ignore_index: int) -> Scores | None:
     task, names, first = ctx.facts.task, ctx.facts.class_names, ctx.attempt()
     is_binary = task in {"classification", "multilabel"} and is_yes_or_no(first.output, first.target)
     if is_binary and first.output is not None:
-        losses = {call.function for call in first.loss_calls}
-        known = losses & {"binary_cross_entropy", "binary_cross_entropy_with_logits"}
+        functions = {call.function for call in first.loss_calls}
+        known = functions & {"binary_cross_entropy", "binary_cross_entropy_with_logits"}
         are_shares = "binary_cross_entropy" in known if known else decision_threshold(first.output) > 0
         return BinaryScores(names, ignore_index, are_shares=are_shares)
     return scores_for(task, ctx.facts.num_classes, names, ignore_index)

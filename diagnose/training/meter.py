@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from diagnose.training.metrics import IGNORE_INDEX, correct_and_count
+from diagnose.training.metrics import IGNORE_INDEX, correct_and_count, threshold_by_loss
 from diagnose.user_code import user_code
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Meter:
     ) -> None:
         self._metrics = dict(pipeline.metrics or {})
         self._task, self._ignore, self._shifted = task, ignore_index, shifted
+        self._threshold = threshold_by_loss(pipeline.loss)
         self._loss, self._weighed = 0.0, 0
         self._score, self._judged = 0.0, 0
         self._own = dict.fromkeys(self._metrics, 0.0)
@@ -73,7 +74,7 @@ class Meter:
                 self._judged += pair[0].numel()
             return
         pair = aligned(main, done.batch.target, self._task, shifted=self._shifted)
-        found = correct_and_count(pair[0], pair[1], self._task, self._ignore)
+        found = correct_and_count(pair[0], pair[1], self._task, self._ignore, self._threshold)
         if found is not None:
             self.last = found
             self._score += found[0]

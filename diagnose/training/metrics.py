@@ -40,14 +40,16 @@ def main_output(output: Any) -> Tensor | None:
 
 
 def class_targets(
-    output: Tensor, target: Any, task: str, ignore_index: int = IGNORE_INDEX
+    output: Tensor, target: Any, task: str, ignore_index: int = IGNORE_INDEX, threshold: float | None = None
 ) -> tuple[Tensor, Tensor] | None:
-    """(predicted, true) class indices as flat tensors of equal length, or None where the shapes do not tell."""
+    """(predicted, true) class indices as flat tensors of equal length, or None where the shapes do not tell.
+    ``threshold`` of a single score per sample; None: by the scores themselves."""
     import torch
 
     classes = output.shape[1] if output.ndim > 1 else 2
     if isinstance(target, torch.Tensor) and _is_one_score(output, target, task):
-        return (output > decision_threshold(output)).flatten().long(), (target > 0.5).flatten().long()
+        limit = decision_threshold(output) if threshold is None else threshold
+        return (output > limit).flatten().long(), (target > 0.5).flatten().long()
     if task not in CLASS_TASKS or not isinstance(target, torch.Tensor) or output.ndim < 2:
         return None
     if target.is_floating_point() and target.shape == output.shape:  # soft targets
@@ -72,16 +74,18 @@ def class_targets(
 
 
 def correct_and_count(
-    output: Tensor | None, target: Any, task: str, ignore_index: int = IGNORE_INDEX
+    output: Tensor | None, target: Any, task: str, ignore_index: int = IGNORE_INDEX, threshold: float | None = None
 ) -> tuple[int, int] | None:
-    """How many predictions are right, of how many; None for tasks without an accuracy."""
+    """How many predictions are right, of how many; None for tasks without an accuracy. ``threshold``: see
+    ``class_targets``."""
     import torch
 
     if output is None or not isinstance(target, torch.Tensor):
         return None
     if _is_one_score(output, target, task) or (task == "multilabel" and target.shape == output.shape):
         scores = output.reshape(target.shape)
-        right = (scores > decision_threshold(scores)) == (target > 0.5)
+        limit = decision_threshold(scores) if threshold is None else threshold
+        right = (scores > limit) == (target > 0.5)
         return int(right.sum()), right.numel()
     pair = class_targets(output, target, task, ignore_index)
     if pair is None:
@@ -97,9 +101,19 @@ def _is_one_score(output: Tensor, target: Tensor, task: str) -> bool:
     )
 
 
+def threshold_by_loss(loss: Any) -> float | None:
+    """0 where the loss takes logits of a yes or no, 0.5 where it takes probabilities, None where it does not tell."""
+    import torch
+
+    if isinstance(loss, torch.nn.BCEWithLogitsLoss) or loss is torch.nn.functional.binary_cross_entropy_with_logits:
+        return 0.0
+    probabilities = isinstance(loss, torch.nn.BCELoss) or loss is torch.nn.functional.binary_cross_entropy
+    return 0.5 if probabilities else None
+
+
 def decision_threshold(scores: Tensor) -> float:
-    """0.5 for probabilities, 0 for logits. Scores that all lie in [0, 1] are taken for probabilities: logits of a whole
-    batch have both signs."""
+    """0.5 for probabilities, 0 for logits, where the loss does not tell. Scores that all lie in [0, 1] are taken for
+    probabilities: logits of a whole batch have both signs, unless it is very small."""
     return 0.5 if bool(((scores >= 0) & (scores <= 1)).all()) else 0.0
 
 
