@@ -33,7 +33,7 @@ from diagnose.experiments.order import KNOBS as NAMES
 from diagnose.experiments.order import ON_PURPOSE, PARTS, SPEAKS
 from diagnose.experiments.search import search as search_for
 from diagnose.experiments.trials import Trials, Wanted
-from diagnose.experiments.usual import suspects_first
+from diagnose.experiments.usual import leaves_usual_rates, suspects_first
 from diagnose.judging import run_probe
 from diagnose.settings import SCHEDULER_CLASSES, SCHEDULERS
 from probes.api import Inconclusive, Skip
@@ -575,3 +575,11 @@ def test_a_warm_up_that_a_decay_overtakes_is_named(monkeypatch: pytest.MonkeyPat
     told = run_probe("learns-with-another-part", context(partial(warming, 1_000_000), 0)).findings
     assert [finding.name for finding in told] == ["learns-with-another-part", "warmup-outlasts-training"]
     assert (told[1].severity, told[1].values["grade"]) == (Severity.ERROR, "proved")
+
+
+@pytest.mark.parametrize(("rate", "factor", "leaves"), [(0.05, 1e4, True), (0.05, 10.0, False), (1e-6, 1e7, False)])
+def test_a_usual_rate_is_not_to_blame_where_only_an_unusual_one_repairs(
+    rate: float, factor: float, leaves: bool
+) -> None:
+    ctx = context(lambda: of_digits(mlp(), sgd(rate, momentum=0.9)), 0)
+    assert leaves_usual_rates(ctx, factor) is leaves

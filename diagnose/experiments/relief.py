@@ -59,14 +59,15 @@ def relief(ctx: MeasuringContext, knob: str, steps: int) -> Relief:
         pair = _Side(AS_CONFIGURED, ctx.planned_steps()), _Side(change, ctx.planned_steps())
         before, after = (_over_seeds(ctx, pair, side) for side in pair)
         longer = thought = 1.0
-    later = ctx.trainings.given_longer()
-    slow_start = later is not None and later.learns  # in a long run it convicts nobody
-    decisive = not slow_start and _decides(before, after, thought)
+    decisive = _decides(before, after, thought)
     caught_up = catches_up(before, after, longer)
     if thought > LONG_RUN and (decisive or not caught_up):
         # What has not begun within a trial may be well on its way in three.
         waited = [_ended(ctx, _Side(AS_CONFIGURED, LONGER * pair[0].steps), 0)]
-        decisive = decisive and _decides(waited, after, thought / LONGER)
+        later = ctx.trainings.given_longer()
+        # A loss lags behind what is learned: of one that is known to begin late, the accuracy must tell.
+        judged = far_behind if later is not None and later.learns else _decides
+        decisive = decisive and judged(waited, after, thought / LONGER)
         caught_up = catches_up(waited, after, longer / LONGER)
     if longer > LONG_RUN and not decisive and caught_up:
         raise Skip(f"it learns as configured, in a run {longer:.0f} times as long as the trials")

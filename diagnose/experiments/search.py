@@ -26,7 +26,7 @@ from diagnose.experiments.milder import boundary
 from diagnose.experiments.order import SPEAKS
 from diagnose.experiments.relief import arm_of, usual_value
 from diagnose.experiments.trials import Wanted
-from diagnose.experiments.usual import is_narrow, is_unusual, starting_rate, suspects_first
+from diagnose.experiments.usual import is_narrow, is_unusual, leaves_usual_rates, starting_rate, suspects_first
 from probes.api import Inconclusive, Skip
 from probes.records.trials import Ablation, Arm, Crossing, Relief, Search, Trace
 
@@ -182,8 +182,11 @@ class _Seeking:
                 self.repairs[knob] = change
 
     def _doubt(self, knob: str) -> None:
-        found = self.found.get(knob)
-        if found is not None and found.proved and doubtful(self.ctx, knob, self.repairs.get(knob, AS_CONFIGURED)):
+        found, repair = self.found.get(knob), self.repairs.get(knob, AS_CONFIGURED)
+        if found is None or not found.proved:
+            return
+        odd = knob == "lr" and leaves_usual_rates(self.ctx, repair.factors.get("largest lr", repair.factors["lr"]))
+        if odd or doubtful(self.ctx, knob, repair):
             self.found[knob] = replace(found, proved=False)
 
     def _learns(self, change: Change) -> bool:

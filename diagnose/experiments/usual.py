@@ -76,6 +76,14 @@ def is_unusual(ctx: MeasuringContext, knob: str) -> bool:
     return knob == "width" and is_narrow(ctx)
 
 
+def leaves_usual_rates(ctx: MeasuringContext, factor: float) -> bool:
+    """Whether a rate that is usual would not be so any more: then it is not the rate that is wrong but, say, a clipping
+    inside of the user's own step, or the scale of the loss."""
+    least, most = RATES.get(type(ctx.pipeline.optimizer).__name__, RATES[""])
+    rate = max(ctx.learning_rates(), default=0.0)
+    return least <= rate <= most and not least <= rate * factor <= most
+
+
 def is_slow_sgd(ctx: MeasuringContext) -> bool:
     """Whether the rate is one that is in use, but with momentum, and there is none."""
     optimizer, least = ctx.pipeline.optimizer, RATES["SGD"][0]
