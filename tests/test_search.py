@@ -583,3 +583,21 @@ def test_a_usual_rate_is_not_to_blame_where_only_an_unusual_one_repairs(
 ) -> None:
     ctx = context(lambda: of_digits(mlp(), sgd(rate, momentum=0.9)), 0)
     assert leaves_usual_rates(ctx, factor) is leaves
+
+
+@pytest.mark.slow
+def test_a_target_in_thousands_is_not_blamed_on_a_usual_rate() -> None:
+    """Under SGD a rate a hundred thousand times smaller makes up for it, which nobody would set."""
+
+    def build() -> Pipeline:
+        x = torch.randn(256, 6, generator=torch.Generator().manual_seed(0))
+        y = 20_000 + 6_000 * x @ torch.tensor([[1.0], [-0.5], [0.3], [0.0], [0.7], [0.2]])
+        model = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 1))
+        return Pipeline(
+            model=model, train=DataLoader(TensorDataset(x, y), 32, shuffle=True), loss=nn.MSELoss(),
+            optimizer=torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9), epochs=20,
+        )  # fmt: skip
+
+    search = found(build)
+    assert proved(search) == {"targets"}
+    assert search.ablations["lr"].explained_by or search.ablations["lr"].repaired is None

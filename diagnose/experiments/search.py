@@ -182,12 +182,16 @@ class _Seeking:
                 self.repairs[knob] = change
 
     def _doubt(self, knob: str) -> None:
-        found, repair = self.found.get(knob), self.repairs.get(knob, AS_CONFIGURED)
+        found = self.found.get(knob)
         if found is None or not found.proved:
             return
-        odd = knob == "lr" and leaves_usual_rates(self.ctx, repair.factors.get("largest lr", repair.factors["lr"]))
-        if odd or doubtful(self.ctx, knob, repair):
+        if self._is_odd(knob) or doubtful(self.ctx, knob, self.repairs.get(knob, AS_CONFIGURED)):
             self.found[knob] = replace(found, proved=False)
+
+    def _is_odd(self, knob: str) -> bool:
+        """Whether the repair takes a usual value to one that nobody uses: it makes up for something else."""
+        factors = self.repairs[knob].factors if knob in self.repairs else {}
+        return knob == "lr" and leaves_usual_rates(self.ctx, factors.get("largest lr", factors.get("lr", 1.0)))
 
     def _learns(self, change: Change) -> bool:
         return repaired(self.ctx.trainings.trial(change, self.ctx.seed, self.steps))
@@ -199,7 +203,8 @@ class _Seeking:
         steps = max(self.found[knob].steps for knob in knobs)
         changes = {knob: self.repairs[knob] for knob in knobs}
         alone = {knob: self._shares(change, steps) for knob, change in changes.items()}
-        best = max(knobs, key=lambda knob: median(alone[knob]))
+        odd = [knob for knob in knobs if self._is_odd(knob)]
+        best = max([knob for knob in knobs if knob not in odd] or knobs, key=lambda knob: median(alone[knob]))
         for other in knobs:
             if other == best:
                 continue
@@ -211,7 +216,7 @@ class _Seeking:
             self.crossings.append(crossing)
             for knob in (best, other):
                 self.found[knob] = replace(self.found[knob], crossings=(*self.found[knob].crossings, crossing))
-            if explains:
+            if explains or (other in odd and best not in odd):
                 self.found[other] = replace(self.found[other], explained_by=labels[0])
         left = [knob for knob in knobs if not self.found[knob].explained_by]
         for knob in left:

@@ -211,9 +211,11 @@ def repairing_arm(ablation: Ablation) -> Arm | None:
 def nothing_repairs(ablation: Ablation) -> str:
     """The fact that rules a knob out."""
     if ablation.explained_by and ablation.repairing is not None:
+        label = ablation.repairing.label
+        if any(crossing.explains and crossing.second == label for crossing in ablation.crossings):
+            return f"it learns with {label} as well, but less, and that adds nothing to {ablation.explained_by}"
         return (
-            f"it learns with {ablation.repairing.label} as well, but less, and that adds nothing to "
-            f"{ablation.explained_by}"
+            f"it learns with {label} as well, which is far from usual; with {ablation.explained_by} that is not needed"
         )
     return f"it does not learn with other values either ({shares(ablation.arms)}; {ablation.steps} steps)"
 
