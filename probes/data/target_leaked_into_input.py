@@ -143,7 +143,8 @@ def _separating(x: Any, y: Any) -> tuple[int, str, float] | None:
         # Several classes on both sides: judged by the nearest values around.
         between = np.where(outside > high, outside - high, np.where(outside < low, low - outside, -1.0)).min(0)
         gap = np.maximum(gap, between)
-        own = np.maximum(high - low, _widest(x, y, labels) if len(labels) == 2 else high - low)
+        # A constant tells by itself. Else a few samples of a class may happen to lie close together.
+        own = np.where((high == low) & (len(labels) > 2), 0.0, _widest(x, y, labels))
         apart = (gap > 0) & (gap > GAP * own) & (x.std(0) > 0)
         if 0 < apart.sum() <= min(FEW, x.shape[1] - 1):
             feature = int(np.argmax(np.where(apart, gap, -1.0)))

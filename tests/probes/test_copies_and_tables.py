@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from probing import context, judge
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from diagnose.measure.near import near_copies
 from diagnose.pipeline import Pipeline
+from probes.data.target_leaked_into_input import _separating
 from probes.records.data import Rows
 
 Pair = tuple[Tensor, Tensor]
@@ -210,3 +212,16 @@ def by_own_statistics(times: int) -> Pipeline:
 def test_pictures_normalised_twice_by_their_own_statistics() -> None:
     assert judge(TWICE, partial(by_own_statistics, 2)).names == [TWICE]
     assert judge(TWICE, partial(by_own_statistics, 1)).names == []
+
+
+@pytest.mark.parametrize("samples", [60, 100, 150])
+def test_few_flowers_of_a_class_that_lie_close_together_are_no_leak(samples: int) -> None:
+    """One class of iris lies apart in two of its features, in small draws by far more than its own few values do."""
+    from sklearn.datasets import load_iris
+
+    x, y = load_iris(return_X_y=True)
+    for seed in range(60):
+        some = np.random.default_rng(seed).permutation(len(y))[:samples]
+        assert _separating(x[some], y[some]) is None
+        leaked = np.column_stack([x[some], y[some] == 1])
+        assert (_separating(leaked, y[some]) or ("nothing",))[0] == 4
