@@ -98,8 +98,9 @@ def guess_facts(ctx: MeasuringContext) -> dict[str, Any]:
     task, calls = ctx.facts.task, ctx.attempt().loss_calls
     if task not in {"classification", "multilabel"} or len(calls) != 1:
         return {}
-    labels = torch.tensor(ctx.scan("val" if "val" in ctx.facts.splits else "train").labels)
-    if not len(labels):
+    scan = ctx.scan("val" if "val" in ctx.facts.splits else "train")
+    labels = torch.tensor(scan.labels)
+    if not len(labels) or (task == "multilabel" and len(labels) != scan.seen):  # several labels have a chance each
         return {}
     labels = labels if task == "classification" else labels.float()
     options = {**calls[0].options, "reduction": "mean"}

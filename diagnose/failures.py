@@ -44,17 +44,20 @@ INPUT_SHAPE = re.compile(
 )
 
 
-# What no file can cause. Attributes that plain values lack are left out: None and NaN stand for missing data.
+# What no single file can cause: the first two samples of a batch differ in size, as all may.
 MISUSE = re.compile(
     r"(module|type object) '[\w.]+' has no attribute|positional argument|unexpected keyword argument"
-    r"|'(?!NoneType|float|int|str|bytes|list|tuple|dict)\w+' object has no attribute"
-    r"|stack expects each tensor to be equal size"
+    r"|stack expects each tensor to be equal size, but got \[.*\] at entry 0 and \[.*\] at entry 1$"
 )
 
 
 def _is_of_the_code(error: BaseException) -> bool:
     """Whether a failure while reading is that of the code whatever it reads, and not of one sample."""
+    from torch.utils.data import Dataset
+
     if isinstance(error, (NameError, ImportError)):
+        return True
+    if isinstance(error, AttributeError) and isinstance(error.obj, Dataset):
         return True
     return isinstance(error, (AttributeError, TypeError, RuntimeError)) and MISUSE.search(str(error)) is not None
 

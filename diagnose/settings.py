@@ -161,9 +161,9 @@ def _choice(choices: Sequence[str]) -> Callable[[Any], str]:
     return read
 
 
-def _task(value: Any) -> str:
-    """Two classes by one score each are tags of one kind: multilabel with one label."""
-    return "multilabel" if value == "binary" else _choice(TASKS)(value)
+def _task(value: Any) -> str | None:
+    """Two classes by one score are multilabel with one label, by two a classification: loss and targets tell."""
+    return None if value == "binary" else _choice(TASKS)(value)
 
 
 def _intents(value: Any) -> tuple[str, ...]:

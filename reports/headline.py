@@ -71,11 +71,21 @@ def _healthy(results: RunResults) -> str:
         return "Nothing faulty was found, but the record names no stage that passed."
     warnings = {f.name for r in results.results for f in r.findings if f.severity is Severity.WARNING}
     found = f"No error was found, but {plural(len(warnings), 'warning')}" if warnings else "No fault was found"
-    reached, chance = last(results.training.history, "val_accuracy"), chance_of(results)
-    if reached is not None and chance is not None and reached <= chance:
-        found += f", {'and' if warnings else 'but'} the accuracy, {percent(reached)}, is that of guessing"
+    if (reached := _no_better_than_guessing(results)) is not None:
+        more = f"the accuracy, {percent(reached)}, is no better than always naming the most frequent class gives"
+        found += f", {'and' if warnings else 'but'} {more}"
     text = f"{found}; these stages ran and passed: {', '.join(passed)}"
     return f"{text}; others: {', '.join(others)}." if others else f"{text}."
+
+
+def _no_better_than_guessing(results: RunResults) -> float | None:
+    """The last accuracy, where neither it nor the loss tells of more than the shares of the classes."""
+    history = results.training.history
+    reached, loss = last(history, "val_accuracy"), last(history, "val_loss")
+    chance, guess = chance_of(results), guess_loss_of(results)
+    if reached is None or loss is None or chance is None or guess is None:
+        return None
+    return reached if reached <= chance and loss >= guess else None
 
 
 def undecided(results: RunResults) -> list[StageResult]:

@@ -41,8 +41,8 @@ def test_flags_win_over_files_and_diagnose_toml_over_pyproject(tmp_path: Path) -
     assert config.origins["data"] == "configuration"
 
 
-def test_two_classes_by_one_score_are_one_tag(tmp_path: Path) -> None:
-    assert load_config({"target": "a:b", "task": "binary"}, tmp_path).task == "multilabel"
+def test_which_task_two_classes_are_is_told_by_loss_and_targets(tmp_path: Path) -> None:
+    assert load_config({"target": "a:b", "task": "binary"}, tmp_path).task is None
 
 
 def test_settings_add_up_key_by_key(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from diagnose.experiments.known_good import known_good
 from diagnose.experiments.longer import LONGER
 from diagnose.experiments.parts import GOOD_BATCH, batches_of
 from diagnose.experiments.trials import Wanted
-from diagnose.experiments.usual import is_slow_sgd, is_unusual, odd_group, starting_rate
+from diagnose.experiments.usual import is_merely_slow, is_unusual, odd_group, starting_rate
 from probes.api import Skip
 from probes.records.trials import Arm, Relief, Trace
 
@@ -49,7 +49,7 @@ def relief(ctx: MeasuringContext, knob: str, steps: int) -> Relief:
     change = pair[1].change
     before, after = _compared(ctx, knob, pair, steps, VERY if knob == "augmentation" else MUCH)
     longer = ctx.planned_steps() / pair[0].steps
-    if knob == "lr" and is_slow_sgd(ctx):
+    if knob == "lr" and is_merely_slow(ctx):
         if catches_up(before, after, longer):
             raise Skip(f"it learns as configured, at a rate that {longer:.0f} times the steps of a trial make up for")
         return Relief(knob, arm_of(AS_CONFIGURED, before), arm_of(change, after), pair[0].steps, in_use=True)

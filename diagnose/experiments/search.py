@@ -26,7 +26,14 @@ from diagnose.experiments.milder import boundary
 from diagnose.experiments.order import SPEAKS
 from diagnose.experiments.relief import arm_of, usual_value
 from diagnose.experiments.trials import Wanted
-from diagnose.experiments.usual import is_narrow, is_unusual, leaves_usual_rates, starting_rate, suspects_first
+from diagnose.experiments.usual import (
+    is_merely_slow,
+    is_narrow,
+    is_unusual,
+    leaves_usual_rates,
+    starting_rate,
+    suspects_first,
+)
 from probes.api import Inconclusive, Skip
 from probes.records.trials import Ablation, Arm, Crossing, Relief, Search, Trace
 
@@ -233,7 +240,7 @@ class _Seeking:
         first = self.repairs[repaired]
         for knob in SPEAKS:
             if knob in self.found and knob != repaired and self.found[knob].repaired is None:
-                if not is_unusual(self.ctx, knob):
+                if not is_unusual(self.ctx, knob) or (knob == "lr" and is_merely_slow(self.ctx)):
                     continue
                 change = usual_value(self.ctx, knob)
                 before, after = (self._traces(c, self.steps) for c in (first, together([first, change])))

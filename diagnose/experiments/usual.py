@@ -84,6 +84,11 @@ def leaves_usual_rates(ctx: MeasuringContext, factor: float) -> bool:
     return least <= rate <= most and not least <= rate * factor <= most
 
 
+def is_merely_slow(ctx: MeasuringContext) -> bool:
+    """Whether all that is unusual of the rate is that it is slow without momentum."""
+    return is_slow_sgd(ctx) and odd_group(ctx) is None
+
+
 def is_slow_sgd(ctx: MeasuringContext) -> bool:
     """Whether the rate is one that is in use, but with momentum, and there is none."""
     optimizer, least = ctx.pipeline.optimizer, RATES["SGD"][0]

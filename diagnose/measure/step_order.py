@@ -6,6 +6,7 @@ a clip written by hand is not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,9 @@ from probes.records.updates import StepEvent
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+SAME = 1e-3  # relative, of a tensor against its share of one loss
 
 
 class StepOrder:
@@ -73,8 +77,8 @@ class StepOrder:
         def backward(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
             if inside:  # under a function mode torch's own backward calls itself by its name
                 return original(tensor, *args, **kwargs)
-            share, size = order._share(tensor)
-            order._add("backward", share=share, size=size, rootless=tensor.grad_fn is None)
+            share, size, whole = order._share(tensor)
+            order._add("backward", share=share, size=size, whole=whole, rootless=tensor.grad_fn is None)
             inside.append(True)
             try:
                 return original(tensor, *args, **kwargs)
@@ -83,19 +87,25 @@ class StepOrder:
 
         return backward
 
-    def _share(self, tensor: Tensor) -> tuple[float | None, int]:
-        """(d tensor / d loss summed over torch's losses in it, samples of those losses); None where none is in it."""
+    def _share(self, tensor: Tensor) -> tuple[float | None, int, bool]:
+        """(d tensor / d loss summed over torch's losses in it, samples of those losses, whether it is one of them and
+        nothing else, but for a factor); None where none is in it."""
         if tensor.grad_fn is None or tensor.numel() != 1:
-            return None, 0
+            return None, 0, False
         results = [(result, size) for result, reduction, size in self._losses if reduction == "mean"]
         if not results or len(results) != len(self._losses):
-            return None, 0
+            return None, 0, False
         try:
             parts = torch.autograd.grad(tensor, [r for r, _ in results], retain_graph=True, allow_unused=True)
         except RuntimeError:  # a graph that is gone already: the user's own backward will say so
-            return None, 0
-        held = [(float(part), size) for part, (_, size) in zip(parts, results, strict=True) if part is not None]
-        return (sum(share for share, _ in held), sum(size for _, size in held)) if held else (None, 0)
+            return None, 0, False
+        held = [
+            (float(p), size, float(r.detach())) for p, (r, size) in zip(parts, results, strict=True) if p is not None
+        ]
+        if not held:
+            return None, 0, False
+        whole = len(held) == 1 and math.isclose(held[0][0] * held[0][2], float(tensor.detach()), rel_tol=SAME)
+        return sum(share for share, _, _ in held), sum(size for _, size, _ in held), whole
 
     def _clipping(self, original: Callable[..., Any], measuring: list[bool]) -> Callable[..., Any]:
         def group(*args: Any, **kwargs: Any) -> Any:

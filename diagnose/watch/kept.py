@@ -125,6 +125,9 @@ class KeptStates:
         """It is loaded into its own model while it is new, which changes nothing: meant to bring back better weights,
         where the program keeps it for that. For how many steps an earlier one of its line was kept; 0 where that is not
         so, as where each is loaded at once."""
+        taken.look()
+        if taken.trained:  # or written into: the changed weights are what is loaded
+            return 0
         named = bool(FOR_LATER.search(taken.name))
         gone = max(((other.until or 0) - other.steps for other in self._gone.get(taken.where, ())), default=0)
         since = self._waiting[taken.where].load(taken.steps)

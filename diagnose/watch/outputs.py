@@ -52,6 +52,7 @@ class OutputWatch:
         self._by_sample = False  # an output, just as it was, was a loss's (samples, classes)
         self._classes: set[tuple[int, int]] = set()  # (dimensions, classes) of what enters a loss of classes
         self._sizes: set[int] = set()  # of the batches that are known
+        self._of_square: set[int | None] = set()  # dimensions along which square outputs were asked for the largest
         self._metrics: dict[tuple[Where, ...], MetricSeen] = {}
 
     def made(self, output: Any) -> None:
@@ -121,10 +122,12 @@ class OutputWatch:
         if len(counts) != 1:
             return
         classes = [d for d in range(given.ndim) if given.shape[d] in counts]
-        if classes == [0, 1] and given.ndim == 2 and self._by_sample and self._is_plain(given):
+        square = classes == [0, 1] and given.ndim == 2
+        if square and self._by_sample and self._is_plain(given):
             classes = [1]
-        if len(classes) != 1 or along == classes[0]:
-            return
+            self._of_square |= {along}
+        if len(classes) != 1 or along == classes[0] or (square and 1 in self._of_square):
+            return  # of square ones, both may be asked for: the class of a sample, the best sample of a class
         if along == 0 and given.shape[0] not in {*self._sizes, getattr(loader, "batch_size", None)}:
             return
         where = here()
@@ -145,4 +148,5 @@ class OutputWatch:
                 self.awake, self.awake_at = tuple(names), here()
 
     def metrics(self) -> tuple[MetricSeen, ...]:
-        return tuple(self._metrics.values())
+        both = 1 in self._of_square
+        return tuple(m for m in self._metrics.values() if not (both and m.shape[0] == m.shape[1]))

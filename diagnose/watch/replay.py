@@ -159,7 +159,8 @@ def _one_with_many_targets(result: Result, ctx: MeasuringContext) -> bool:
     parts = [batch if isinstance(batch, Mapping) else batch[0] for batch in ctx.pipeline.train]
     inputs = [tensor for part in parts for tensor in tensors_of(part) if tensor.ndim]
     alike = all(bool((tensor == tensor[:1]).all()) for tensor in inputs)
-    return alike and result.findings[0].values["unique"] == 1 and bool(ctx.scan("train").label_std)
+    varied = any(bool((tensor[0] != tensor[0].flatten()[0]).any()) for tensor in inputs if tensor.numel())
+    return alike and varied and result.findings[0].values["unique"] == 1 and bool(ctx.scan("train").label_std)
 
 
 def _placed(result: Result, capture: StepCapture) -> Result:

@@ -21,14 +21,18 @@ class RootBook:
         self._ran: dict[int, Ran] = {}
         self._parameters_of: dict[int, frozenset[int]] = {}
         self._roots: dict[int, weakref.ref[nn.Module]] = {}
+        self._alone: dict[int, weakref.ref[nn.Module]] = {}  # that were given something plain as well
         self._given: set[int] = set()  # that were given what another one made, with its graph
 
     def call(self, module: nn.Module, inputs: Iterable[Any] = ()) -> bool:
         """``module`` is about to run on ``inputs``; whether it has parameters."""
-        if any(isinstance(x, Tensor) and x.grad_fn is not None for x in inputs):
-            self._given.add(id(module))
-        self.serial += 1
         key = id(module)
+        tensors = [x for x in inputs if isinstance(x, Tensor)]
+        if any(x.grad_fn is not None for x in tensors):
+            self._given.add(key)
+        elif tensors and (torch.is_grad_enabled() or module.training):
+            self._alone[key] = weakref.ref(module)
+        self.serial += 1
         earlier = self._ran.get(key)
         graded = torch.is_grad_enabled() or (earlier is not None and earlier[2])
         self._ran[key] = (module, self.serial, graded)
@@ -44,8 +48,10 @@ class RootBook:
         self._ran, self._given = {}, set()
 
     def continues(self, module: nn.Module) -> bool:
-        """Whether it was given what gradients go back through: the output of another model."""
-        return id(module) in self._given
+        """Whether it is only given what gradients go back through: the outputs of another model. One that compares
+        these with plain data, say, is a yardstick."""
+        alone = self._alone.get(id(module))
+        return id(module) in self._given and (alone is None or alone() is not module)
 
     def since(self, serial: int) -> list[nn.Module]:
         """Models that ran with gradients after that call."""

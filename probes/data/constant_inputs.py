@@ -49,6 +49,11 @@ def run(ctx: Context) -> Findings:
         scan = ctx.scan(split)
         elements = math.prod(scan.input_shape[1:]) if len(scan.input_shape) > 1 else 0
         share = len(scan.constant) / scan.seen if scan.seen else 0.0
+        if scan.one_token and scan.seen >= MIN_ELEMENTS and _embeds(ctx):
+            yield DOC.finding(
+                "all of {seen} {split} samples are one token that is repeated, and padding", seen=scan.seen, split=split
+            )
+            continue
         if (elements < MIN_ELEMENTS and not _all_alike(scan)) or share <= MANY:
             facts.append(f"{split} {_shape(scan)} {scan.input_dtype}, range {scan.input_min:g} to {scan.input_max:g}")
             continue
@@ -61,6 +66,13 @@ def run(ctx: Context) -> Findings:
             share=share,
         )
     return "; ".join(facts)
+
+
+def _embeds(ctx: Context) -> bool:
+    """Whether whole numbers are tokens to this model; elsewhere they may count."""
+    import torch
+
+    return any(isinstance(m, (torch.nn.Embedding, torch.nn.EmbeddingBag)) for m in ctx.pipeline.model.modules())
 
 
 def _all_alike(scan: Scan) -> bool:

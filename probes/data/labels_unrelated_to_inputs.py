@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 from probes.api import Findings, Inconclusive, ProbeDoc, Skip, Stage
@@ -102,12 +103,16 @@ def _carried(ctx: Context, trace: Trace) -> float:
 
 
 def _guessed_on_val(ctx: Context, constant: float) -> float:
-    """The loss of a constant prediction on validation, whose targets may vary less or more than those of train."""
+    """The loss of a constant prediction on validation, whose targets may vary less or more than those of train.
+    ``constant``: on train, with all that the loss makes of it, as a sum. Of several columns the spread is not known."""
     train, val = ctx.scan("train"), ctx.scan("val")
-    if ctx.facts.task != "regression" or not train.label_std or not val.label_std:
+    if ctx.facts.task != "regression" or prod(val.target_shape[1:]) != 1 or not train.label_std or not val.label_std:
         return constant
-    if any(call.function == "mse_loss" for call in ctx.attempt().loss_calls):
-        return val.label_std**2 + ((val.label_mean or 0.0) - (train.label_mean or 0.0)) ** 2
+    losses = [call for call in ctx.attempt().loss_calls if call.function == "mse_loss"]
+    if losses:
+        apart = (val.label_mean or 0.0) - (train.label_mean or 0.0)
+        is_mean = all(call.options.get("reduction", "mean") == "mean" for call in losses)
+        return (val.label_std**2 + apart**2) * (1.0 if is_mean else constant / train.label_std**2)
     return constant * val.label_std / train.label_std
 
 

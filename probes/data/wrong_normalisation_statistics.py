@@ -36,6 +36,7 @@ DOC = ProbeDoc(
     references=("torchvision.transforms.v2.Normalize documentation",),
 )  # fmt: skip
 BYTES = 255.0
+FULL = 1.0  # what pictures span before any statistics, and more after the usual ones
 NORMALISED_BEFORE = 2.5  # spread times 255, of pictures by statistics of bytes: above, they reached further than 0 to 1
 DIVIDED_BEFORE = 0.02  # the same: below, they reached less far by another factor of 255
 ALIKE = 1.05  # largest over smallest spread of the columns: a wrong scale divides all of them by the same
@@ -94,8 +95,10 @@ def _pictures(ctx: Context, scan: Scan) -> Findings:
 
 
 def _flat_channels(scan: Scan) -> bool:
-    """Whether each channel is nearly constant, whatever distance the statistics of each leave between them."""
-    return all(std < FLAT and abs(mean) > OFFSET * std for mean, std in zip(*moments(scan), strict=True))
+    """Whether each channel is nearly constant, whatever distance the statistics of each leave between them. A few
+    bright spots on black vary little, but far."""
+    narrow = all(high - low < FULL for low, high in zip(scan.channel_min, scan.channel_max, strict=True))
+    return narrow and all(std < FLAT and abs(mean) > OFFSET * std for mean, std in zip(*moments(scan), strict=True))
 
 
 def _standardised(scan: Scan) -> bool:

@@ -86,9 +86,10 @@ def run(ctx: Context) -> Findings:
 
 
 def never_arrives(ctx: Context) -> bool:
-    """Whether the rate rises from its first step on, and never gets near the one that the optimizer was given."""
+    """Whether the rate rises from its first step on, and never gets near the one that the optimizer was given; a given
+    rate of 1, by which a schedule of whole rates is multiplied, is none."""
     rates, given = ctx.learning_rates(), _rate_given(ctx)
-    return bool(rates) and max(rates) < ARRIVED * given and rates[0] < RISEN * max(rates)
+    return bool(rates) and given != 1 and max(rates) < ARRIVED * given and rates[0] < RISEN * max(rates)
 
 
 def _rate_given(ctx: Context) -> float:

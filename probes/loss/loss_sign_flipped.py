@@ -29,6 +29,7 @@ DOC = ProbeDoc(
     after="loss = F.cross_entropy(model(x), y)",
 )  # fmt: skip
 OPPOSED = -0.3  # cosine; a loss that rewards the right answer, however weighted or regularised, is above 0
+SAME = 1e-3  # relative, between the factors of a loss from step to step
 TOLERANCE = 0.05  # relative, of the loss against the negative of the one call it is made of
 
 
@@ -87,13 +88,14 @@ def run(ctx: Context) -> Findings:
 
 def _own_step(ctx: Context) -> Findings:
     """By what part of torch's loss, and with which sign, a ``train_step`` of the user's passes back before it steps.
-    One with several losses, or with parts of either sign (as of adversaries), may well subtract."""
+    One with more in its loss may well subtract; one that weighs a loss anew each time does so by a reward."""
     steps = of_each_step(events(ctx))
     backwards = [event for step in steps for event in step if event.kind == "backward"]
     shares = [event.share for event in backwards if event.share is not None]
-    size = max((event.size for step in steps for event in step if event.kind == "call"), default=0)
-    if not shares or len(shares) != len(backwards) or any(event.size > size for event in backwards):
-        raise Skip("what a step passes back is not made of a single known loss of torch")
+    factors = set(map(abs, shares))
+    always = bool(shares) and max(shares) - min(shares) <= SAME * max(factors) and max(factors) <= 1 + SAME
+    if not always or not all(event.whole for event in backwards):
+        raise Skip("what a step passes back is not one known loss of torch, always by the same factor")
     largest = max(share if not _maximizes(ctx) else -share for share in shares)
     if largest < 0:
         yield DOC.finding(

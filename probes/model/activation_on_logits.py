@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from probes.api import Findings, ProbeDoc, Stage
 from probes.class_scores import SUM_TOLERANCE, are_probabilities, calls, rows
 from probes.measurements import placed
-from probes.results import Number
+from probes.results import Grade, Number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +42,7 @@ LIMITS = {  # function -> the range of its values
 BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 DISTANCES = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 MISSED = 0.1  # share of the targets that an activation cannot reach
-SLACK = 0.1  # standard deviations of the targets, by which noise may carry them out of the range that is meant
+SLACK = 0.5  # standard deviations of the targets, by which noise may carry them out of the range that is meant
 SEVERAL = 0.05  # of the samples
 SIGMOIDS = ("sigmoid", "hardsigmoid")
 
@@ -65,7 +65,8 @@ def run(ctx: Context) -> Findings:
         if origin is None or origin.function not in LIMITS or not _within(call.input, *LIMITS[origin.function]):
             continue
         if call.function in DISTANCES:
-            if (missed := _out_of_reach(call, *LIMITS[origin.function])) > MISSED:
+            is_task = ctx.facts.task == "regression" and _is_of_the_batch(ctx, call)
+            if is_task and (missed := _out_of_reach(call, *LIMITS[origin.function])) > MISSED:
                 yield DOC.finding(
                     "the outputs that reach {function} come straight out of {activation}, and {missed:.0%} of the "
                     "targets, which go from {low:.3g} to {high:.3g}, lie where it does not reach",
@@ -74,6 +75,7 @@ def run(ctx: Context) -> Findings:
                     missed=missed,
                     low=float(call.target.min()),
                     high=float(call.target.max()),
+                    grade=str(Grade.SUPPORTED),
                     where=placed(ctx, origin) or call.where,
                 )
                 return ""
@@ -98,10 +100,22 @@ def run(ctx: Context) -> Findings:
 
 
 def _out_of_reach(call: LossCall, low: float, high: float) -> float:
-    """The share of the targets that lie clearly outside of a range."""
+    """The share of the targets that lie clearly outside of a range; 0 where all of these are one value, as that which
+    stands for a missing label."""
     target = call.target.float()
     slack = SLACK * float(target.std()) if target.numel() > 1 else 0.0
-    return float(((target < low - slack) | (target > high + slack)).float().mean())
+    missed = (target < low - slack) | (target > high + slack)
+    return float(missed.float().mean()) if len(set(target[missed].tolist())) > 1 else 0.0
+
+
+def _is_of_the_batch(ctx: Context, call: LossCall) -> bool:
+    """Whether the loss compares the output with the target of the batch, and not parts inside of the model."""
+    import torch
+
+    output, target = ctx.attempt().output, ctx.attempt().target
+    if output is None or not isinstance(target, torch.Tensor) or call.input.numel() != output.numel():
+        return False
+    return call.target.numel() == target.numel() and bool((call.target.flatten() == target.flatten()).all())
 
 
 def _several(call: LossCall) -> float:

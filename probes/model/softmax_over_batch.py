@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from probes.api import Findings, ProbeDoc, Skip, Stage
 from probes.class_scores import PICKS_ONE, SUM_TOLERANCE, calls
 from probes.measurements import placed
+from probes.results import Grade
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from probes.measurements import Context
+    from probes.records.forward import LossCall
 
 DOC = ProbeDoc(
     code="MOD206",
@@ -37,6 +39,9 @@ def run(ctx: Context) -> Findings:
     found = calls(ctx, *PICKS_ONE, *BINARY, "kl_div")
     for call in found:
         scores = call.input.float()
+        one_each = call.function in BINARY and (scores.ndim == 1 or scores.shape[1:] == (1,))
+        if one_each and _is_a_list(ctx, call):
+            continue
         if scores.ndim == 1 and call.function in BINARY:
             scores = scores.unsqueeze(1)
         if scores.ndim < 2 or len(scores) < MIN_SAMPLES or (scores.shape[1] < 2 and call.function not in BINARY):
@@ -50,6 +55,7 @@ def run(ctx: Context) -> Findings:
                 "does",
                 shape=str(tuple(scores.shape)),
                 function=call.function,
+                grade=str(Grade.SUPPORTED if one_each else Grade.PROVED),
                 where=(placed(ctx, call.origin) if call.origin is not None else ()) or call.where,
             )
             return ""
@@ -60,3 +66,9 @@ def run(ctx: Context) -> Findings:
 
 def _sums_to_one(values: Tensor, axis: int) -> bool:
     return bool((values >= 0).all()) and bool(((values.sum(axis) - 1).abs() < SUM_TOLERANCE).all())
+
+
+def _is_a_list(ctx: Context, call: LossCall) -> bool:
+    """Whether the scores are of one list, of which one item is wanted, and not of samples."""
+    listed = getattr(ctx.pipeline.train, "batch_size", 0) is None
+    return listed or bool(abs(float(call.target.float().sum()) - 1) < SUM_TOLERANCE)

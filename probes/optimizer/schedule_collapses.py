@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from probes.measurements import Context
     from probes.records.loop import Loop
 
-EARLY = 0.2  # share of the run: what is planned to end has ended later
-SEEN_EARLY = 0.1  # of a run that was watched, whose length may not be the one that was planned
+EARLY = 0.1  # share of the run
+SOON = 0.2  # share of the run, for a schedule that is stepped per batch
 GONE = 0.01  # of the peak learning rate
+FOR_GOOD = 1e-4  # of the peak learning rate, at the end: what is meant to fine-tune goes on at some rate
 MIN_STEPS = 20  # of the planned run; a fifth of fewer is one or two steps
 
 DOC = ProbeDoc(
@@ -55,8 +56,9 @@ def run(ctx: Context) -> Findings:
     peak = max(lrs)
     if peak <= 0:
         raise Skip("the learning rate is 0 throughout")
-    rest = max(lrs[int(EARLY * len(lrs)) :])
-    if rest < GONE * peak:
+    rest, later = (max(lrs[int(share * len(lrs)) :]) for share in (EARLY, SOON))
+    per_batch = ctx.pipeline.scheduler_interval == "step" and lrs[-1] < FOR_GOOD * peak
+    if rest < GONE * peak or (per_batch and later < GONE * peak):
         left = next(step for step in range(lrs.index(peak), len(lrs)) if lrs[step] < GONE * peak)
         thinned = lrs[:: max(1, len(lrs) // 200)]
         yield DOC.finding(
@@ -68,7 +70,7 @@ def run(ctx: Context) -> Findings:
                 ),
             ),
             peak=peak,
-            rest=rest,
+            rest=later,
             step=left,
             steps=len(lrs),
         )
@@ -86,7 +88,7 @@ def watched(loop: Loop) -> Findings:
         if optimizer.steps < MIN_STEPS or len(optimizer.lrs) < 2:
             continue
         length = max((loader.batches or 0 for loader in loop.loaders if loader.steps), default=0)
-        horizon = int(SEEN_EARLY * optimizer.steps) if whole else length
+        horizon = int(EARLY * optimizer.steps) if whole else length
         left = left_at(optimizer.lrs)
         if left is None or not 0 < horizon < optimizer.steps:
             continue

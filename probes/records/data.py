@@ -31,12 +31,14 @@ class Scan:
     the order seen (flattened for dense targets, capped), or empty; ``label_*`` hold for any numeric target. ``hashes``
     identify samples by content, in the order seen; ``batch_sizes`` per batch. ``nonfinite`` / ``constant`` are
     positions (in order seen) of samples whose first input holds NaN or Inf / one single value (padding apart, in rows
-    of tokens); ``undefined`` those that hold NaN in another one, by its shape. ``sample_mean`` and ``sample_std`` are
-    those of each sample's first input, for floating inputs. ``shuffles``, ``replacement``, ``weighted`` and
-    ``planned`` (samples that an epoch draws) describe the sampler, None where it does not tell. ``dataset`` is
-    class and folder of the innermost data set, ``dataset_size`` its length. ``iterable``: it is an IterableDataset.
-    ``normalisations``: (mean, std) of each torchvision Normalize that its transforms hold. ``rows``: samples as a
-    table, None where they do not make one. ``seconds_per_batch``: typical wait for a batch after the first.
+    of tokens); ``undefined`` those that hold NaN in another one, by its shape. ``one_token``: all inputs seen are of
+    the same two whole numbers, of which each sample holds one after the other: one token and padding.
+    ``sample_mean`` and ``sample_std`` are those of each sample's first input, for floating inputs. ``shuffles``,
+    ``replacement``, ``weighted`` and ``planned`` (samples that an epoch draws) describe the sampler, None where it
+    does not tell. ``dataset`` is class and folder of the innermost data set, ``dataset_size`` its length.
+    ``iterable``: it is an IterableDataset. ``normalisations``: (mean, std) of each torchvision Normalize that its
+    transforms hold. ``rows``: samples as a table, None where they do not make one. ``seconds_per_batch``: typical
+    wait for a batch after the first.
     ``failure`` is set if reading raised.
     """
 
@@ -69,6 +71,7 @@ class Scan:
     nonfinite: Sequence[int] = ()
     undefined: Mapping[tuple[int, ...], Sequence[int]] = field(default_factory=dict)
     constant: Sequence[int] = ()
+    one_token: bool = False
     workers: int = 0
     shuffles: bool | None = None
     failure: Failure | None = None

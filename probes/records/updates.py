@@ -33,6 +33,7 @@ class StepEvent:
     "step". ``share`` of a backward: by how much its tensor changes with torch's losses in it (1: the loss itself, 1/k:
     divided by k), None if unknown. ``size``: samples of the batch of a call, or of the losses of a backward.
     ``rootless``: backward was called on a tensor that nothing led to, so it reaches no parameter.
+    ``whole``: the tensor of a backward is one loss of torch's and nothing else, but for a factor.
     ``limit`` of a clip: the norm that it leaves at most; None where single values are clipped."""
 
     kind: str
@@ -41,6 +42,7 @@ class StepEvent:
     where: Sequence[Where] = ()
     rootless: bool = False
     limit: float | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True)

@@ -145,12 +145,12 @@ class Counts(nn.Module):
         return self.head((tokens[-1] > 0).float().sum(1, keepdim=True))
 
 
-def runs(values: Any, *, mask: bool = False) -> Pipeline:
+def runs(values: Any, *, mask: bool = False, embeds: bool = True) -> Pipeline:
     lengths = torch.randint(2, 18, (120,), generator=torch.Generator().manual_seed(0))
     filled = torch.arange(20) < lengths[:, None]
     inputs = [filled.long(), filled * values] if mask else [filled * values]
     loader = DataLoader(TensorDataset(*inputs, lengths % 3), batch_size=30)
-    model = Counts()
+    model = nn.Sequential(nn.Embedding(100, 4), nn.Flatten(), nn.Linear(80, 3)) if embeds and not mask else Counts()
     return Pipeline(model, loader, loader, nn.CrossEntropyLoss(), torch.optim.Adam(model.parameters()))
 
 
@@ -159,6 +159,7 @@ def test_tokens_that_differ_or_follow_a_mask_are_content() -> None:
     different = torch.randint(1, 9, (120, 1), generator=torch.Generator().manual_seed(1))
     words = torch.randint(1, 99, (120, 20), generator=torch.Generator().manual_seed(1))
     assert judge("constant-inputs", lambda: runs(torch.ones(120, 1).long())).names
+    assert not judge("constant-inputs", lambda: runs(torch.ones(120, 1).long(), embeds=False)).names  # a thermometer
     assert not judge("constant-inputs", lambda: runs(different)).names
     assert not judge("constant-inputs", lambda: runs(words, mask=True)).names
 
@@ -227,13 +228,24 @@ def test_a_target_that_is_far_off_is_no_want_of_capacity() -> None:
     assert not unscaled(context(case("plain_friedman/healthy")))
 
 
+UNEQUAL = "stack expects each tensor to be equal size, but got [3] at entry 0 and "
+
+
 @pytest.mark.parametrize(
     ("error", "name"),
     [
-        (AttributeError("'Folder' object has no attribute 'transforms'"), "user-code-error"),
+        (AttributeError("no attribute 'transforms'", name="transforms", obj=TensorDataset()), "user-code-error"),
+        (AttributeError("'Image' object has no attribute '_getexif'"), "unreadable-sample"),
         (NameError("name 'Imge' is not defined"), "user-code-error"),
         (TypeError("__call__() takes 2 positional arguments but 3 were given"), "user-code-error"),
-        (RuntimeError("stack expects each tensor to be equal size, but got [3] at entry 0 and [5]"), "user-code-error"),
+        (
+            RuntimeError("stack expects each tensor to be equal size, but got [3] at entry 0 and [5] at entry 1"),
+            "user-code-error",
+        ),
+        (
+            RuntimeError("stack expects each tensor to be equal size, but got [3] at entry 0 and [1] at entry 7"),
+            "unreadable-sample",
+        ),
         (AttributeError("'NoneType' object has no attribute 'shape'"), "unreadable-sample"),
         (AttributeError("'float' object has no attribute 'split'"), "unreadable-sample"),
         (OSError("image file is truncated"), "unreadable-sample"),
