@@ -77,6 +77,7 @@ class LoaderWatch:
         self.ref = weakref.ref(loader)
         dataset: Any = loader.dataset
         self.indexed = isinstance(dataset, Dataset) and hasattr(dataset, "__getitem__") and not _is_iterable(loader)
+        self.batch_size: int | None = getattr(loader, "batch_size", None)
         self.batches = _length(loader)
         self.samples = _length(dataset) if self.indexed else None
         sampler = getattr(loader, "sampler", None)

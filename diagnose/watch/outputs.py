@@ -52,7 +52,8 @@ class OutputWatch:
         self._by_sample = False  # an output, just as it was, was a loss's (samples, classes)
         self._classes: set[tuple[int, int]] = set()  # (dimensions, classes) of what enters a loss of classes
         self._sizes: set[int] = set()  # of the batches that are known
-        self._of_square: set[int | None] = set()  # dimensions along which square outputs were asked for the largest
+        self._asked: dict[int, tuple[Where, ...]] = {}  # dimension of the last output, if it is square -> by which line
+        self._best_samples: set[tuple[Where, ...]] = set()  # lines that look for the best sample of each class
         self._metrics: dict[tuple[Where, ...], MetricSeen] = {}
 
     def made(self, output: Any) -> None:
@@ -60,6 +61,7 @@ class OutputWatch:
         strided = [t for t in tensors_of(output) if t.layout == torch.strided]
         self._outputs = {t.untyped_storage().data_ptr() for t in strided}
         self._laid_out = {_layout(t) for t in strided}
+        self._asked = {}
 
     def loss(self, name: str, given: Any, target: Any, reduction: str, result: Any) -> None:
         """A loss function of torch was called, with gradients on."""
@@ -108,11 +110,12 @@ class OutputWatch:
         """Whether it is an output as the model returned it, not turned about."""
         return given.layout == torch.strided and _layout(given) in self._laid_out
 
-    def argmax(self, given: Any, dim: Any, loader: Any) -> None:
+    def argmax(self, given: Any, dim: Any, batch_size: int | None) -> None:
         """In a window: along which dimension of a model's output the largest is taken. ``dim`` None: of all of it.
-        Along the first one that is an error where it is a batch, of ``loader`` or of a loss; among candidates, say, the
-        best one may be looked for. In a batch of as many samples as there are classes, its axes are told by those of
-        other batches: where all are square, texts are found for pictures and pictures for texts."""
+        Along the first one that is an error where it is a batch, of a loader's ``batch_size`` or of a loss; among
+        candidates, say, the best one may be looked for. In a batch of as many samples as there are classes, its axes
+        are told by those of other batches: where all are square, texts are found for pictures and pictures for
+        texts."""
         if not self._is_output(given) or given.ndim < 2 or not given.is_floating_point():
             return
         if not isinstance(dim, int) and (dim is not None or given.shape[0] == 1):
@@ -122,15 +125,19 @@ class OutputWatch:
         if len(counts) != 1:
             return
         classes = [d for d in range(given.ndim) if given.shape[d] in counts]
-        square = classes == [0, 1] and given.ndim == 2
-        if square and self._by_sample and self._is_plain(given):
+        if classes == [0, 1] and given.ndim == 2 and self._by_sample and self._is_plain(given):
             classes = [1]
-            self._of_square |= {along}
-        if len(classes) != 1 or along == classes[0] or (square and 1 in self._of_square):
-            return  # of square ones, both may be asked for: the class of a sample, the best sample of a class
-        if along == 0 and given.shape[0] not in {*self._sizes, getattr(loader, "batch_size", None)}:
+            if self._is_asked_both_ways(along):
+                return
+        if len(classes) != 1 or along == classes[0]:
+            return
+        if along == 0 and given.shape[0] not in {*self._sizes, batch_size}:
             return
         where = here()
+        if given.shape[0] == given.shape[1]:
+            if where in self._best_samples:
+                return
+            self._asked[0] = where
         times = self._metrics[where].times + 1 if where in self._metrics else 1
         self._metrics[where] = MetricSeen(tuple(given.shape), along, classes[0], times, where)
 
@@ -148,5 +155,14 @@ class OutputWatch:
                 self.awake, self.awake_at = tuple(names), here()
 
     def metrics(self) -> tuple[MetricSeen, ...]:
-        both = 1 in self._of_square
-        return tuple(m for m in self._metrics.values() if not (both and m.shape[0] == m.shape[1]))
+        return tuple(self._metrics.values())
+
+    def _is_asked_both_ways(self, along: int | None) -> bool:
+        """Whether of one square output the largest is looked for along either axis: the class of each sample, and the
+        best sample of each class."""
+        if along == 1:
+            self._asked[1] = ()
+        if 0 in self._asked and 1 in self._asked:
+            self._best_samples.add(self._asked[0])
+            self._metrics.pop(self._asked[0], None)
+        return 1 in self._asked and along == 0

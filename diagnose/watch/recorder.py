@@ -105,7 +105,7 @@ class Recorder:
 
     def argmax(self, given: Any, dim: Any) -> None:
         found = self.passes.current()
-        self.outputs.argmax(given, dim, None if found is None else found[0].ref())
+        self.outputs.argmax(given, dim, None if found is None else found[0].batch_size)
 
     def evaluated(self, name: str, args: Any, kwargs: Any, result: Any) -> None:
         """A loss of torch's was computed without gradients."""

@@ -160,7 +160,7 @@ class Stepping:
             watch.recheck()
             watch.had = watch.has_gradients()
             found = self._run.passes.current()
-            size = getattr(found[0].ref(), "batch_size", None) if found is not None else None
+            size = found[0].batch_size if found is not None else None
             self._run.capture.steps(optimizer, self._at_work(), watch.created, self._run.weights.loaded, size)
             if not self._run.capture.wanted:
                 self._run.window.captured()

@@ -135,6 +135,7 @@ def _separating(x: Any, y: Any) -> tuple[int, str, float] | None:
     if len(labels) < 2 or len(labels) > len(y) // EACH:
         return None
     common = np.argsort(-counts)[:MOST_CLASSES]
+    widest = _widest(x, y, labels)
     for label in (labels[i] for i in common if counts[i] >= EACH):
         inside, outside = x[y == label], x[y != label]
         low, high = inside.min(0), inside.max(0)
@@ -144,7 +145,7 @@ def _separating(x: Any, y: Any) -> tuple[int, str, float] | None:
         between = np.where(outside > high, outside - high, np.where(outside < low, low - outside, -1.0)).min(0)
         gap = np.maximum(gap, between)
         # A constant tells by itself. Else a few samples of a class may happen to lie close together.
-        own = np.where((high == low) & (len(labels) > 2), 0.0, _widest(x, y, labels))
+        own = np.where((high == low) & (len(labels) > 2), 0.0, widest)
         apart = (gap > 0) & (gap > GAP * own) & (x.std(0) > 0)
         if 0 < apart.sum() <= min(FEW, x.shape[1] - 1):
             feature = int(np.argmax(np.where(apart, gap, -1.0)))

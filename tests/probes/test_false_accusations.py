@@ -204,9 +204,134 @@ def not_normalised() -> Pipeline:
     return pipeline(classifier(), Pictures(slice(1400), other), Pictures(slice(1400, None), v2.Identity()))
 
 
+# -- what a step, a loss, a schedule or a picture is meant to do -------------------------------------------------------
+
+
+def stepping(loss_of: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> Pipeline:
+    """A step of one's own that makes ``loss_of`` smaller."""
+
+    def step(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
+        optimizer.zero_grad()
+        loss = loss_of(model, *batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss.detach()
+
+    return pipeline(classifier(), TensorDataset(*digits()), train_step=step, task="custom")
+
+
+def forgetting(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """One half is learned, the other unlearned."""
+    scores, half = model(x), len(x) // 2
+    return F.cross_entropy(scores[:half], y[:half]) - 1.5 * F.cross_entropy(scores[half:], y[half:])
+
+
+def rewarded(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    scores = model(x)
+    action = torch.distributions.Categorical(logits=scores).sample()  # type: ignore[no-untyped-call]
+    return -3.2 * F.cross_entropy(scores, action)
+
+
+def with_entropy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    scores = model(x)
+    gain = scores.log_softmax(1).gather(1, y[:, None]).mean()
+    return -gain - 0.01 * F.cross_entropy(scores, scores.softmax(1))
+
+
+def bounded(target: Tensor, loss: Any = None) -> Pipeline:
+    """Outputs of a sigmoid for targets that go a little beyond, or are missing."""
+    x = torch.randn(len(target), 6, generator=torch.Generator().manual_seed(1))
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, target.shape[1]), nn.Sigmoid())
+    return pipeline(model, TensorDataset(x, target), loss=loss or nn.MSELoss(), task="regression")
+
+
+def noisy_copies() -> Pipeline:
+    x, g = digits()[0][:600], torch.Generator().manual_seed(0)
+    return bounded(x + 0.2 * torch.randn(x.shape, generator=g))
+
+
+def missing_labels() -> Pipeline:
+    g = torch.Generator().manual_seed(0)
+    y = torch.rand(400, 4, generator=g)
+    y[torch.rand(400, 4, generator=g) < 0.3] = -1
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        return (F.mse_loss(output, target, reduction="none") * (target >= 0)).sum() / (target >= 0).sum()
+
+    return bounded(y, loss)
+
+
+def hinted() -> Pipeline:
+    """A classifier whose rectified features follow those of a teacher."""
+    hint = torch.randn(64, 32, generator=torch.Generator().manual_seed(0))
+
+    def loss(model: Any, batch: Any) -> Any:
+        features = model[:3](batch[0])
+        scores = model[3](features)
+        return F.cross_entropy(scores, batch[1]) + 0.1 * F.mse_loss(features, batch[0].flatten(1) @ hint), scores
+
+    return pipeline(classifier(), TensorDataset(*digits()), loss=None, compute_loss=loss)
+
+
+def scheduled(rate: Callable[[int], float], epochs: int, interval: Any) -> Pipeline:
+    made = pipeline(classifier(), TensorDataset(*digits()), epochs=epochs)
+    made.scheduler = torch.optim.lr_scheduler.LambdaLR(made.optimizer, rate)  # type: ignore[arg-type]
+    made.scheduler_interval = interval
+    return made
+
+
+class Candidates(Dataset[Any]):
+    """One list of candidates each, one of which is wanted."""
+
+    def __len__(self) -> int:
+        return 60
+
+    def __getitem__(self, index: int) -> Any:
+        x = torch.randn(12, 5, generator=torch.Generator().manual_seed(index))
+        return x, F.one_hot(x[:, 0].argmax(), 12).float()
+
+
+class OverTheList(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.score = nn.Linear(5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.score(x).squeeze(-1).softmax(0)
+
+
+def listwise() -> Pipeline:
+    made = pipeline(OverTheList(), Candidates(), loss=nn.BCELoss())
+    made.train = DataLoader(Candidates(), batch_size=None)
+    return made
+
+
+def bright_spots() -> Pipeline:
+    g = torch.Generator().manual_seed(0)
+    x = torch.zeros(120, 3, 160, 160)
+    for picture in x:
+        row, column = torch.randint(0, 157, (2,), generator=g).tolist()
+        picture[:, row : row + 3, column : column + 3] = 1
+    x = (x - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    return pipeline(model, TensorDataset(x, torch.arange(120) % 2))
+
+
 @pytest.mark.parametrize(
     ("name", "build"),
     [
+        ("loss-sign-flipped", partial(stepping, forgetting)),
+        ("loss-sign-flipped", partial(stepping, rewarded)),
+        ("loss-sign-flipped", partial(stepping, with_entropy)),
+        ("activation-on-logits", noisy_copies),
+        ("activation-on-logits", missing_labels),
+        ("activation-on-logits", hinted),
+        ("schedule-collapses", partial(scheduled, lambda e: 1.0 if e < 2 else 0.005, 10, "epoch")),
+        ("schedule-collapses", partial(scheduled, lambda e: 1 / (1 + e), 520, "epoch")),
+        ("schedule-collapses", partial(scheduled, lambda e: 0.95**e, 500, "epoch")),
+        ("schedule-collapses", partial(scheduled, lambda s: 1.0 if s < 100 else 0.005, 10, "step")),
+        ("softmax-over-batch", listwise),
+        ("wrong-normalisation-statistics", bright_spots),
         ("train-val-leakage", doses),
         ("train-val-leakage", exclusive_or),
         ("target-leaked-into-input", partial(taught, named=False)),
@@ -222,6 +347,7 @@ def test_is_silent(name: str, build: Callable[[], Pipeline]) -> None:
 @pytest.mark.parametrize(
     ("name", "build"),
     [
+        ("schedule-collapses", partial(scheduled, lambda s: 0.9**s, 10, "step")),
         ("noisy-labels", partial(wrong_labels, "next")),
         ("noisy-labels", partial(wrong_labels, "zero")),
         ("ignored-input", mask_is_handed_on),
